@@ -1,0 +1,1 @@
+"""The server of videoprocess: sessions, jobs and the workers that drive FFmpeg."""

@@ -1,0 +1,1 @@
+"""Where a task runs: one Protocol, its implementations, and the worker program."""

@@ -1,0 +1,1 @@
+"""What the service talks about: pure data and rules, standard library only."""

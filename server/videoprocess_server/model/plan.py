@@ -1,0 +1,141 @@
+"""A plan: everything that can change a byte of a result, and nothing of the machine that makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from videoprocess_server.model.media_info import Colour
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """What an operator may choose about plans. Part of every fingerprint."""
+
+    #: a segment ends at the first key frame at or after this many seconds
+    segment_seconds: Fraction = Fraction(4)
+    #: a GOP longer than this many seconds is cut inside
+    longest_gop_seconds: Fraction = Fraction(8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPlan:
+    """The frames with start_pts <= pts < end_pts, in ticks of the source's time base."""
+
+    index: int
+    start_pts: int
+    end_pts: int
+    #: pts of the key frame that decoding starts from, pre-roll included
+    decode_from_pts: int
+    #: frames the source has in this window, before any are dropped
+    source_frame_count: int
+    #: frames the encoded segment has
+    frame_count: int
+    #: False for what lies before ProcessVideo's time stamp: the same encoder, no enhancement
+    enhanced: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameGrid:
+    """Frames are dropped to `rate` on the exact grid origin_pts·time_base + k / rate.
+
+    Slot k holds the frame nearest to it within half a slot (the later bound excluded; of two equally near the earlier),
+    and that frame gets the slot's time. A slot without a frame stays empty: nothing is made up.
+    """
+
+    rate: Fraction
+    origin_pts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderPlan:
+    """The encoder of every segment of a plan."""
+
+    #: FFmpeg's encoder, e.g. "libx264"
+    encoder: str
+    #: FFmpeg's codec name of what it makes, e.g. "h264"
+    codec: str
+    #: the encoder's options, e.g. {"preset": "medium", "crf": "20"}
+    options: dict[str, str]
+    pixel_format: str
+    width: int
+    height: int
+    #: one value for the whole video: it is written into the parameter sets
+    frame_rate: Fraction
+    #: of the output; 1/60 for a grid at 30 over ticks of 1/20, say
+    time_base: Fraction
+    sample_aspect_ratio: Fraction
+    colour: Colour
+    #: the sample entry players expect, e.g. "hvc1"
+    codec_tag: str
+    #: of the encoder; results depend on it, so it is a constant and not the machine's number of cores
+    thread_count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterPlan:
+    """Filter chains in FFmpeg's syntax, one stage an entry."""
+
+    #: crop, scale, pixel format: what every frame goes through
+    geometry: tuple[str, ...]
+    #: denoise, sharpen: what enhanced frames go through first
+    enhancement: tuple[str, ...]
+    #: neighbouring frames the enhancement looks at, before and after; they are decoded and dropped
+    pre_roll_frames: int
+    post_roll_frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseEstimate:
+    """Standard deviation of the noise in code values of 255, per plane, whatever the bit depth."""
+
+    sigma_y: float
+    sigma_u: float
+    sigma_v: float
+    #: frames it was measured on
+    frame_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotKept:
+    """Something of the source that the result does not have."""
+
+    #: a word of the closed list in docs/limits.md, e.g. "TRACK", "AUDIO_PACKETS_OUTSIDE_EDIT", "CODEC"
+    what: str
+    #: the source's track; None where it concerns the file
+    track_index: int | None
+    #: how many packets, frames or entries
+    count: int
+    #: one sentence for a person
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How one result is made."""
+
+    #: index of the source's video track
+    video_track_index: int
+    time_base: Fraction
+    #: of the first and last frame shown
+    first_pts: int
+    last_pts: int
+    #: where the last frame's display ends
+    end_pts: int
+    #: frames of the source that a player shows
+    source_frame_count: int
+    #: frames of the result
+    frame_count: int
+    #: SHA-256 over the result's time stamps, each as decimal ticks of the encoder's time base and a newline
+    pts_sha256: str
+    segments: tuple[SegmentPlan, ...]
+    encoder: EncoderPlan
+    filters: FilterPlan
+    grid: FrameGrid | None
+    #: decoded frames and time stamps of the source are not what its packets say: refuse rather than guess
+    noise: NoiseEstimate
+    #: FFmpeg's muxer of the result: "mp4", "mov", "3gp" or "matroska"
+    container: str
+    file_extension: str
+    #: known already now: a codec that is not kept, an odd size
+    not_kept: tuple[NotKept, ...]

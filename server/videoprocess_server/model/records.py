@@ -1,0 +1,309 @@
+"""The rows the service keeps. Wall times are microseconds since the Unix epoch; media times say theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
+from videoprocess_server.model.media_info import MediaInfo
+from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan
+from videoprocess_server.model.settings_snapshot import ModeSetting, Snapshot, StreamInfo
+from videoprocess_server.model.states import BlockReason, JobState, SegmentState, UploadState, VideoState
+from videoprocess_server.model.tasks import TrackReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A caller's session."""
+
+    session_id: str
+    user_id: int
+    execution_mode: ExecutionMode
+    create_time_us: int
+    #: of the last call, event delivered or running work
+    last_used_time_us: int
+    #: None while open
+    close_time_us: int | None = None
+    #: created streams in order of creation
+    streams: tuple[StreamInfo, ...] = ()
+    #: what the last CommitStreams froze; None until then
+    committed: Snapshot | None = None
+
+
+class SourceKind(Enum):
+    """Where a video's bytes are."""
+
+    UPLOAD = "upload"
+    SHARED = "shared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The file behind a video."""
+
+    kind: SourceKind
+    #: what makes it the same source: an upload's SHA-256, a shared file's device, inode, size and mtime
+    identity: str
+    size_bytes: int
+    upload_id: str = ""
+    root: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why something ended in OnError."""
+
+    error_code: ErrorCode
+    #: a reason of the catalogue in errors.py
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """A video of a user."""
+
+    user_id: int
+    video_id: str
+    state: VideoState
+    create_time_us: int
+    update_time_us: int
+    source: Source | None = None
+    #: what Prepare learnt; None until prepared
+    media: MediaInfo | None = None
+    #: jobs accepted for it that reached a driver
+    attempt_count: int = 0
+    last_job_id: str = ""
+    last_fault: Fault | None = None
+    #: settings fingerprint of the newest published result, and its job
+    result_fingerprint: str = ""
+    result_job_id: str = ""
+
+
+class Priority(Enum):
+    """How urgent a job is."""
+
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class Phase(Enum):
+    """What a running job does."""
+
+    NONE = "none"
+    ANALYZE = "analyze"
+    PLAN = "plan"
+    ENHANCE = "enhance"
+    JOIN = "join"
+    VERIFY = "verify"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobProgress:
+    """How far a job is."""
+
+    phase: Phase = Phase.NONE
+    #: 0 to 100 over all phases; never falls within a plan
+    percent: float = 0.0
+    frames_done: int = 0
+    frames_total: int = 0
+    segments_done: int = 0
+    segments_total: int = 0
+    #: frames per second over the last seconds; 0 where unknown
+    fps: float = 0.0
+    #: seconds to the end; None where unknown
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """What one phase cost over all runs of the plan."""
+
+    phase: Phase
+    wall_seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaRange:
+    """Microseconds of media time relative to the first frame, end excluded."""
+
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a published result is, and what of the source it does not have."""
+
+    source_frame_count: int
+    frame_count: int
+    dropped_frame_count: int
+    segment_count: int
+    enhanced: tuple[MediaRange, ...]
+    carried_over: tuple[MediaRange, ...]
+    noise_before: NoiseEstimate
+    noise_after: NoiseEstimate
+    filters: tuple[str, ...]
+    encoder: str
+    encoder_options: dict[str, str]
+    source_codec: str
+    codec: str
+    source_size_bytes: int
+    size_bytes: int
+    duration_us: int
+    tracks: tuple[TrackReport, ...]
+    not_kept: tuple[NotKept, ...]
+    stages: tuple[StageCost, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One accepted ProcessVideo."""
+
+    job_id: str
+    user_id: int
+    video_id: str
+    session_id: str
+    state: JobState
+    priority: Priority
+    #: order of acceptance over all users
+    accept_number: int
+    create_time_us: int
+    start_time_us: int | None = None
+    end_time_us: int | None = None
+    #: as the caller gave it, microseconds of media time
+    timestamp_us: int = 0
+    snapshot: Snapshot | None = None
+    #: SHA-256 of snapshot and source: what "the same settings" means
+    settings_fingerprint: str = ""
+    #: "" until planned
+    plan_id: str = ""
+    #: where the video goes back to when planning finds a slip of the caller
+    previous_video_state: VideoState = VideoState.PENDING
+    blocked_by: BlockReason = BlockReason.NONE
+    progress: JobProgress = field(default_factory=JobProgress)
+    fault: Fault | None = None
+    report: Report | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRecord:
+    """A stored plan: made once, worked off by one job after another."""
+
+    plan_id: str
+    user_id: int
+    video_id: str
+    settings_fingerprint: str
+    #: SHA-256 over source identity, settings, plan and build: checkpoints of another one are never reused
+    fingerprint: str
+    plan: Plan
+    stages: tuple[StageCost, ...]
+    create_time_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRecord:
+    """A segment of a plan."""
+
+    plan_id: str
+    index: int
+    state: SegmentState = SegmentState.WAITING
+    #: of the attempt that may finish it; "" unless LEASED
+    lease_token: str = ""
+    attempt_count: int = 0
+    #: attempts that died of the segment's own doing
+    crash_count: int = 0
+    #: of the winner, relative to the data directory; "" until DONE
+    path: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+    frame_count: int = 0
+    input_sha256: str = ""
+    parameter_sets_sha256: str = ""
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """An upload of a user. How much of it there is, the blob itself tells."""
+
+    upload_id: str
+    user_id: int
+    state: UploadState
+    create_time_us: int
+    update_time_us: int
+    file_name: str = ""
+    #: video the finished upload becomes; "" for none
+    video_id: str = ""
+    #: declared at the start; None where the caller did not say
+    declared_size_bytes: int | None = None
+    #: of the finished upload
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+class ArtifactKind(Enum):
+    """What an artifact is."""
+
+    VIDEO = "video"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A published file of a job."""
+
+    artifact_id: str
+    user_id: int
+    video_id: str
+    job_id: str
+    stream_id: int
+    kind: ArtifactKind
+    media_type: str
+    file_name: str
+    size_bytes: int
+    sha256: str
+    create_time_us: int
+
+
+class EventKind(Enum):
+    """The numbered callbacks."""
+
+    PROCESS_DONE = "process_done"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A terminal event of a job. `sequence` is the user's, gapless from 1, assigned in commit order."""
+
+    sequence: int
+    user_id: int
+    session_id: str
+    video_id: str
+    job_id: str
+    create_time_us: int
+    kind: EventKind
+    #: of ERROR
+    fault: Fault | None = None
+    #: of PROCESS_DONE
+    report: Report | None = None
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request_id that was answered: the same id gets the same answer."""
+
+    user_id: int
+    method: str
+    request_id: str
+    #: SHA-256 of the arguments
+    arguments_sha256: str
+    #: the id of what the call made
+    answer_id: str
+    create_time_us: int

@@ -1,0 +1,76 @@
+"""What CreateStreams and CommitStreams ask for, in canonical form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, OperationMode, StreamIntent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rect:
+    """A rectangle in coded pixels, before rotation."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameRateRange:
+    """Frames per second, both ends included."""
+
+    min_fps: int
+    max_fps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeSetting:
+    """What CommitStreams asks for, whichever form it came in. Defaults change nothing but the enhancement itself."""
+
+    operation_mode: OperationMode = OperationMode.NORMAL
+    frame_rate_range: FrameRateRange | None = None
+    #: at least 1.0; 2.0 shows the middle half of width and height
+    zoom_ratio: float = 1.0
+    #: the picture zoom starts from; None is the whole picture
+    zoom_crop_region: Rect | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendedStream:
+    """An extended stream of a StreamInfoV11, kept as the caller gave it."""
+
+    type: ExtendedStreamInfoType
+    width: int
+    height: int
+    format: int
+    dataspace: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamInfo:
+    """One stream of a session."""
+
+    stream_id: int
+    intent: StreamIntent
+    encode_type: EncodeType = EncodeType.NULL
+    #: pixels; 0 is the source's
+    width: int = 0
+    height: int = 0
+    #: a PixelFormat's number, 0 where the caller does not say; for an encoded output it decides the bit depth only
+    format: int = 0
+    #: OpenHarmony's packed colour space, 0 where the caller does not say
+    dataspace: int = 0
+    tunneled_mode: bool = False
+    #: the HDI states no unit; kept, not used
+    min_frame_duration: int = 0
+    extended: tuple[ExtendedStream, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What one job works by: the session's committed streams and settings at the moment of ProcessVideo."""
+
+    streams: tuple[StreamInfo, ...]
+    mode_setting: ModeSetting = field(default_factory=ModeSetting)

@@ -1,0 +1,155 @@
+"""What the service asks of its workers and what they answer. Every task parses bytes of strangers, so all run in workers.
+
+A task's source file never travels as a path: the service opens it and hands the descriptor over with the task.
+Paths in tasks are of the service's own files in its data directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from videoprocess_server.model.media_info import MediaInfo, VideoTrackInfo
+from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, PlanSettings, SegmentPlan
+from videoprocess_server.model.settings_snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaLimits:
+    """What a source may be, checked before anything is allocated."""
+
+    max_pixels: int = 8192 * 4320
+    max_duration_seconds: int = 24 * 3600
+    max_tracks: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeTask:
+    """Says what the source is; the first frame must decode. Answer: MediaInfo."""
+
+    limits: MediaLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyzeTask:
+    """Measures the noise on frames spread over the video. Answer: NoiseEstimate."""
+
+    video: VideoTrackInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanTask:
+    """Reads the packet index and decides cuts, filters and encoder. Answer: Plan."""
+
+    media: MediaInfo
+    snapshot: Snapshot
+    #: enhance from the first frame at or after this, relative to the first frame
+    enhance_from_us: int
+    noise: NoiseEstimate
+    settings: PlanSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeTask:
+    """Decodes, filters, encodes and checks a run of neighbouring segments. Answer: EncodeResult.
+
+    Each finished segment is told at once as a SegmentDone, so that its row is written before the run ends.
+    """
+
+    plan: Plan
+    #: neighbours, in order; decoder and filters stay alive across them, only the encoder restarts
+    segments: tuple[SegmentPlan, ...]
+    #: one path a segment, in the attempt's own directory; must not exist
+    output_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentDone:
+    """One segment's file is written and fsynced."""
+
+    index: int
+    path: str
+    size_bytes: int
+    sha256: str
+    frame_count: int
+    #: SHA-256 over the packets it was made from
+    input_sha256: str
+    #: of the encoder; the join refuses segments that differ
+    parameter_sets_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeResult:
+    """All segments of the run."""
+
+    segments: tuple[SegmentDone, ...]
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinTask:
+    """Copies the segments' packets and the source's other tracks into one file. Answer: JoinResult."""
+
+    media: MediaInfo
+    plan: Plan
+    #: one a segment, in order
+    segment_paths: tuple[str, ...]
+    #: must not exist
+    output_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackReport:
+    """What became of one track of the source."""
+
+    index: int
+    kind: str
+    codec: str
+    #: packets of the source, read with its edit list ignored
+    source_packet_count: int
+    #: packets of the result
+    packet_count: int
+    kept: bool
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinResult:
+    """The joined file, written and fsynced."""
+
+    size_bytes: int
+    sha256: str
+    tracks: tuple[TrackReport, ...]
+    not_kept: tuple[NotKept, ...]
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyTask:
+    """Decodes the joined file and compares every frame, time stamp and stream with plan and source. Answer: VerifyResult."""
+
+    plan: Plan
+    join: JoinResult
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """What the decoded result is."""
+
+    frame_count: int
+    noise: NoiseEstimate
+    duration_us: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A worker's sign of life: what it has done of its task."""
+
+    frames: int
+    bytes: int
+
+
+Task = ProbeTask | AnalyzeTask | PlanTask | EncodeTask | JoinTask | VerifyTask
+TaskResult = MediaInfo | NoiseEstimate | Plan | EncodeResult | JoinResult | VerifyResult
+TaskMessage = Progress | SegmentDone

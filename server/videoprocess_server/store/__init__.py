@@ -1,0 +1,1 @@
+"""Durable rows: one Protocol, its implementations, and the SQL."""

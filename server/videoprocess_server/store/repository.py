@@ -1,0 +1,179 @@
+"""What the engine needs of a database. Implementations hold no rules: the engine decides, the store keeps.
+
+Everything is synchronous and thread-safe; a transaction is used by the thread that opened it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from videoprocess_server.model.records import (
+    Artifact,
+    Event,
+    Job,
+    PlanRecord,
+    Request,
+    SegmentRecord,
+    Session,
+    Upload,
+    Video,
+)
+from videoprocess_server.model.states import SegmentState, VideoState
+
+
+class StoreUnavailableError(Exception):
+    """The database cannot be reached, is locked by another process, or its disk is full; nothing was changed."""
+
+
+class Reader(Protocol):
+    """A consistent view."""
+
+    def get_session(self, session_id: str) -> Session | None: ...
+    def count_open_sessions(self, user_id: int | None = None) -> int:
+        """Count open sessions of the user, or of all."""
+        ...
+
+    def list_idle_sessions(self, last_used_before_us: int, limit: int) -> Sequence[Session]:
+        """Return open sessions last used before the time, oldest first."""
+        ...
+
+    def get_video(self, user_id: int, video_id: str) -> Video | None: ...
+    def list_videos(
+        self,
+        user_id: int,
+        *,
+        states: Collection[VideoState] | None = None,
+        id_prefix: str = "",
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> Sequence[Video]:
+        """Return videos ordered by (create_time_us, video_id), those after `after` only."""
+        ...
+
+    def get_job(self, job_id: str) -> Job | None: ...
+    def get_active_job(self, user_id: int, video_id: str) -> Job | None:
+        """Return the queued or running job of a video; there is at most one."""
+        ...
+
+    def list_active_jobs(
+        self, *, user_id: int | None = None, session_id: str | None = None, limit: int | None = None
+    ) -> Sequence[Job]:
+        """Return queued and running jobs in order of acceptance."""
+        ...
+
+    def count_active_jobs(self, user_id: int | None = None) -> int: ...
+    def get_plan(self, plan_id: str) -> PlanRecord | None: ...
+    def find_plan(self, user_id: int, video_id: str, settings_fingerprint: str) -> PlanRecord | None:
+        """Return the newest unfinished plan of the video under these settings."""
+        ...
+
+    def list_plans(self, user_id: int, video_id: str) -> Sequence[PlanRecord]: ...
+    def list_all_plan_ids(self) -> Sequence[str]: ...
+    def list_segments(self, plan_id: str) -> Sequence[SegmentRecord]:
+        """Return all segments of a plan by index."""
+        ...
+
+    def count_segments(self, plan_id: str, state: SegmentState) -> int: ...
+    def get_upload(self, upload_id: str) -> Upload | None: ...
+    def list_all_upload_ids(self) -> Sequence[str]: ...
+    def count_videos_of_upload(self, upload_id: str) -> int: ...
+    def get_artifact(self, artifact_id: str) -> Artifact | None: ...
+    def list_artifacts_of_job(self, job_id: str) -> Sequence[Artifact]: ...
+    def list_all_artifact_ids(self) -> Sequence[str]: ...
+    def event_bounds(self, user_id: int) -> tuple[int, int]:
+        """Return (oldest kept, newest assigned) sequence; (1, 0) where the user has had none.
+
+        With none kept any more but some assigned: (newest + 1, newest).
+        """
+        ...
+
+    def list_events(self, user_id: int, after_sequence: int, limit: int) -> Sequence[Event]: ...
+    def get_request(self, user_id: int, method: str, request_id: str) -> Request | None: ...
+
+
+class Transaction(Reader, Protocol):
+    """A change: all of it is durable when the `with` block ends, or none of it."""
+
+    def put_session(self, session: Session) -> None:
+        """Insert or replace by session_id."""
+        ...
+
+    def put_video(self, video: Video) -> None:
+        """Insert or replace by (user_id, video_id)."""
+        ...
+
+    def delete_video(self, user_id: int, video_id: str) -> None: ...
+    def put_job(self, job: Job) -> None:
+        """Insert or replace by job_id. A second queued or running job of one video raises ConflictError."""
+        ...
+
+    def next_accept_number(self) -> int:
+        """Return the next number in order of acceptance."""
+        ...
+
+    def add_plan(self, plan: PlanRecord, segments: Sequence[SegmentRecord]) -> None: ...
+    def put_plan(self, plan: PlanRecord) -> None:
+        """Replace a plan's stages; the plan itself never changes."""
+        ...
+
+    def delete_plan(self, plan_id: str) -> None:
+        """Delete a plan and its segments; unknown ids are ignored."""
+        ...
+
+    def lease_segments(self, plan_id: str, indices: Sequence[int], lease_token: str) -> bool:
+        """WAITING → LEASED for all of them and one attempt more each, or for none: False."""
+        ...
+
+    def finish_segment(self, segment: SegmentRecord, lease_token: str) -> bool:
+        """LEASED → DONE with what `segment` says, if the row still has the token; False otherwise."""
+        ...
+
+    def release_segments(self, plan_id: str, *, lease_token: str | None = None, crashed_index: int | None = None) -> None:
+        """LEASED → WAITING, of that lease or of all; `crashed_index` gets one crash more."""
+        ...
+
+    def reset_segment(self, plan_id: str, index: int) -> None:
+        """DONE → WAITING: its file is gone or is not what the row says."""
+        ...
+
+    def put_upload(self, upload: Upload) -> None: ...
+    def delete_upload(self, upload_id: str) -> None: ...
+    def add_artifact(self, artifact: Artifact) -> None: ...
+    def delete_artifact(self, artifact_id: str) -> None: ...
+    def append_event(self, event: Event) -> Event:
+        """Give the event the user's next number and keep it; a second one of a job raises ConflictError."""
+        ...
+
+    def put_request(self, request: Request) -> None: ...
+
+
+class ConflictError(Exception):
+    """An invariant of the database refused the change: a mistake of ours."""
+
+
+class Repository(Protocol):
+    """The database."""
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """Open a consistent view."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a change; transactions are serialised. An exception in the block undoes all of it.
+
+        Raises:
+            StoreUnavailableError: it could not be begun, or not made durable.
+        """
+        ...
+
+    def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            StoreUnavailableError: it does not.
+        """
+        ...
+
+    def close(self) -> None: ...
