@@ -1,0 +1,1 @@
+"""The wire contract of the video process service; see `videoprocess.v1`."""
