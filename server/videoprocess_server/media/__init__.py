@@ -1,0 +1,1 @@
+"""The only place that knows av and numpy: iterators in, iterators out."""
