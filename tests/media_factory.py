@@ -1,16 +1,10 @@
-"""Clips made by the tests: every frame carries its number as black and white blocks, readable after encoding and filtering.
-
-Two rows of 16 blocks lie along the top of the picture: the number in binary, most significant bit first, and below it
-its complement. Reading compares a block with the one below, so neither range nor brightness matters. The rest of the
-picture is a smooth random texture that moves, so that a denoiser has something to keep.
-"""
+"""Clips made by the tests: every frame carries its number (frame_pictures)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +14,9 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
-BITS = 16
+from frame_pictures import draw_frame, frame_number, plane_values
+
 AUDIO_RATE = 48_000  # Hz
 BEEP_SAMPLES = 4_800  # 100 ms of 1 kHz
 
@@ -118,10 +112,10 @@ def make_clip(
         for k in range(len(ticks))
     )
     options = {"movflags": "use_metadata_tags"} if metadata and path.suffix in {".mp4", ".mov"} else {}
-    with cast(OutputContainer, av.open(str(path), "w", options=options)) as out:
+    with cast("OutputContainer", av.open(str(path), "w", options=options)) as out:
         out.metadata.update(metadata or {})
         stream = cast(
-            Any, out.add_stream(codec, rate=fps, options=_options(codec, crf, gop, b_frames, open_gop))
+            "Any", out.add_stream(codec, rate=fps, options=_options(codec, crf, gop, b_frames, open_gop))
         )
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.time_base = stream.codec_context.time_base = time_base
@@ -131,7 +125,7 @@ def make_clip(
         _set_colours(stream.codec_context, colours)
         if rotation:
             stream.set_display_rotation(rotation)
-        sound = cast(Any, out.add_stream(audio, rate=AUDIO_RATE, layout="mono")) if audio else None
+        sound = cast("Any", out.add_stream(audio, rate=AUDIO_RATE, layout="mono")) if audio else None
         packets = list(_encode(stream, drawn, ticks, time_base))
         if sound is not None:
             seconds = (ticks[-1] + step) * time_base
@@ -148,80 +142,6 @@ def make_clip(
         time_base=time_base,
         flashes=tuple(ticks[k] * time_base for k in sorted(flashing)),
     )
-
-
-def draw_frame(
-    number: int,
-    width: int,
-    height: int,
-    pix_fmt: str = "yuv420p",
-    *,
-    flash: bool = False,
-    noise_sigma: float = 0.0,
-    movement: float = 2.0,
-) -> VideoFrame:
-    """Makes one picture with `number` drawn into it; noise is seeded by the number."""
-    frame = VideoFrame(width, height, pix_fmt)
-    ten = "10" in pix_fmt
-    rng = np.random.default_rng(number)
-    row, column = code_block(width, height)
-    for index, plane in enumerate(frame.planes):
-        moved = int(number * movement * plane.width / width)
-        values = 128 + (_texture(plane.height, plane.width * 2, index) * (40 if index == 0 else 25))
-        values = np.roll(values, moved, axis=1)[:, : plane.width]
-        if index == 0:
-            if flash:
-                values[:] = 235
-            for bit in range(BITS):
-                white = bool(number >> (BITS - 1 - bit) & 1)
-                values[:row, bit * column : (bit + 1) * column] = 220 if white else 30
-                values[row : 2 * row, bit * column : (bit + 1) * column] = 30 if white else 220
-        if noise_sigma:
-            values = values + rng.normal(0.0, noise_sigma, values.shape)
-        fill_plane(plane, values * 4 if ten else values, ten=ten)
-    return frame
-
-
-def fill_plane(plane: Any, values: NDArray[np.float64], *, ten: bool) -> None:
-    """Rounds `values` into the plane's own line size."""
-    kind = np.dtype(np.uint16 if ten else np.uint8)
-    lines = np.zeros((plane.height, plane.line_size // kind.itemsize), dtype=kind)
-    lines[:, : plane.width] = np.clip(np.rint(values), 0, 1023 if ten else 255)
-    plane.update(lines.tobytes())
-
-
-def plane_values(frame: VideoFrame, index: int) -> NDArray[np.float64]:
-    """The code values of one plane, as they are stored."""
-    plane = frame.planes[index]
-    ten = frame.format.components[0].bits > 8
-    kind = np.dtype(np.uint16 if ten else np.uint8)
-    lines = np.frombuffer(plane, dtype=kind).reshape(plane.height, plane.line_size // kind.itemsize)
-    return lines[:, : plane.width].astype(np.float64)
-
-
-def code_block(width: int, height: int) -> tuple[int, int]:
-    """Height and width in pixels of one block of the frame number."""
-    return max(8, height // 12), width // BITS
-
-
-def frame_number(frame: VideoFrame) -> int:
-    """Reads the number drawn into a picture.
-
-    Raises:
-        ValueError: the picture carries none.
-    """
-    values = plane_values(frame, 0)
-    row, column = code_block(frame.width, frame.height)
-    full = 2 ** frame.format.components[0].bits
-    number = 0
-    for bit in range(BITS):
-        columns = slice(bit * column + column // 4, (bit + 1) * column - column // 4)
-        above = values[row // 4 : row - row // 4, columns].mean()
-        below = values[row + row // 4 : 2 * row - row // 4, columns].mean()
-        if abs(above - below) < full / 4:
-            raise ValueError(f"block {bit} is neither black nor white: {above} over {below}")
-        number = number << 1 | int(above > below)
-    return number
 
 
 def read_frame_numbers(source: Path | str | InputContainer) -> list[tuple[Fraction, int]]:
@@ -272,24 +192,6 @@ def read_beeps(path: Path) -> list[Fraction]:
     return beeps
 
 
-@cache
-def _texture(height: int, width: int, seed: int) -> NDArray[np.float64]:
-    """Values about -1 to 1 with a falling spectrum, periodic from left to right."""
-    rng = np.random.default_rng(1000 + seed)
-    total = np.zeros((height, width))
-    for cell in (64, 32, 16, 8):
-        grid = rng.uniform(-1, 1, (height // cell + 2, max(1, width // cell)))
-        rows = np.linspace(0, grid.shape[0] - 1.001, height)
-        columns = np.arange(width) * grid.shape[1] / width
-        r, c = rows.astype(int), columns.astype(int)
-        fr, fc = (rows - r)[:, None], (columns - c)[None, :]
-        right = (c + 1) % grid.shape[1]
-        top = grid[r][:, c] * (1 - fc) + grid[r][:, right] * fc
-        bottom = grid[r + 1][:, c] * (1 - fc) + grid[r + 1][:, right] * fc
-        total += (top * (1 - fr) + bottom * fr) * cell / 120
-    return total
-
-
 def _options(codec: str, crf: int, gop: int, b_frames: int, open_gop: bool) -> dict[str, str]:
     options = {"preset": "veryfast", "crf": str(crf), "g": str(gop), "bf": str(b_frames)}
     if codec == "libx264":
@@ -321,21 +223,21 @@ def _flashing(ticks: Sequence[int], time_base: Fraction) -> frozenset[int]:
 
 def _encode(
     stream: Any, frames: Iterator[VideoFrame], ticks: Sequence[int], time_base: Fraction
-) -> Iterator[Packet]:
+) -> Iterator[Packet[Any]]:
     for frame, tick in zip(frames, ticks, strict=True):
         frame.pts, frame.time_base = tick, time_base
         yield from stream.encode(frame)
     yield from stream.encode(None)
 
 
-def _encode_sound(stream: Any, seconds: Fraction, *, beeps: bool) -> list[Packet]:
+def _encode_sound(stream: Any, seconds: Fraction, *, beeps: bool) -> list[Packet[Any]]:
     """A soft hum, or silence with a 100 ms beep of 1 kHz from every full second on."""
     count = int(seconds * AUDIO_RATE)
     at = np.arange(count)
     tone = np.sin(2 * np.pi * (1000 if beeps else 220) * at / AUDIO_RATE + np.pi / 2)
     loud = np.where(at % AUDIO_RATE < BEEP_SAMPLES, 0.8, 0.0) if beeps else np.full(count, 0.1)
     samples = np.rint(tone * loud * 32767).astype(np.int16)
-    packets: list[Packet] = []
+    packets: list[Packet[Any]] = []
     for start in range(0, count, 1024):
         frame = AudioFrame.from_ndarray(samples[None, start : start + 1024], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, start, Fraction(1, AUDIO_RATE)

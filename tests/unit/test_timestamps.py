@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from videoprocess_server.media.timestamps import rebuild_dts
 def test_decode_times_increase_and_never_pass_their_presentation_time(pts: list[int], step: int) -> None:
     dts = rebuild_dts(pts, step)
     assert len(dts) == len(pts)
-    assert all(a < b for a, b in zip(dts, dts[1:], strict=False))
+    assert all(a < b for a, b in pairwise(dts))
     assert all(d <= p for d, p in zip(dts, pts, strict=True))
 
 
