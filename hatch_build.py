@@ -20,7 +20,8 @@ class ProtoBuildHook(BuildHookInterface[Any]):
             return
         proto = Path(self.root) / "proto"
         spec = importlib.util.spec_from_file_location("videoprocess_codegen", proto / "codegen.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         codegen = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(codegen)
         codegen.generate(proto)
