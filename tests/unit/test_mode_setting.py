@@ -1,0 +1,375 @@
+"""Both forms of `mode_setting` come to the same canonical ModeSetting, or are refused for the same reasons."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videoprocess_server.model.camera_metadata import Item, ItemType, encode
+from videoprocess_server.model.hdi import OperationMode
+from videoprocess_server.model.mode_setting import (
+    SUPPORTED_OPERATION_MODES,
+    TAGS,
+    SettingError,
+    TypedSettings,
+    from_metadata,
+    from_typed,
+)
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect
+
+EXAMPLE = bytes.fromhex(
+    "020000000a00000068000000000000000600001001000000020000001e0000001e000000"
+    "0100000001000510030000000100000000000040"
+)
+FPS, AE_FPS, ZOOM, CROP = 0x10000006, 0x10000005, 0x10050001, 0x10050002
+STABILIZATION, MIRROR, ORIENTATION = 0x30030001, 0x10000019, 0x30020003
+
+NAN = float("nan")
+INF = float("inf")
+
+
+def metadata(*entries: tuple[int, tuple[int | float, ...]]) -> bytes:
+    """Write tags with the type each is known to have."""
+    return encode(
+        Item(index=index, tag=tag, type=TAGS[tag].type, values=values)
+        for index, (tag, values) in enumerate(entries)
+    )
+
+
+def fps(min_fps: int, max_fps: int) -> FrameRateRange:
+    return FrameRateRange(min_fps=min_fps, max_fps=max_fps)
+
+
+def rect(x: int, y: int, width: int, height: int) -> Rect:
+    return Rect(x=x, y=y, width=width, height=height)
+
+
+def metadata_refusal(data: bytes) -> SettingError:
+    with pytest.raises(SettingError) as caught:
+        from_metadata(data)
+    return caught.value
+
+
+def typed_refusal(**settings: Any) -> SettingError:
+    with pytest.raises(SettingError) as caught:
+        from_typed(TypedSettings(**settings))
+    return caught.value
+
+
+# what is taken
+
+
+def test_the_contracts_example_is_30_frames_per_second_and_zoom_2() -> None:
+    expected = ModeSetting(frame_rate_range=fps(30, 30), zoom_ratio=2.0)
+    assert from_metadata(EXAMPLE) == expected
+    assert from_typed(TypedSettings(frame_rate_range=fps(30, 30), zoom_ratio=2.0)) == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="no bytes"),
+        pytest.param(metadata(), id="no items"),
+        pytest.param(metadata((ZOOM, (1.0,))), id="zoom 1.0"),
+        pytest.param(metadata((STABILIZATION, (0,))), id="stabilisation off"),
+        pytest.param(metadata((MIRROR, (0,))), id="not mirrored"),
+        pytest.param(metadata((ORIENTATION, (0,))), id="not turned"),
+        pytest.param(
+            encode([Item(index=0, tag=0x20000001, type=ItemType.RATIONAL, values=((1, 3),))]),
+            id="an unknown tag",
+        ),
+        pytest.param(metadata((ZOOM, (1.0,)), (ZOOM, (1.0,))), id="the same twice"),
+    ],
+)
+def test_metadata_that_asks_for_nothing_is_the_defaults(data: bytes) -> None:
+    assert from_metadata(data) == ModeSetting()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TypedSettings(),
+        TypedSettings(operation_mode=0),
+        TypedSettings(zoom_ratio=1.0),
+        TypedSettings(zoom_ratio=1.0 + 1e-9),
+        TypedSettings(zoom_ratio=1.0 - 1e-9),
+        TypedSettings(video_stabilization=0),
+        TypedSettings(mirror=False),
+        TypedSettings(orientation_degrees=0),
+        TypedSettings(tone_mapping=0),
+    ],
+)
+def test_typed_settings_that_ask_for_nothing_are_the_defaults(settings: TypedSettings) -> None:
+    assert from_typed(settings) == ModeSetting()
+
+
+@pytest.mark.parametrize("mode", sorted(SUPPORTED_OPERATION_MODES))
+def test_a_supported_operation_mode_is_kept(mode: OperationMode) -> None:
+    canonical = from_typed(TypedSettings(operation_mode=int(mode)))
+    assert canonical == ModeSetting(operation_mode=mode)
+    assert isinstance(canonical.operation_mode, OperationMode)
+
+
+def test_either_frame_rate_tag_is_the_frame_rate_range() -> None:
+    expected = ModeSetting(frame_rate_range=fps(15, 30))
+    assert from_metadata(metadata((FPS, (15, 30)))) == expected
+    assert from_metadata(metadata((AE_FPS, (15, 30)))) == expected
+    assert from_metadata(metadata((AE_FPS, (15, 30)), (FPS, (15, 30)))) == expected
+
+
+def test_zoom_is_what_a_float_can_carry_in_both_forms() -> None:
+    float32 = struct.unpack("<f", struct.pack("<f", 1.7))[0]
+    assert float32 != 1.7
+    assert from_metadata(metadata((ZOOM, (1.7,)))) == ModeSetting(zoom_ratio=float32)
+    assert from_typed(TypedSettings(zoom_ratio=1.7)) == ModeSetting(zoom_ratio=float32)
+
+
+def test_zoom_given_as_a_whole_number_becomes_a_float() -> None:
+    assert repr(from_typed(TypedSettings(zoom_ratio=2)).zoom_ratio) == "2.0"
+
+
+def test_zoom_and_its_region_go_together() -> None:
+    assert from_metadata(metadata((CROP, (8, 4, 640, 360)), (ZOOM, (2.0,)))) == ModeSetting(
+        zoom_ratio=2.0, zoom_crop_region=rect(8, 4, 640, 360)
+    )
+
+
+@given(
+    st.integers(1, 1000),
+    st.integers(0, 999),
+    st.floats(1.0, 100.0),
+    st.tuples(*[st.integers(0, 65535)] * 2, *[st.integers(2, 65535)] * 2),
+)
+def test_both_forms_come_to_the_same(
+    min_fps: int, more_fps: int, zoom: float, region: tuple[int, int, int, int]
+) -> None:
+    rates = (min_fps, min(1000, min_fps + more_fps))
+    typed = from_typed(
+        TypedSettings(frame_rate_range=fps(*rates), zoom_ratio=zoom, zoom_crop_region=rect(*region))
+    )
+    assert from_metadata(metadata((FPS, rates), (ZOOM, (zoom,)), (CROP, region))) == typed
+    assert typed.frame_rate_range == fps(*rates)
+    assert typed.zoom_ratio == pytest.approx(zoom, rel=1e-6)
+    assert typed.zoom_crop_region == rect(*region)
+
+
+@given(st.floats(1.0, 100.0))
+def test_a_canonical_zoom_is_canonical_already(zoom: float) -> None:
+    once = from_typed(TypedSettings(zoom_ratio=zoom))
+    assert from_typed(TypedSettings(zoom_ratio=once.zoom_ratio)) == once
+
+
+# what is refused, in either form
+
+IN_BOTH_FORMS = [
+    (FPS, (0, 30), {"frame_rate_range": fps(0, 30)}, "invalid", "frame_rate_range.min_fps"),
+    (FPS, (-1, 30), {"frame_rate_range": fps(-1, 30)}, "invalid", "frame_rate_range.min_fps"),
+    (FPS, (30, 29), {"frame_rate_range": fps(30, 29)}, "invalid", "frame_rate_range.max_fps"),
+    (FPS, (30, 1001), {"frame_rate_range": fps(30, 1001)}, "invalid", "frame_rate_range.max_fps"),
+    (FPS, (1001, 1001), {"frame_rate_range": fps(1001, 1001)}, "invalid", "frame_rate_range.min_fps"),
+    (AE_FPS, (0, 30), {"frame_rate_range": fps(0, 30)}, "invalid", "frame_rate_range.min_fps"),
+    (ZOOM, (0.5,), {"zoom_ratio": 0.5}, "invalid", "zoom_ratio"),
+    (ZOOM, (0.0,), {"zoom_ratio": 0.0}, "invalid", "zoom_ratio"),
+    (ZOOM, (-0.0,), {"zoom_ratio": -0.0}, "invalid", "zoom_ratio"),
+    (ZOOM, (-2.0,), {"zoom_ratio": -2.0}, "invalid", "zoom_ratio"),
+    (ZOOM, (100.5,), {"zoom_ratio": 100.5}, "invalid", "zoom_ratio"),
+    (ZOOM, (NAN,), {"zoom_ratio": NAN}, "invalid", "zoom_ratio"),
+    (ZOOM, (INF,), {"zoom_ratio": INF}, "invalid", "zoom_ratio"),
+    (ZOOM, (-INF,), {"zoom_ratio": -INF}, "invalid", "zoom_ratio"),
+    (CROP, (-1, 0, 2, 2), {"zoom_crop_region": rect(-1, 0, 2, 2)}, "invalid", "zoom_crop_region.x"),
+    (CROP, (65536, 0, 2, 2), {"zoom_crop_region": rect(65536, 0, 2, 2)}, "invalid", "zoom_crop_region.x"),
+    (CROP, (0, -1, 2, 2), {"zoom_crop_region": rect(0, -1, 2, 2)}, "invalid", "zoom_crop_region.y"),
+    (CROP, (0, 65536, 2, 2), {"zoom_crop_region": rect(0, 65536, 2, 2)}, "invalid", "zoom_crop_region.y"),
+    (CROP, (0, 0, 1, 2), {"zoom_crop_region": rect(0, 0, 1, 2)}, "invalid", "zoom_crop_region.width"),
+    (CROP, (0, 0, 65536, 2), {"zoom_crop_region": rect(0, 0, 65536, 2)}, "invalid", "zoom_crop_region.width"),
+    (CROP, (0, 0, 2, 0), {"zoom_crop_region": rect(0, 0, 2, 0)}, "invalid", "zoom_crop_region.height"),
+    (
+        CROP,
+        (0, 0, 2, 65536),
+        {"zoom_crop_region": rect(0, 0, 2, 65536)},
+        "invalid",
+        "zoom_crop_region.height",
+    ),
+    *[
+        (STABILIZATION, (level,), {"video_stabilization": level}, "unsupported", "video_stabilization")
+        for level in (1, 2, 3, 4)
+    ],
+    (STABILIZATION, (5,), {"video_stabilization": 5}, "invalid", "video_stabilization"),
+    (STABILIZATION, (255,), {"video_stabilization": 255}, "invalid", "video_stabilization"),
+    (MIRROR, (1,), {"mirror": True}, "unsupported", "mirror"),
+    *[
+        (ORIENTATION, (degrees,), {"orientation_degrees": degrees}, "unsupported", "orientation_degrees")
+        for degrees in (90, 180, 270)
+    ],
+    *[
+        (ORIENTATION, (degrees,), {"orientation_degrees": degrees}, "invalid", "orientation_degrees")
+        for degrees in (-90, 1, 45, 360)
+    ],
+]
+
+
+@pytest.mark.parametrize(("tag", "values", "settings", "kind", "field"), IN_BOTH_FORMS)
+def test_a_setting_is_refused_alike_in_both_forms(
+    tag: int, values: tuple[int | float, ...], settings: dict[str, Any], kind: str, field: str
+) -> None:
+    by_metadata = metadata_refusal(metadata((tag, values)))
+    by_type = typed_refusal(**settings)
+    assert (by_metadata.kind, by_metadata.field) == (kind, field)
+    assert (by_type.kind, by_type.field, by_type.message) == (kind, field, by_metadata.message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "field"),
+    [
+        ({"zoom_ratio": 1e300}, "invalid", "zoom_ratio"),  # more than a float32 can say
+        ({"operation_mode": -1}, "invalid", "operation_mode"),
+        ({"operation_mode": 25}, "invalid", "operation_mode"),
+        ({"video_stabilization": -1}, "invalid", "video_stabilization"),
+        *[
+            ({f"{name}_strength": value}, kind, f"enhancement.{name}_strength")
+            for name in ("denoise", "sharpen", "deband")
+            for value, kind in [
+                (0.0, "unsupported"),
+                (-0.0, "unsupported"),
+                (0.5, "unsupported"),
+                (1.0, "unsupported"),
+                (-0.1, "invalid"),
+                (1.1, "invalid"),
+                (NAN, "invalid"),
+                (INF, "invalid"),
+            ]
+        ],
+        ({"crf": 0.0}, "unsupported", "quality.crf"),
+        ({"crf": 51.0}, "unsupported", "quality.crf"),
+        ({"crf": -0.5}, "invalid", "quality.crf"),
+        ({"crf": 51.5}, "invalid", "quality.crf"),
+        ({"crf": NAN}, "invalid", "quality.crf"),
+        ({"bitrate_bps": 1}, "unsupported", "quality.bitrate_bps"),
+        ({"bitrate_bps": 0}, "invalid", "quality.bitrate_bps"),
+        ({"bitrate_bps": -1}, "invalid", "quality.bitrate_bps"),
+        ({"tone_mapping": 1}, "unsupported", "tone_mapping"),
+        ({"tone_mapping": 2}, "unsupported", "tone_mapping"),
+    ],
+)
+def test_a_setting_of_the_typed_form_alone_is_refused(
+    settings: dict[str, Any], kind: str, field: str
+) -> None:
+    error = typed_refusal(**settings)
+    assert (error.kind, error.field) == (kind, field)
+
+
+@pytest.mark.parametrize("mode", sorted(set(OperationMode) - SUPPORTED_OPERATION_MODES))
+def test_an_operation_mode_without_an_enhancement_is_unsupported(mode: OperationMode) -> None:
+    error = typed_refusal(operation_mode=int(mode))
+    assert (error.kind, error.field) == ("unsupported", "operation_mode")
+    assert mode.name in error.message
+
+
+# what only metadata can get wrong
+
+
+@pytest.mark.parametrize(
+    ("tag", "item_type", "count"),
+    [
+        (tag, item_type, count)
+        for tag, known in TAGS.items()
+        for item_type in ItemType
+        for count in range(6)
+        if (item_type, count) != (known.type, known.count)
+    ],
+)
+def test_a_known_tag_of_another_type_or_count_is_invalid(tag: int, item_type: ItemType, count: int) -> None:
+    one: Any = (1, 1) if item_type is ItemType.RATIONAL else 1
+    error = metadata_refusal(encode([Item(index=0, tag=tag, type=item_type, values=(one,) * count)]))
+    assert (error.kind, error.field) == ("invalid", TAGS[tag].field)
+    assert f"{tag:#010x}" in error.message
+
+
+def test_a_mirror_byte_over_one_is_invalid() -> None:
+    error = metadata_refusal(metadata((MIRROR, (2,))))
+    assert (error.kind, error.field) == ("invalid", "mirror")
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        pytest.param(metadata((ZOOM, (1.0,)), (ZOOM, (2.0,))), "zoom_ratio", id="one tag"),
+        pytest.param(metadata((MIRROR, (0,)), (MIRROR, (1,))), "mirror", id="off, then on"),
+        pytest.param(
+            metadata((FPS, (30, 30)), (AE_FPS, (15, 30))), "frame_rate_range", id="both frame rate tags"
+        ),
+        pytest.param(metadata((AE_FPS, (15, 30)), (FPS, (30, 30))), "frame_rate_range", id="the other order"),
+    ],
+)
+def test_a_setting_that_comes_twice_and_differs_is_invalid(data: bytes, field: str) -> None:
+    error = metadata_refusal(data)
+    assert (error.kind, error.field) == ("invalid", field)
+
+
+@pytest.mark.parametrize("length", range(1, len(EXAMPLE)))
+def test_the_example_cut_anywhere_is_malformed(length: int) -> None:
+    assert metadata_refusal(EXAMPLE[:length]).kind == "malformed"
+
+
+def test_too_many_bytes_are_too_large() -> None:
+    assert metadata_refusal(bytes(256 * 1024 + 1)).kind == "too_large"
+
+
+def outcome(data: bytes) -> ModeSetting | SettingError:
+    try:
+        return from_metadata(data)
+    except SettingError as error:
+        return error
+
+
+ITEM_BYTES = st.builds(
+    lambda tag, item_type, count, values: struct.pack("<4I", 0, tag, item_type, count) + values,
+    st.sampled_from([*TAGS, 0x20000001]),
+    st.integers(0, 7),
+    st.integers(0, 5),
+    st.binary(max_size=40),
+)
+
+
+@given(st.integers(0, 4), st.lists(ITEM_BYTES, max_size=3))
+def test_any_bytes_become_a_setting_or_a_refusal(tag_count: int, item_bytes: list[bytes]) -> None:
+    result = outcome(struct.pack("<3I", tag_count, 4, 0) + b"".join(item_bytes))
+    assert isinstance(result, ModeSetting) or result.kind in {"malformed", "invalid", "unsupported"}
+
+
+@given(st.sampled_from(sorted(TAGS)), st.binary(min_size=16, max_size=16))
+def test_any_value_of_a_known_tag_becomes_a_setting_or_a_refusal_of_its_field(
+    tag: int, values: bytes
+) -> None:
+    known = TAGS[tag]
+    size = known.count * (1 if known.type is ItemType.BYTE else 4)
+    result = outcome(struct.pack("<3I4I", 1, 1, 0, 0, tag, known.type, known.count) + values[:size])
+    if isinstance(result, SettingError):
+        assert result.kind in {"invalid", "unsupported"}
+        assert result.field.split(".")[0] == known.field
+
+
+# the tables
+
+
+def test_every_field_of_the_typed_form_is_looked_at() -> None:
+    """A field that no rule reads would be ignored silently."""
+    impossible: dict[str, Any] = {
+        "frame_rate_range": fps(0, 0),
+        "zoom_crop_region": rect(0, 0, 0, 0),
+        "mirror": True,
+    }
+    for field in fields(TypedSettings):
+        settings = replace(TypedSettings(), **{field.name: impossible.get(field.name, -1)})
+        with pytest.raises(SettingError) as caught:
+            from_typed(settings)
+        assert field.name in caught.value.field
+
+
+def test_every_tag_fills_a_field_of_the_typed_form() -> None:
+    assert {known.field for known in TAGS.values()} <= {field.name for field in fields(TypedSettings)}
