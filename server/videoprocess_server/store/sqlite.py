@@ -1,0 +1,173 @@
+"""The repository in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from videoprocess_server.store.filesystem import refuse_network_file_system
+from videoprocess_server.store.repository import Reader, StoreUnavailableError, Transaction
+from videoprocess_server.store.schema import migrate
+from videoprocess_server.store.sqlite_connections import (
+    Opener,
+    ReaderPool,
+    close_quietly,
+    database_errors,
+    roll_back,
+)
+from videoprocess_server.store.sqlite_reader import SqliteReader
+from videoprocess_server.store.sqlite_transaction import SqliteTransaction
+
+
+class SqliteRepository:
+    """A database in a file of an existing local directory.
+
+    One connection writes, under a lock, and it alone checkpoints: SQLite before 3.51.3 can damage a WAL that two
+    connections checkpoint and reset at once. Keep other programs from writing to the file while the service runs.
+
+    A COMMIT that fails is undone for every reader, but where only its fsync failed, its frames are whole in the WAL file, and
+    a recovery after a crash would take them for committed. So the next write must follow at once and overwrite them:
+    the fence. Until one has succeeded the outcome is in doubt and no transaction begins.
+
+    Args:
+        path: the file, made where there is none.
+        busy_timeout_seconds: how long to wait for another thread or process, each.
+        reader_count: how many reads may be open at once.
+
+    Raises:
+        StoreUnavailableError: the file cannot be opened, or stays locked.
+        NetworkFileSystemError: the directory is on a network file system.
+        SchemaTooNewError: a newer build has written the database.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_seconds: float = 5.0, reader_count: int = 16) -> None:
+        refuse_network_file_system(path.parent)
+        self._path = path
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._opener = Opener(path=path, busy_timeout_seconds=busy_timeout_seconds)
+        self._readers = ReaderPool(self._opener, reader_count)
+        self._lock = threading.Lock()
+        self._owner: int | None = None  # thread that holds the lock
+        self._in_doubt = False
+        self._closed = False
+        with database_errors():
+            self._writer: sqlite3.Connection | None = self._opener.create()
+            try:
+                migrate(self._writer)
+                self._identity = self._identify()
+            except BaseException:
+                close_quietly(self._writer)
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """See `Repository`."""
+        with self._readers.snapshot() as connection:
+            reader = SqliteReader(connection)
+            try:
+                yield reader
+            finally:
+                reader.end()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See `Repository`. A second one in the same thread raises RuntimeError."""
+        with self._exclusively():
+            self._settle()
+            try:
+                with self._written() as transaction:
+                    yield transaction
+            finally:
+                with suppress(StoreUnavailableError):  # the failure that led here is the one to tell
+                    self._settle()
+
+    def ping(self) -> None:
+        """See `Repository`."""
+        if self._identify() != self._identity:
+            raise StoreUnavailableError(f"{self._path} is another file than at the start")
+        with self.read():
+            pass
+        if self._in_doubt:
+            with self.transaction():
+                pass
+
+    def close(self) -> None:
+        """Close all connections; reads still open keep theirs until they end. Closing again does nothing."""
+        with self._exclusively(even_closed=True):
+            self._closed = True
+            self._readers.close()
+            if self._writer is not None:
+                with suppress(sqlite3.Error):  # the WAL keeps what is not checkpointed
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._discard_writer()
+
+    @contextmanager
+    def _exclusively(self, *, even_closed: bool = False) -> Iterator[None]:
+        """Hold the lock of the writing connection."""
+        if self._owner == threading.get_ident():
+            raise RuntimeError("this thread is in a transaction already")
+        if not self._lock.acquire(timeout=self._busy_timeout_seconds):
+            raise StoreUnavailableError("another transaction takes too long")
+        self._owner = threading.get_ident()
+        try:
+            if self._closed and not even_closed:
+                raise StoreUnavailableError("the repository is closed")
+            yield
+        finally:
+            self._owner = None
+            self._lock.release()
+
+    @contextmanager
+    def _written(self) -> Iterator[SqliteTransaction]:
+        """Run a block as one transaction."""
+        connection = self._begin()
+        transaction = SqliteTransaction(connection)
+        try:
+            yield transaction
+            transaction.raise_swallowed()
+        except BaseException:
+            if not roll_back(connection):
+                self._discard_writer()
+            raise
+        finally:
+            transaction.end()
+        self._commit(connection)
+
+    def _settle(self) -> None:
+        """Put an end to a doubt."""
+        if self._in_doubt:
+            with self._written() as fence:
+                fence.raise_fence()
+            self._in_doubt = False
+
+    def _begin(self) -> sqlite3.Connection:
+        with database_errors():
+            if self._writer is None:
+                self._writer = self._opener.open_writer()
+            self._writer.execute("BEGIN IMMEDIATE")
+            return self._writer
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except (sqlite3.Error, MemoryError) as error:
+            self._in_doubt = True
+            self._discard_writer()
+            raise StoreUnavailableError(f"the database could not keep a change: {error}") from error
+
+    def _discard_writer(self) -> None:
+        """Close the writing connection, which undoes what it has open; the next transaction opens another."""
+        if self._writer is not None:
+            close_quietly(self._writer)
+            self._writer = None
+
+    def _identify(self) -> tuple[int, int]:
+        """Return which file there is under the path."""
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._path}: {error.strerror}") from error
+        return status.st_dev, status.st_ino

@@ -1,0 +1,156 @@
+"""SQLite connections: how one is opened, what its errors mean, and the bounded pool of those that read."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from videoprocess_server.store.repository import ConflictError, StoreUnavailableError
+
+_WAL_SIZE_LIMIT_BYTES = 64 << 20  # what a WAL file is cut back to once its frames are in the database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opener:
+    """Opens connections to one database file."""
+
+    path: Path
+    #: how long a statement waits for a lock of another connection or process
+    busy_timeout_seconds: float
+
+    def create(self) -> sqlite3.Connection:
+        """Open a connection that writes; the file is made where there is none, with a write-ahead log in any case."""
+        connection = self._open("rwc", "PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = ON")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.close()
+            raise StoreUnavailableError(f"{self.path} cannot have a write-ahead log")
+        return connection
+
+    def open_writer(self) -> sqlite3.Connection:
+        """Open a connection that writes to the existing file."""
+        return self._open("rw", "PRAGMA foreign_keys = ON")
+
+    def open_reader(self) -> sqlite3.Connection:
+        """Open a connection that only reads. It never checkpoints either: see `SqliteRepository`."""
+        return self._open("rw", "PRAGMA query_only = ON")
+
+    def _open(self, mode: str, *pragmas: str) -> sqlite3.Connection:
+        # isolation_level None: BEGIN and COMMIT are ours alone. Locks of ours keep a connection to one thread at a time.
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self.busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            for pragma in (
+                *pragmas,
+                "PRAGMA synchronous = FULL",
+                f"PRAGMA journal_size_limit = {_WAL_SIZE_LIMIT_BYTES}",
+            ):
+                connection.execute(pragma).fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what SQLite says into what a repository says.
+
+    Raises:
+        ConflictError: a constraint refused the change.
+        StoreUnavailableError: locked, full, failing, read-only, gone or damaged.
+        sqlite3.Error: as it is, where the statement itself is wrong.
+    """
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise ConflictError(str(error)) from error
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.NotSupportedError):
+        raise
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise
+        raise StoreUnavailableError(f"the database is unavailable: {error}") from error
+
+
+def roll_back(connection: sqlite3.Connection) -> bool:
+    """Undo the open transaction, if there is one; False: it failed, and the connection must be closed."""
+    try:
+        if connection.in_transaction:  # a full disk may have ended it already
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def close_quietly(connection: sqlite3.Connection) -> None:
+    """Close a connection that may be broken; that undoes its open transaction."""
+    with suppress(sqlite3.Error):
+        connection.close()
+
+
+class ReaderPool:
+    """At most `size` reading connections, opened when needed. Threads come and go, connections stay."""
+
+    def __init__(self, opener: Opener, size: int) -> None:
+        self._opener = opener
+        self._slots = threading.Semaphore(size)
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees the database as it is now, and keeps seeing it so.
+
+        Raises:
+            StoreUnavailableError: all connections stayed in use, or the database does not answer.
+        """
+        if not self._slots.acquire(timeout=self._opener.busy_timeout_seconds):
+            raise StoreUnavailableError("too many reads at once")
+        try:
+            connection = self._take()
+            try:
+                with database_errors():
+                    connection.execute("BEGIN")
+                    connection.execute(
+                        "SELECT count(*) FROM sqlite_schema"
+                    ).fetchall()  # BEGIN alone takes no snapshot
+                yield connection
+            finally:
+                self._give_back(connection)
+        finally:
+            self._slots.release()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed when given back."""
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                close_quietly(self._idle.pop())
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailableError("the repository is closed")
+            if self._idle:
+                return self._idle.pop()
+        with database_errors():
+            return self._opener.open_reader()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        usable = roll_back(connection)
+        with self._lock:
+            if usable and not self._closed:
+                self._idle.append(connection)
+                return
+        close_quietly(connection)

@@ -1,0 +1,203 @@
+"""A consistent view of a SQLite database."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+from videoprocess_server.model.records import (
+    Artifact,
+    Event,
+    Job,
+    PlanRecord,
+    Request,
+    SegmentRecord,
+    Session,
+    Upload,
+    Video,
+)
+from videoprocess_server.model.states import SegmentState, VideoState
+from videoprocess_server.store.codec import R, SqlValue, from_row
+from videoprocess_server.store.sql import QUERIES
+from videoprocess_server.store.sqlite_connections import database_errors
+
+_BEFORE_ALL = (-(2**63), "")  # no video id is empty
+_NO_LIMIT = -1
+
+
+class SqliteReader:
+    """Reads on a connection lent for one `with` block."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._refusal: Exception | None = None
+
+    def end(self) -> None:
+        """Refuse everything from now on: the connection serves others."""
+        self._refusal = RuntimeError("its `with` block has ended")
+
+    def raise_swallowed(self) -> None:
+        """Raise what went wrong before, if anything did: half a change must not be committed."""
+        if self._refusal is not None:
+            raise self._refusal
+
+    def get_session(self, session_id: str) -> Session | None:
+        """See `Reader`."""
+        return self._find(Session, "get_session", session_id=session_id)
+
+    def count_open_sessions(self, user_id: int | None = None) -> int:
+        """See `Reader`."""
+        return self._number("count_open_sessions", user_id=user_id)
+
+    def list_idle_sessions(self, last_used_before_us: int, limit: int) -> Sequence[Session]:
+        """See `Reader`."""
+        return self._list(Session, "list_idle_sessions", last_used_before_us=last_used_before_us, limit=limit)
+
+    def get_video(self, user_id: int, video_id: str) -> Video | None:
+        """See `Reader`."""
+        return self._find(Video, "get_video", user_id=user_id, video_id=video_id)
+
+    def list_videos(
+        self,
+        user_id: int,
+        *,
+        states: Collection[VideoState] | None = None,
+        id_prefix: str = "",
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> Sequence[Video]:
+        """See `Reader`."""
+        after_time_us, after_video_id = after or _BEFORE_ALL
+        return self._list(
+            Video,
+            "list_videos",
+            user_id=user_id,
+            after_time_us=after_time_us,
+            after_video_id=after_video_id,
+            states=None if states is None else json.dumps([state.value for state in states]),
+            id_from=id_prefix,
+            id_to=_end_of_prefix(id_prefix),
+            limit=limit,
+        )
+
+    def get_job(self, job_id: str) -> Job | None:
+        """See `Reader`."""
+        return self._find(Job, "get_job", job_id=job_id)
+
+    def get_active_job(self, user_id: int, video_id: str) -> Job | None:
+        """See `Reader`."""
+        return self._find(Job, "get_active_job", user_id=user_id, video_id=video_id)
+
+    def list_active_jobs(
+        self, *, user_id: int | None = None, session_id: str | None = None, limit: int | None = None
+    ) -> Sequence[Job]:
+        """See `Reader`."""
+        limit = _NO_LIMIT if limit is None else limit
+        return self._list(Job, "list_active_jobs", user_id=user_id, session_id=session_id, limit=limit)
+
+    def count_active_jobs(self, user_id: int | None = None) -> int:
+        """See `Reader`."""
+        return self._number("count_active_jobs", user_id=user_id)
+
+    def get_plan(self, plan_id: str) -> PlanRecord | None:
+        """See `Reader`."""
+        return self._find(PlanRecord, "get_plan", plan_id=plan_id)
+
+    def find_plan(self, user_id: int, video_id: str, settings_fingerprint: str) -> PlanRecord | None:
+        """See `Reader`."""
+        return self._find(
+            PlanRecord,
+            "find_plan",
+            user_id=user_id,
+            video_id=video_id,
+            settings_fingerprint=settings_fingerprint,
+        )
+
+    def list_plans(self, user_id: int, video_id: str) -> Sequence[PlanRecord]:
+        """See `Reader`."""
+        return self._list(PlanRecord, "list_plans", user_id=user_id, video_id=video_id)
+
+    def list_all_plan_ids(self) -> Sequence[str]:
+        """See `Reader`."""
+        return [row["plan_id"] for row in self._rows("list_all_plan_ids")]
+
+    def list_segments(self, plan_id: str) -> Sequence[SegmentRecord]:
+        """See `Reader`."""
+        return self._list(SegmentRecord, "list_segments", plan_id=plan_id)
+
+    def count_segments(self, plan_id: str, state: SegmentState) -> int:
+        """See `Reader`."""
+        return self._number("count_segments", plan_id=plan_id, state=state.value)
+
+    def get_upload(self, upload_id: str) -> Upload | None:
+        """See `Reader`."""
+        return self._find(Upload, "get_upload", upload_id=upload_id)
+
+    def list_all_upload_ids(self) -> Sequence[str]:
+        """See `Reader`."""
+        return [row["upload_id"] for row in self._rows("list_all_upload_ids")]
+
+    def count_videos_of_upload(self, upload_id: str) -> int:
+        """See `Reader`."""
+        return self._number("count_videos_of_upload", upload_id=upload_id)
+
+    def get_artifact(self, artifact_id: str) -> Artifact | None:
+        """See `Reader`."""
+        return self._find(Artifact, "get_artifact", artifact_id=artifact_id)
+
+    def list_artifacts_of_job(self, job_id: str) -> Sequence[Artifact]:
+        """See `Reader`."""
+        return self._list(Artifact, "list_artifacts_of_job", job_id=job_id)
+
+    def list_all_artifact_ids(self) -> Sequence[str]:
+        """See `Reader`."""
+        return [row["artifact_id"] for row in self._rows("list_all_artifact_ids")]
+
+    def event_bounds(self, user_id: int) -> tuple[int, int]:
+        """See `Reader`."""
+        oldest, newest = self._rows("event_bounds", user_id=user_id)[0]
+        return (newest + 1 if oldest is None else oldest), newest
+
+    def list_events(self, user_id: int, after_sequence: int, limit: int) -> Sequence[Event]:
+        """See `Reader`."""
+        return self._list(Event, "list_events", user_id=user_id, after_sequence=after_sequence, limit=limit)
+
+    def get_request(self, user_id: int, method: str, request_id: str) -> Request | None:
+        """See `Reader`."""
+        return self._find(Request, "get_request", user_id=user_id, method=method, request_id=request_id)
+
+    def _find(self, kind: type[R], query: str, **parameters: SqlValue) -> R | None:
+        """Return the record of the only row, if there is one."""
+        return next(iter(self._list(kind, query, **parameters)), None)
+
+    def _list(self, kind: type[R], query: str, **parameters: SqlValue) -> list[R]:
+        return [from_row(kind, dict(row)) for row in self._rows(query, **parameters)]
+
+    def _number(self, query: str, **parameters: SqlValue) -> int:
+        return int(self._rows(query, **parameters)[0][0])
+
+    def _rows(self, query: str, **parameters: SqlValue) -> list[sqlite3.Row]:
+        with self._guard():
+            return self._connection.execute(QUERIES[query], parameters).fetchall()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Refuse all that follows a failure: SQLite may have ended the transaction, and what follows would be its own."""
+        self.raise_swallowed()
+        try:
+            with database_errors():
+                yield
+        except Exception as error:
+            self._refusal = error
+            raise
+
+
+def _end_of_prefix(prefix: str) -> str | None:
+    """Return the first string after all that start with the prefix, None for no end. Code points order as their UTF-8 does."""
+    kept = prefix.rstrip(chr(0x10FFFF))
+    if not kept:
+        return None
+    following = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters

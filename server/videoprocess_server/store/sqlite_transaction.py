@@ -1,0 +1,120 @@
+"""A change of a SQLite database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from videoprocess_server.model.records import (
+    Artifact,
+    Event,
+    Job,
+    PlanRecord,
+    Request,
+    SegmentRecord,
+    Session,
+    Upload,
+    Video,
+)
+from videoprocess_server.store.codec import Record, SqlValue, to_row
+from videoprocess_server.store.sql import QUERIES
+from videoprocess_server.store.sqlite_reader import SqliteReader
+
+
+class SqliteTransaction(SqliteReader):
+    """Reads and writes on the writing connection. After an error it can only be undone, whoever catches that error."""
+
+    def put_session(self, session: Session) -> None:
+        """See `Transaction`."""
+        self._put("put_session", session)
+
+    def put_video(self, video: Video) -> None:
+        """See `Transaction`."""
+        self._put("put_video", video)
+
+    def delete_video(self, user_id: int, video_id: str) -> None:
+        """See `Transaction`."""
+        self._run("delete_video", user_id=user_id, video_id=video_id)
+
+    def put_job(self, job: Job) -> None:
+        """See `Transaction`."""
+        self._put("put_job", job)
+
+    def next_accept_number(self) -> int:
+        """See `Transaction`."""
+        return self._number("count_up", name="accept_number")
+
+    def add_plan(self, plan: PlanRecord, segments: Sequence[SegmentRecord]) -> None:
+        """See `Transaction`."""
+        self._put("add_plan", plan)
+        with self._guard():
+            self._connection.executemany(QUERIES["add_segment"], (to_row(segment) for segment in segments))
+
+    def put_plan(self, plan: PlanRecord) -> None:
+        """See `Transaction`."""
+        self._put("put_plan", plan)
+
+    def delete_plan(self, plan_id: str) -> None:
+        """See `Transaction`."""
+        self._run("delete_plan", plan_id=plan_id)
+
+    def lease_segments(self, plan_id: str, indices: Sequence[int], lease_token: str) -> bool:
+        """See `Transaction`."""
+        wanted = sorted(set(indices))
+        if self._number("count_waiting_segments", plan_id=plan_id, indices=json.dumps(wanted)) != len(wanted):
+            return False
+        self._run("lease_segments", plan_id=plan_id, indices=json.dumps(wanted), lease_token=lease_token)
+        return True
+
+    def finish_segment(self, segment: SegmentRecord, lease_token: str) -> bool:
+        """See `Transaction`."""
+        return self._run("finish_segment", **to_row(segment), expected_token=lease_token) == 1
+
+    def release_segments(
+        self, plan_id: str, *, lease_token: str | None = None, crashed_index: int | None = None
+    ) -> None:
+        """See `Transaction`."""
+        self._run("release_segments", plan_id=plan_id, lease_token=lease_token, crashed_index=crashed_index)
+
+    def reset_segment(self, plan_id: str, index: int) -> None:
+        """See `Transaction`."""
+        self._run("reset_segment", plan_id=plan_id, index=index)
+
+    def put_upload(self, upload: Upload) -> None:
+        """See `Transaction`."""
+        self._put("put_upload", upload)
+
+    def delete_upload(self, upload_id: str) -> None:
+        """See `Transaction`."""
+        self._run("delete_upload", upload_id=upload_id)
+
+    def add_artifact(self, artifact: Artifact) -> None:
+        """See `Transaction`."""
+        self._put("add_artifact", artifact)
+
+    def delete_artifact(self, artifact_id: str) -> None:
+        """See `Transaction`."""
+        self._run("delete_artifact", artifact_id=artifact_id)
+
+    def append_event(self, event: Event) -> Event:
+        """See `Transaction`."""
+        numbered = replace(event, sequence=self._number("next_event_sequence", user_id=event.user_id))
+        self._put("append_event", numbered)
+        return numbered
+
+    def put_request(self, request: Request) -> None:
+        """See `Transaction`."""
+        self._put("put_request", request)
+
+    def raise_fence(self) -> None:
+        """Write something, whatever it is: see `SqliteRepository`."""
+        self._number("count_up", name="fence")
+
+    def _put(self, query: str, record: Record) -> None:
+        self._run(query, **to_row(record))
+
+    def _run(self, query: str, **parameters: SqlValue) -> int:
+        """Run a statement that changes rows; return how many it changed."""
+        with self._guard():
+            return self._connection.execute(QUERIES[query], parameters).rowcount
