@@ -68,6 +68,8 @@ CATALOGUE: Mapping[str, Reason] = {
     "NO_FILE": Reason(_BAD, _INVALID, False, "Give a file: the video id has none yet."),
     "UNKNOWN_UPLOAD": Reason(_BAD, _INVALID, False, "Name a finished upload of the same user."),
     "UPLOAD_UNFINISHED": Reason(_BAD, _INVALID, False, "Finish the upload first."),
+    "UNKNOWN_FD_TOKEN": Reason(_BAD, _INVALID, False, "Pass the descriptor again: a token is for one use within 60 s."),
+    "DURATIONS_DIFFER": Reason(_BAD, _INVALID, False, "Give three files of the same recording."),
     "UNKNOWN_ROOT": Reason(_BAD, _INVALID, False, "Name a shared root of GetCapabilities."),
     "NO_SUCH_PATH": Reason(_BAD, _INVALID, False, "Check the path below the root."),
     "PATH_OUTSIDE_ROOT": Reason(_BAD, _INVALID, False, "Use a relative path without a way out of the root."),
@@ -137,6 +139,10 @@ CATALOGUE: Mapping[str, Reason] = {
         _UNSUPPORTED, Status.UNIMPLEMENTED, False, "METHOD_NOT_SUPPORTED: ask for a range that the source's rate reaches."
     ),
     "CROP_OUTSIDE_PICTURE": Reason(_BAD, _INVALID, False, "Keep the zoom crop region inside the picture."),
+    "OUTPUT_EXISTS": Reason(
+        CamRetCode.DEVICE_CONFLICT, Status.ABORTED, False, "Choose another name, or ask for the file to be replaced."
+    ),
+    "BLOCKED_TOO_LONG": Reason(CamRetCode.DEVICE_ERROR, Status.UNAVAILABLE, True, "Call ProcessVideo when the cause is gone."),
     "SIZE_NOT_SUPPORTED": Reason(_UNSUPPORTED, Status.UNIMPLEMENTED, False, "Ask for a size the encoder can make."),
     "INTERRUPTED": Reason(CamRetCode.NO_ERROR, Status.ABORTED, True, "Call ProcessVideo to go on."),
     "RESET": Reason(CamRetCode.NO_ERROR, Status.ABORTED, True, "Call ProcessVideo to start anew."),

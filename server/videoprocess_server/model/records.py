@@ -201,6 +201,8 @@ class PlanRecord:
     settings_fingerprint: str
     #: SHA-256 over source identity, settings, plan and build: checkpoints of another one are never reused
     fingerprint: str
+    #: media time of the ProcessVideo that made it: enhancement starts at the first frame at or after
+    enhance_from_us: int
     plan: Plan
     stages: tuple[StageCost, ...]
     create_time_us: int
@@ -268,6 +270,8 @@ class Artifact:
     size_bytes: int
     sha256: str
     create_time_us: int
+    #: None until its video was removed
+    expire_time_us: int | None = None
 
 
 class EventKind(Enum):

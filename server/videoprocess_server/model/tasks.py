@@ -23,6 +23,25 @@ class MediaLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DescribeTask:
+    """Says what this build of FFmpeg can do. Answer: BuildInfo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildInfo:
+    """The build that makes results: part of every fingerprint."""
+
+    #: library → version, e.g. {"libavcodec": "62.28.102", "pyav": "18.1.0", "machine": "x86_64"}
+    versions: dict[str, str]
+    #: FFmpeg's names of the decoders a source's video may need
+    video_decoders: tuple[str, ...]
+    #: of the encoders the plans know, those that are really there
+    video_encoders: tuple[str, ...]
+    #: of the filters the chains use, those that are really there
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbeTask:
     """Says what the source is; the first frame must decode. Answer: MediaInfo."""
 
@@ -150,6 +169,6 @@ class Progress:
     bytes: int
 
 
-Task = ProbeTask | AnalyzeTask | PlanTask | EncodeTask | JoinTask | VerifyTask
-TaskResult = MediaInfo | NoiseEstimate | Plan | EncodeResult | JoinResult | VerifyResult
+Task = DescribeTask | ProbeTask | AnalyzeTask | PlanTask | EncodeTask | JoinTask | VerifyTask
+TaskResult = BuildInfo | MediaInfo | NoiseEstimate | Plan | EncodeResult | JoinResult | VerifyResult
 TaskMessage = Progress | SegmentDone

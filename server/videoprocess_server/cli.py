@@ -1,0 +1,100 @@
+"""The `videoprocess-server` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+
+EXIT_USAGE = 2
+EXIT_CANNOT_START = 3
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="The videoprocess service.")
+
+
+@app.callback()
+def _commands() -> None:
+    """The videoprocess service: makes better pictures of recorded videos, resumably and exactly."""
+
+
+def _text(name: str) -> str:
+    field = Settings.model_fields[name]
+    default = field.get_default(call_default_factory=True)
+    shown = f" Default: {default}." if default not in ((), None) else ""
+    return f"{field.description}{shown} [{ENVIRONMENT_PREFIX}{name.upper()}]"
+
+
+def _option(name: str, **more: Any) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(None, help=_text(name), show_default=False, **more)
+
+
+@app.command()
+def serve(  # noqa: PLR0913 - one parameter a flag
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    listen: str | None = _option("listen"),
+    insecure_listen_anywhere: bool | None = _option("insecure_listen_anywhere"),
+    data_dir: Path | None = _option("data_dir"),
+    shared_root: list[str] | None = _option("shared_root", metavar="NAME=PATH"),
+    workers: int | None = _option("workers"),
+    max_running_jobs: int | None = _option("max_running_jobs"),
+    segment_seconds: float | None = _option("segment_seconds"),
+    longest_gop_seconds: float | None = _option("longest_gop_seconds"),
+    stall_seconds: float | None = _option("stall_seconds"),
+    session_idle_seconds: float | None = _option("session_idle_seconds"),
+    max_sessions: int | None = _option("max_sessions"),
+    max_sessions_per_user: int | None = _option("max_sessions_per_user"),
+    max_queued_jobs: int | None = _option("max_queued_jobs"),
+    max_upload_bytes: int | None = _option("max_upload_bytes"),
+    max_pixels: int | None = _option("max_pixels"),
+    max_duration_seconds: int | None = _option("max_duration_seconds"),
+    shutdown_grace_seconds: float | None = _option("shutdown_grace_seconds"),
+    log_level: str | None = _option("log_level", metavar="debug|info|warning|error"),
+    log_format: str | None = _option("log_format", metavar="auto|console|json"),
+) -> None:
+    """Start the service. Flags win over environment variables, those over the file, that over defaults."""
+    flags = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    settings = _read(flags)
+    from videoprocess_server.app import CannotStartError, run
+
+    try:
+        run(settings)
+    except CannotStartError as error:
+        _die(str(error), EXIT_CANNOT_START)
+
+
+def _read(flags: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value != []})
+    except ValidationError as error:
+        lines = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        )
+        _die(lines, EXIT_USAGE)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        _die(f"{os.environ.get(CONFIG_VARIABLE)}: {error}", EXIT_USAGE)
+
+
+def _die(message: str, code: int) -> Any:  # noqa: ANN401 - never returns
+    sys.stderr.write(f"videoprocess-server: {message}\n")
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Plans and finished segments: dropped when nobody can go on with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.store.repository import Transaction
+
+
+def discard_plans(tx: Transaction, user_id: int, video_id: str) -> list[str]:
+    """Delete a video's plans and their segments' rows; return their ids, for the files."""
+    plan_ids = [plan.plan_id for plan in tx.list_plans(user_id, video_id)]
+    for plan_id in plan_ids:
+        tx.delete_plan(plan_id)
+    return plan_ids
+
+
+def delete_segments(blobs: BlobStore, plan_ids: Sequence[str]) -> None:
+    """Delete the files of plans whose rows are gone. A crash before leaves them to the sweep at the next start."""
+    for plan_id in plan_ids:
+        blobs.delete(BlobKind.SEGMENT, plan_id)

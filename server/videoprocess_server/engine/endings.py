@@ -1,0 +1,74 @@
+"""How a job ends: its state, its one terminal event and its video change in one transaction (G1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from videoprocess_server.model.hdi import ErrorCode
+from videoprocess_server.model.records import Artifact, Event, EventKind, Fault, Job, Report, Video
+from videoprocess_server.model.states import JobState, Trigger, VideoState, next_state
+from videoprocess_server.store.repository import Transaction
+
+#: what a stop is told as
+STOP_MESSAGES = {
+    "INTERRUPTED": "interrupted; ProcessVideo goes on from the finished segments",
+    "RESET": "the session was reset; ProcessVideo starts anew",
+    "REMOVED": "the video was removed",
+}
+
+
+def complete(tx: Transaction, job: Job, report: Report, artifacts: Sequence[Artifact], now_us: int) -> Job:
+    """End a job in OnProcessDone."""
+    ended = replace(job, state=JobState.COMPLETED, end_time_us=now_us, report=report, fault=None)
+    tx.put_job(ended)
+    tx.append_event(_event(ended, EventKind.PROCESS_DONE, now_us, report=report, artifacts=tuple(artifacts)))
+    return ended
+
+
+def fail(tx: Transaction, job: Job, fault: Fault, now_us: int) -> Job:
+    """End a job in OnError: ABORTED for ABORT, FAILED otherwise."""
+    state = JobState.ABORTED if fault.error_code is ErrorCode.ABORT else JobState.FAILED
+    ended = replace(job, state=state, end_time_us=now_us, fault=fault)
+    tx.put_job(ended)
+    tx.append_event(_event(ended, EventKind.ERROR, now_us, fault=fault))
+    return ended
+
+
+def abort(tx: Transaction, job: Job, reason: str, now_us: int) -> Job:
+    """End a job in OnError(ABORT); the video is the caller's to move on."""
+    return fail(tx, job, Fault(error_code=ErrorCode.ABORT, reason=reason, message=STOP_MESSAGES[reason]), now_us)
+
+
+def move(
+    tx: Transaction, video: Video, trigger: Trigger, now_us: int, *, to: VideoState | None = None, fault: Fault | None = None
+) -> Video:
+    """Move a video on by the state table."""
+    moved = replace(
+        video, state=next_state(video.state, trigger, to), update_time_us=now_us, last_fault=fault or video.last_fault
+    )
+    tx.put_video(moved)
+    return moved
+
+
+def _event(
+    job: Job,
+    kind: EventKind,
+    now_us: int,
+    *,
+    fault: Fault | None = None,
+    report: Report | None = None,
+    artifacts: tuple[Artifact, ...] = (),
+) -> Event:
+    return Event(
+        sequence=0,
+        user_id=job.user_id,
+        session_id=job.session_id,
+        video_id=job.video_id,
+        job_id=job.job_id,
+        create_time_us=now_us,
+        kind=kind,
+        fault=fault,
+        report=report,
+        artifacts=artifacts,
+    )

@@ -1,0 +1,45 @@
+"""Digests of everything that can change a byte of a result (G2, G10)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+from videoprocess_server.model.plan import Plan, PlanSettings
+from videoprocess_server.model.records import Source
+from videoprocess_server.model.settings_snapshot import Snapshot
+from videoprocess_server.model.tasks import BuildInfo
+
+
+def of(*parts: object) -> str:
+    """Return the SHA-256 in hex over the parts' canonical JSON."""
+    return hashlib.sha256(json.dumps(parts, default=_plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def of_settings(source: Source, snapshot: Snapshot, plan_settings: PlanSettings, build: BuildInfo) -> str:
+    """Return what "the same settings" means for a ProcessVideo: source, snapshot, and what makes plans of them."""
+    return of("settings", source.identity, snapshot, plan_settings, build)
+
+
+def of_result(settings_fingerprint: str, enhance_from_us: int) -> str:
+    """Return what names a result: the settings and where enhancement starts."""
+    return of("result", settings_fingerprint, enhance_from_us)
+
+
+def of_plan(source: Source, plan: Plan, build: BuildInfo) -> str:
+    """Return the fingerprint of a plan: the checkpoints of another one are never reused."""
+    return of("plan", source.identity, plan, build)
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    raise TypeError(f"{type(value).__name__} has no canonical form")

@@ -1,0 +1,114 @@
+"""Opens the file behind a video, wherever it is, and says whether it still is the same one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.shared_path import SharedPathError, identity, open_beneath
+from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.records import Source, SourceKind
+from videoprocess_server.model.states import UploadState
+from videoprocess_server.store.repository import Reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedRoot:
+    """A directory whose files callers may name."""
+
+    name: str
+    path: Path
+    #: users that may name it; empty for all
+    user_ids: frozenset[int] = frozenset()
+
+
+class SourceChangedError(Exception):
+    """The file is not the one that was prepared, or is gone. `reason` is SOURCE_CHANGED or SOURCE_GONE."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Sources:
+    """Resolves what callers name and opens what videos refer to. Descriptors belong to who asked for them."""
+
+    def __init__(self, blobs: BlobStore, roots: Mapping[str, SharedRoot]) -> None:
+        self._blobs = blobs
+        self._roots = roots
+
+    def roots_of(self, user_id: int) -> list[SharedRoot]:
+        """Return the roots a user may name."""
+        return [root for root in self._roots.values() if not root.user_ids or user_id in root.user_ids]
+
+    def of_upload(self, reader: Reader, user_id: int, upload_id: str) -> Source:
+        """Return a finished upload of the user as a source.
+
+        Raises:
+            VideoProcessError: UNKNOWN_UPLOAD, UPLOAD_UNFINISHED, EMPTY_FILE.
+        """
+        upload = reader.get_upload(upload_id)
+        if upload is None or upload.user_id != user_id:
+            raise VideoProcessError("UNKNOWN_UPLOAD", f"there is no upload {upload_id!r} of user {user_id}")
+        if upload.state is not UploadState.FINISHED:
+            raise VideoProcessError("UPLOAD_UNFINISHED", f"upload {upload_id!r} is not finished")
+        if upload.size_bytes == 0:
+            raise VideoProcessError("EMPTY_FILE", "the upload has 0 bytes")
+        return Source(
+            kind=SourceKind.UPLOAD, identity=f"sha256:{upload.sha256}", size_bytes=upload.size_bytes, upload_id=upload_id
+        )
+
+    def of_shared_path(self, user_id: int, root_name: str, path: str) -> Source:
+        """Return a file below a shared root as a source.
+
+        Raises:
+            VideoProcessError: UNKNOWN_ROOT, NO_SUCH_PATH, PATH_OUTSIDE_ROOT, NOT_A_REGULAR_FILE, FILE_UNREADABLE, EMPTY_FILE.
+        """
+        try:
+            fd = self._open_shared(user_id, root_name, path)
+        except SharedPathError as error:
+            raise VideoProcessError(error.reason, error.message) from error
+        try:
+            size = os.fstat(fd).st_size
+            if size == 0:
+                raise VideoProcessError("EMPTY_FILE", "the file has 0 bytes")
+            return Source(kind=SourceKind.SHARED, identity=identity(fd), size_bytes=size, root=root_name, path=path)
+        finally:
+            os.close(fd)
+
+    def open(self, user_id: int, source: Source) -> int:
+        """Return a new descriptor of the source, checked to be the same file.
+
+        Raises:
+            SourceChangedError: it is not, or is gone.
+        """
+        try:
+            if source.kind is SourceKind.UPLOAD:
+                return self._blobs.open(BlobKind.UPLOAD, source.upload_id)
+            fd = self._open_shared(user_id, source.root, source.path)
+        except FileNotFoundError as error:
+            raise SourceChangedError("SOURCE_GONE", "the uploaded bytes are gone") from error
+        except (SharedPathError, VideoProcessError) as error:
+            raise SourceChangedError("SOURCE_GONE", error.message) from error
+        if identity(fd) != source.identity:
+            os.close(fd)
+            raise SourceChangedError("SOURCE_CHANGED", "the shared file is not the one that was prepared")
+        return fd
+
+    def check(self, user_id: int, source: Source) -> None:
+        """Return if the source still is the same file.
+
+        Raises:
+            SourceChangedError: it is not, or is gone.
+        """
+        os.close(self.open(user_id, source))
+
+    def _open_shared(self, user_id: int, root_name: str, path: str) -> int:
+        root = self._roots.get(root_name)
+        if root is None or root not in self.roots_of(user_id):
+            raise VideoProcessError("UNKNOWN_ROOT", f"there is no shared root {root_name!r} for user {user_id}")
+        return open_beneath(root.path, path)

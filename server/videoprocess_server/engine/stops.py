@@ -1,0 +1,154 @@
+"""Interrupt, Reset and RemoveVideo: what stops work, and what becomes of the video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.engine import endings
+from videoprocess_server.engine.authorisation import Caller
+from videoprocess_server.engine.checkpoints import delete_segments, discard_plans
+from videoprocess_server.engine.events import EventHub
+from videoprocess_server.engine.jobs import active_jobs
+from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.video_ids import check_video_id
+from videoprocess_server.engine.work import StopReason, Work
+from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND, Clock
+from videoprocess_server.model.records import Job, SourceKind, Video
+from videoprocess_server.model.states import JobState, Trigger, VideoState
+from videoprocess_server.store.repository import Repository, Transaction
+
+#: how long results of a removed video can be fetched, contract §3
+REMOVED_RESULT_US = 3600 * MICROSECONDS_PER_SECOND
+PAUSED_PER_RESET = 10_000
+
+_TRIGGERS = {StopReason.INTERRUPT: (Trigger.INTERRUPT, "INTERRUPTED"), StopReason.RESET: (Trigger.RESET, "RESET")}
+
+
+class Stops:
+    """Stops work."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        blobs: BlobStore,
+        sessions: Sessions,
+        hub: EventHub,
+        work: Work,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._repository = repository
+        self._blobs = blobs
+        self._sessions = sessions
+        self._hub = hub
+        self._work = work
+        self._clock = clock
+        self._limits = limits
+
+    def interrupt(self, caller: Caller, session_id: str, video_ids: Sequence[str]) -> None:
+        """Pause the session's work, or that of the named videos of the user. Idle is fine.
+
+        Raises:
+            VideoProcessError: SESSION_CLOSED, INVALID_VIDEO_ID.
+        """
+        session = self._sessions.use(caller, session_id)
+        for video_id in video_ids:
+            check_video_id(video_id, self._limits)
+        with self._repository.read() as reader:
+            jobs = active_jobs(reader, session, tuple(video_ids))
+        self._stop(session.user_id, jobs, StopReason.INTERRUPT)
+
+    def reset(self, caller: Caller, session_id: str) -> None:
+        """Interrupt; then the session is as new, and the checkpoints of its unfinished work are gone.
+
+        Raises:
+            VideoProcessError: SESSION_CLOSED.
+        """
+        session = self._sessions.use(caller, session_id)
+        with self._repository.transaction() as tx:
+            fresh = self._sessions.open_session(tx, session_id)
+            tx.put_session(replace(fresh, streams=(), committed=None))
+            jobs = active_jobs(tx, session, ())
+            plan_ids = self._restart_paused(tx, session.user_id, session_id)
+        delete_segments(self._blobs, plan_ids)
+        self._stop(session.user_id, jobs, StopReason.RESET)
+
+    def _restart_paused(self, tx: Transaction, user_id: int, session_id: str) -> list[str]:
+        plan_ids: list[str] = []
+        for video in tx.list_videos(user_id, states={VideoState.PAUSED}, limit=PAUSED_PER_RESET):
+            job = tx.get_job(video.last_job_id)
+            if job is not None and job.session_id == session_id:
+                endings.move(tx, video, Trigger.RESET, self._clock.now_us())
+                plan_ids += discard_plans(tx, user_id, video.video_id)
+        return plan_ids
+
+    def _stop(self, user_id: int, jobs: Sequence[Job], reason: StopReason) -> None:
+        for job in jobs:
+            if job.state is JobState.RUNNING and self._work.stop(job.job_id, reason):
+                continue
+            plan_ids = self._abort_queued(job.job_id, reason)
+            if plan_ids is None:
+                self._work.stop(job.job_id, reason)
+            else:
+                delete_segments(self._blobs, plan_ids)
+        self._hub.committed(user_id)
+
+    def _abort_queued(self, job_id: str, reason: StopReason) -> list[str] | None:
+        """End a queued job; return the plans that went, None if a driver took it up meanwhile."""
+        trigger, name = _TRIGGERS[reason]
+        now = self._clock.now_us()
+        with self._repository.transaction() as tx:
+            job = tx.get_job(job_id)
+            if job is None or job.state not in (JobState.QUEUED, JobState.RUNNING):
+                return []
+            if job.state is JobState.RUNNING:
+                return None
+            endings.abort(tx, job, name, now)
+            video = tx.get_video(job.user_id, job.video_id)
+            if video is not None:
+                endings.move(tx, video, trigger, now)
+            return discard_plans(tx, job.user_id, job.video_id) if reason is StopReason.RESET else []
+
+    def remove(self, caller: Caller, session_id: str, video_id: str, *, restorable: bool) -> None:
+        """Stop a video's work and remove it; the id is free at once. An unknown id is fine.
+
+        Raises:
+            VideoProcessError: SESSION_CLOSED, INVALID_VIDEO_ID, METHOD_NOT_SUPPORTED.
+        """
+        session = self._sessions.use(caller, session_id)
+        check_video_id(video_id, self._limits)
+        if restorable:
+            raise VideoProcessError("METHOD_NOT_SUPPORTED", "a trash is not supported by this version: remove for good")
+        now = self._clock.now_us()
+        with self._repository.transaction() as tx:
+            video = tx.get_video(session.user_id, video_id)
+            if video is None:
+                return
+            job = tx.get_active_job(session.user_id, video_id)
+            if job is not None:
+                endings.abort(tx, job, "REMOVED", now)
+            plan_ids = discard_plans(tx, session.user_id, video_id)
+            for artifact in tx.list_artifacts_of_job(video.result_job_id) if video.result_job_id else ():
+                tx.add_artifact(replace(artifact, expire_time_us=now + REMOVED_RESULT_US))
+            tx.delete_video(session.user_id, video_id)
+            upload_id = self._release_upload(tx, video)
+        if job is not None:
+            self._work.stop(job.job_id, StopReason.REMOVE)
+        delete_segments(self._blobs, plan_ids)
+        if upload_id:
+            self._blobs.delete(BlobKind.UPLOAD, upload_id)
+        self._hub.committed(session.user_id)
+
+    @staticmethod
+    def _release_upload(tx: Transaction, video: Video) -> str:
+        """Delete the row of an upload that no video refers to any more; return its id."""
+        source = video.source
+        if source is None or source.kind is not SourceKind.UPLOAD or tx.count_videos_of_upload(source.upload_id):
+            return ""
+        tx.delete_upload(source.upload_id)
+        return source.upload_id
+

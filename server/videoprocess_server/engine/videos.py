@@ -1,0 +1,258 @@
+"""Videos of users: prepared, listed, removed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.engine.authorisation import Caller, Policy, authorise
+from videoprocess_server.engine.checkpoints import discard_plans
+from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sources import SourceChangedError, Sources
+from videoprocess_server.engine.video_ids import check_video_id
+from videoprocess_server.errors import CATALOGUE, Status, VideoProcessError
+from videoprocess_server.execution.executor import (
+    Executor,
+    Slot,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskStalledError,
+    WorkerCrashedError,
+)
+from videoprocess_server.model.clock import Clock
+from videoprocess_server.model.media_info import MediaInfo
+from videoprocess_server.model.records import Artifact, Job, Source, Video
+from videoprocess_server.model.states import ACTIVE_VIDEO_STATES, UNFINISHED_VIDEO_STATES, Trigger, VideoState, next_state
+from videoprocess_server.model.tasks import MediaLimits, ProbeTask
+from videoprocess_server.store.repository import Reader, Repository, Transaction
+
+PENDING_PAGE = 10_000  # contract §3: GetPendingVideos without paging
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadReference:
+    """A FileDescriptor that names an upload."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedReference:
+    """A FileDescriptor that names a file below a shared root."""
+
+    root: str
+    path: str
+
+
+FileReference = UploadReference | SharedReference
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoView:
+    """A video with what belongs to it."""
+
+    video: Video
+    #: the newest job, running ones with their progress of this moment
+    job: Job | None
+    artifacts: Sequence[Artifact]
+    #: of the newest result
+    result_job: Job | None
+
+
+class Videos:
+    """Keeps videos."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        sessions: Sessions,
+        sources: Sources,
+        executor: Executor,
+        policy: Policy,
+        clock: Clock,
+        limits: Limits,
+        media_limits: MediaLimits,
+        blobs: BlobStore,
+    ) -> None:
+        self._repository = repository
+        self._sessions = sessions
+        self._sources = sources
+        self._executor = executor
+        self._policy = policy
+        self._clock = clock
+        self._limits = limits
+        self._media_limits = media_limits
+        self._blobs = blobs
+        self._probes = threading.BoundedSemaphore(limits.max_concurrent_probes)
+
+    def prepare(self, caller: Caller, session_id: str, video_id: str, files: Sequence[FileReference]) -> MediaInfo:
+        """Register a file under an id and probe it.
+
+        Raises:
+            VideoProcessError: any of the reasons under "what Prepare refuses".
+        """
+        session = self._sessions.use(caller, session_id)
+        check_video_id(video_id, self._limits)
+        source = self._resolve(session.user_id, video_id, files)
+        with self._repository.read() as reader:
+            video = reader.get_video(session.user_id, video_id)
+        if video is not None:
+            self._refuse_conflict(video, source)
+            if self._is_same(video, source) and video.media is not None and video.state is not VideoState.ERROR:
+                self._check_source(session.user_id, source)
+                return video.media
+        media = self._probe(session.user_id, source)
+        with self._repository.transaction() as tx:
+            gone = self._keep_prepared(tx, session.user_id, video_id, source, media)
+        for kind, key in gone:
+            self._blobs.delete(kind, key)
+        return media
+
+    def _resolve(self, user_id: int, video_id: str, files: Sequence[FileReference]) -> Source:
+        if len(files) == 3:  # noqa: PLR2004 - v1_5's [movie, movie again, input]
+            raise VideoProcessError("METHOD_NOT_SUPPORTED", "three files are not supported by this version: give one")
+        if len(files) > 1:
+            raise VideoProcessError("BAD_FD_COUNT", f"{len(files)} files given", {"fds": "give no file, one, or three"})
+        with self._repository.read() as reader:
+            if files:
+                return self._source_of(reader, user_id, files[0])
+            video = reader.get_video(user_id, video_id)
+        if video is None or video.source is None:
+            raise VideoProcessError("NO_FILE", f"there is no file for video {video_id!r} yet", {"fds": "is empty"})
+        return video.source
+
+    def _source_of(self, reader: Reader, user_id: int, file: FileReference) -> Source:
+        if isinstance(file, UploadReference):
+            return self._sources.of_upload(reader, user_id, file.upload_id)
+        return self._sources.of_shared_path(user_id, file.root, file.path)
+
+    @staticmethod
+    def _is_same(video: Video, source: Source) -> bool:
+        return video.source is not None and video.source.identity == source.identity
+
+    def _refuse_conflict(self, video: Video, source: Source) -> None:
+        busy = video.state in ACTIVE_VIDEO_STATES or video.state is VideoState.DELETED
+        if busy and not self._is_same(video, source):
+            raise VideoProcessError("SOURCE_IN_USE", f"video {video.video_id!r} is {video.state.value} with another source")
+
+    def _check_source(self, user_id: int, source: Source) -> None:
+        try:
+            self._sources.check(user_id, source)
+        except SourceChangedError as error:
+            raise VideoProcessError("NO_SUCH_PATH", error.message) from error
+
+    def _probe(self, user_id: int, source: Source) -> MediaInfo:
+        if not self._probes.acquire(blocking=False):
+            raise VideoProcessError("PROBE_BUSY", "too many files are being probed", retry_after_seconds=1)
+        try:
+            handle = self._executor.submit(
+                ProbeTask(limits=self._media_limits),
+                source_fd=self._sources.open(user_id, source),
+                slot=Slot.PROBE,
+                stall_seconds=self._limits.probe_stall_seconds,
+            )
+            media = handle.result()
+        except SourceChangedError as error:
+            raise VideoProcessError("NO_SUCH_PATH", error.message) from error
+        except TaskFailedError as error:
+            raise _refused(error) from error
+        except (WorkerCrashedError, TaskStalledError) as error:
+            raise VideoProcessError("PROBE_FAILED", "the prober did not survive this file, or took too long") from error
+        except TaskCancelledError as error:
+            raise VideoProcessError("DRAINING", "the service is stopping", retry_after_seconds=2) from error
+        finally:
+            self._probes.release()
+        assert isinstance(media, MediaInfo)
+        return media
+
+    def _keep_prepared(
+        self, tx: Transaction, user_id: int, video_id: str, source: Source, media: MediaInfo
+    ) -> list[tuple[BlobKind, str]]:
+        """Write the row; return the files of another source's work, which are nobody's now."""
+        gone: list[tuple[BlobKind, str]] = []
+        now = self._clock.now_us()
+        video = tx.get_video(user_id, video_id)
+        if video is None:
+            video = Video(
+                user_id=user_id, video_id=video_id, state=VideoState.PENDING, create_time_us=now, update_time_us=now
+            )
+        else:
+            self._refuse_conflict(video, source)
+            if not self._is_same(video, source):
+                gone = self._forget_work(tx, video)
+                video = replace(video, result_fingerprint="", result_job_id="", last_fault=None, attempt_count=0)
+            if video.state is VideoState.ERROR or not self._is_same(video, source):
+                video = replace(video, state=next_state(video.state, Trigger.PREPARE_ANEW), last_fault=None)
+        tx.put_video(replace(video, source=source, media=media, update_time_us=now))
+        return gone
+
+    @staticmethod
+    def _forget_work(tx: Transaction, video: Video) -> list[tuple[BlobKind, str]]:
+        plans = discard_plans(tx, video.user_id, video.video_id)
+        results = [artifact.artifact_id for artifact in tx.list_artifacts_of_job(video.result_job_id)]
+        for artifact_id in results:
+            tx.delete_artifact(artifact_id)
+        return [(BlobKind.SEGMENT, plan_id) for plan_id in plans] + [(BlobKind.RESULT, key) for key in results]
+
+    def pending(self, caller: Caller, session_id: str, after: tuple[int, str] | None, limit: int) -> Sequence[Video]:
+        """Return the user's videos without a result, oldest first.
+
+        Raises:
+            VideoProcessError: SESSION_CLOSED.
+        """
+        session = self._sessions.use(caller, session_id)
+        with self._repository.read() as reader:
+            return reader.list_videos(session.user_id, states=UNFINISHED_VIDEO_STATES, after=after, limit=limit)
+
+    def get(self, caller: Caller, user_id: int, video_id: str) -> VideoView:
+        """Return a video.
+
+        Raises:
+            VideoProcessError: USER_NOT_ALLOWED, UNKNOWN_VIDEO.
+        """
+        authorise(self._policy, caller, user_id)
+        with self._repository.read() as reader:
+            video = reader.get_video(user_id, video_id)
+            if video is None:
+                raise VideoProcessError("UNKNOWN_VIDEO", f"user {user_id} has no video {video_id!r}")
+            return view_of(reader, video)
+
+    def list(
+        self,
+        caller: Caller,
+        user_id: int,
+        states: Collection[VideoState] | None,
+        id_prefix: str,
+        after: tuple[int, str] | None,
+        limit: int,
+    ) -> Sequence[VideoView]:
+        """Return a page of videos by creation.
+
+        Raises:
+            VideoProcessError: USER_NOT_ALLOWED.
+        """
+        authorise(self._policy, caller, user_id)
+        with self._repository.read() as reader:
+            videos = reader.list_videos(user_id, states=states, id_prefix=id_prefix, after=after, limit=limit)
+            return [view_of(reader, video) for video in videos]
+
+
+def view_of(reader: Reader, video: Video) -> VideoView:
+    """Return a video with its newest job and result."""
+    result_job = reader.get_job(video.result_job_id) if video.result_job_id else None
+    return VideoView(
+        video=video,
+        job=reader.get_job(video.last_job_id) if video.last_job_id else None,
+        artifacts=reader.list_artifacts_of_job(video.result_job_id) if video.result_job_id else (),
+        result_job=result_job,
+    )
+
+
+def _refused(error: TaskFailedError) -> VideoProcessError:
+    row = CATALOGUE.get(error.reason)
+    if row is None or row.status is not Status.INVALID_ARGUMENT:
+        return VideoProcessError("PROBE_FAILED", "the prober failed on this file")
+    return VideoProcessError(error.reason, error.message)

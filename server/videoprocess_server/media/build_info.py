@@ -1,0 +1,37 @@
+"""What this build of FFmpeg can do, and which one it is."""
+
+from __future__ import annotations
+
+import platform
+
+import av
+import av.codec
+import av.filter
+
+from videoprocess_server.model.tasks import BuildInfo, DescribeTask
+
+#: what sources may be coded in; asked of the build, not assumed
+SOURCE_CODECS = ("h264", "hevc", "h263", "mpeg4", "mpeg2video", "mjpeg", "vp8", "vp9", "av1", "vvc", "prores")
+#: what plans encode with
+ENCODERS = ("libx264", "libx265")
+#: what chains are made of
+FILTERS = ("atadenoise", "unsharp", "crop", "scale", "format", "nlmeans", "deband", "bwdif")
+
+
+def describe(task: DescribeTask, fd: int) -> BuildInfo:  # noqa: ARG001 - every task has this shape
+    """Return versions, decoders, encoders and filters of this build."""
+    versions = {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
+    return BuildInfo(
+        versions=versions | {"pyav": av.__version__, "machine": platform.machine()},
+        video_decoders=tuple(name for name in SOURCE_CODECS if _has_codec(name, "r")),
+        video_encoders=tuple(name for name in ENCODERS if _has_codec(name, "w")),
+        filters=tuple(name for name in FILTERS if name in av.filter.filters_available),
+    )
+
+
+def _has_codec(name: str, mode: str) -> bool:
+    try:
+        av.codec.Codec(name, "r" if mode == "r" else "w")
+    except ValueError:
+        return False
+    return True

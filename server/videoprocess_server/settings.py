@@ -1,0 +1,114 @@
+"""What an operator decides. Flags over environment over file over defaults; validated once, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENVIRONMENT_PREFIX = "VIDEOPROCESS_"
+CONFIG_VARIABLE = "VIDEOPROCESS_CONFIG"
+_ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
+
+
+class SharedRootSetting(BaseModel):
+    """A directory whose files callers may name."""
+
+    name: str
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> SharedRootSetting:
+        """Read NAME=PATH."""
+        name, separator, path = text.partition("=")
+        if not separator or not path:
+            raise ValueError(f"{text!r} is not NAME=PATH")
+        return cls(name=name, path=Path(path))
+
+    @model_validator(mode="after")
+    def _check(self) -> SharedRootSetting:
+        if not _ROOT_NAME.fullmatch(self.name):
+            raise ValueError(f"shared root name {self.name!r}: use a-z, 0-9, - and _")
+        if not self.path.is_dir():
+            raise ValueError(f"shared root {self.name}: {self.path} is not a directory")
+        return self
+
+
+class Settings(BaseSettings):
+    """All settings of `serve`."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    listen: str = Field("127.0.0.1:50051", description="Address to listen on, HOST:PORT or unix:PATH; port 0 picks a free one.")
+    insecure_listen_anywhere: bool = Field(
+        False, description="Listen beyond this machine without TLS, and let every caller act for every user."
+    )
+    data_dir: Path = Field(Path("data"), description="Directory of everything the service keeps; one service at a time has it.")
+    shared_root: Annotated[tuple[SharedRootSetting, ...], NoDecode] = Field(
+        (), description="NAME=PATH of a directory whose files callers may name; may be given several times."
+    )
+    workers: int = Field(0, ge=0, le=256, description="Worker processes that encode; 0 is one for each core.")
+    max_running_jobs: int = Field(2, ge=1, le=64, description="Jobs that run at once and share the workers.")
+    segment_seconds: float = Field(4.0, ge=0.1, le=60, description="A segment ends at the first key frame after this time.")
+    longest_gop_seconds: float = Field(8.0, ge=0.1, le=600, description="A GOP longer than this is cut inside.")
+    stall_seconds: float = Field(1200.0, ge=1, description="A worker silent for longer is killed.")
+    session_idle_seconds: float = Field(1800.0, ge=1, description="A session without calls, subscribers or work is closed after.")
+    max_sessions: int = Field(4096, ge=1, description="Open sessions at most.")
+    max_sessions_per_user: int = Field(64, ge=1, description="Open sessions of one user at most.")
+    max_queued_jobs: int = Field(10_000, ge=1, description="Accepted jobs that have not ended, at most.")
+    max_upload_bytes: int = Field(1 << 40, ge=1, description="Size of one upload at most, in bytes.")
+    max_pixels: int = Field(8192 * 4320, ge=1, description="Pixels of a source's picture at most.")
+    max_duration_seconds: int = Field(24 * 3600, ge=1, description="Duration of a source at most.")
+    shutdown_grace_seconds: float = Field(10.0, ge=0, description="Time for calls and jobs to end after SIGTERM or Ctrl-C.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto is console on a terminal, else JSON.")
+
+    @field_validator("shared_root", mode="before")
+    @classmethod
+    def _parse_roots(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
+        if isinstance(value, str):
+            value = [part for part in value.split(os.pathsep) if part]
+        if isinstance(value, (list, tuple)):
+            return tuple(SharedRootSetting.parse(part) if isinstance(part, str) else part for part in value)
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        names = [root.name for root in self.shared_root]
+        if len(names) != len(set(names)):
+            raise ValueError("two shared roots have the same name")
+        if self.longest_gop_seconds < self.segment_seconds:
+            raise ValueError("longest_gop_seconds is less than segment_seconds")
+        if not self.insecure_listen_anywhere and not _LOOPBACK.fullmatch(self.listen):
+            raise ValueError(
+                f"{self.listen!r} is not on loopback: this version has no TLS; "
+                "pass --insecure-listen-anywhere if the network is yours alone"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: one file is enough
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no secrets yet
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags (given to the constructor) over environment over the TOML file over defaults."""
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        config = os.environ.get(CONFIG_VARIABLE)
+        if config:
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(config)))
+        return tuple(sources)
