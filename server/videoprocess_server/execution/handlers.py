@@ -1,0 +1,54 @@
+"""What a worker does with a task: one handler a kind of task, and one way to tell what went wrong."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from videoprocess_server.errors import CATALOGUE
+from videoprocess_server.execution.codec import Failed
+from videoprocess_server.execution.executor import TaskCancelledError, TaskFailedError
+from videoprocess_server.model.tasks import ProbeTask, Task, TaskMessage, TaskResult
+
+Emit = Callable[[TaskMessage], None]
+
+#: called with the task, the source's descriptor (-1 where the task has none) and how to send messages;
+#: raises TaskFailedError for what it foresaw. The task's type is the key it stands under.
+Handler = Callable[[Any, int, Emit], TaskResult]
+
+Handlers = Mapping[type[Task], Handler]
+
+#: reasons of failures nobody foresaw: a file that a prober stumbles over is the caller's, the rest is ours
+_UNFORESEEN: Mapping[type[Task], str] = {ProbeTask: "PROBE_FAILED"}
+
+#: of the traceback's end
+_DETAIL_CHARACTERS = 8192
+
+_log = structlog.get_logger(__name__)
+
+
+def answer(handlers: Handlers, task: Task, fd: int, emit: Emit) -> TaskResult | Failed:
+    """Do a task; whatever goes wrong is an answer, too."""
+    try:
+        return handlers[type(task)](task, fd, emit)
+    except TaskFailedError as failure:
+        return Failed(reason=failure.reason, message=failure.message)
+    except TaskCancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a stranger's file provokes
+        reason = _UNFORESEEN.get(type(task), "INTERNAL")
+        detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARACTERS:]
+        return Failed(
+            reason=reason, message="an unforeseen failure; the service's log tells more", detail=detail
+        )
+
+
+def error_of(task: Task, failed: Failed) -> TaskFailedError:
+    """Return the error a failed answer is raised as; what was not foreseen is logged."""
+    if failed.detail:
+        _log.error("task_failed_unforeseen", task=type(task).__name__, detail=failed.detail)
+    reason = failed.reason if failed.reason in CATALOGUE else "INTERNAL"
+    return TaskFailedError(reason, failed.message)

@@ -1,0 +1,146 @@
+"""A worker whose tasks are scripts: the output paths of an EncodeTask are steps, and its result tells what they saw."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from videoprocess_server.execution import worker
+from videoprocess_server.execution.executor import TaskFailedError
+from videoprocess_server.execution.handlers import Emit, Handlers
+from videoprocess_server.model.tasks import (
+    AnalyzeTask,
+    EncodeResult,
+    EncodeTask,
+    ProbeTask,
+    Progress,
+    SegmentDone,
+    TaskResult,
+)
+
+
+def segment_done(index: int, path: str) -> SegmentDone:
+    return SegmentDone(
+        index=index,
+        path=path,
+        size_bytes=1,
+        sha256="ab",
+        frame_count=1,
+        input_sha256="cd",
+        parameter_sets_sha256="ef",
+    )
+
+
+def run_script(task: EncodeTask, fd: int, emit: Emit) -> TaskResult:
+    seen: list[SegmentDone] = []
+    for step in task.output_paths:
+        word, _, argument = step.partition(":")
+        told = _STEPS[word](argument, fd, emit)
+        if told is not None:
+            seen.append(segment_done(len(seen), told))
+    return EncodeResult(segments=tuple(seen), cpu_seconds=0.5)
+
+
+def _sleep(seconds: str, _fd: int, emit: Emit) -> None:
+    """Sleep, and give a sign of life every 10 ms."""
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        emit(Progress(frames=0, bytes=0))
+        time.sleep(0.01)
+
+
+def _silence(seconds: str, _fd: int, _emit: Emit) -> None:
+    time.sleep(float(seconds))
+
+
+def _emit_many(count: str, _fd: int, emit: Emit) -> None:
+    for index in range(int(count)):
+        emit(segment_done(index, "") if index % 10 == 9 else Progress(frames=index, bytes=7))
+
+
+def _signal_self(name: str, _fd: int, _emit: Emit) -> None:
+    signal.raise_signal(signal.Signals[name])
+
+
+def _exit(code: str, _fd: int, _emit: Emit) -> None:
+    os._exit(int(code))
+
+
+def _fail(reason: str, _fd: int, _emit: Emit) -> None:
+    raise TaskFailedError(reason, "foreseen")
+
+
+def _stumble(what: str, _fd: int, _emit: Emit) -> None:
+    raise LookupError(what)
+
+
+def _read(size: str, fd: int, _emit: Emit) -> str:
+    return os.pread(fd, int(size), 0).decode()
+
+
+def _describe(what: str, fd: int, _emit: Emit) -> str:
+    return str(_FACTS[what](fd))
+
+
+def _close_channel(_argument: str, fd: int, _emit: Emit) -> None:
+    """Close every descriptor that could be the channel, and live on."""
+    os.closerange(3, 256)
+    time.sleep(60)
+
+
+def _shout(text: str, _fd: int, _emit: Emit) -> None:
+    """Write bytes that are no message into the channel."""
+    os.write(int(sys.argv[1]), bytes.fromhex(text))
+    time.sleep(60)
+
+
+_FACTS: dict[str, Callable[[int], object]] = {
+    "pid": lambda _fd: os.getpid(),
+    "fd": lambda fd: fd,
+    "descriptors": lambda _fd: len(os.listdir("/proc/self/fd")),
+    "session": lambda _fd: os.getsid(0) == os.getpid(),
+    "niceness": lambda _fd: os.getpriority(os.PRIO_PROCESS, 0),
+    "environment": lambda _fd: " ".join(sorted(os.environ)),
+    "threads": lambda _fd: os.environ["OPENBLAS_NUM_THREADS"] + os.environ["OMP_NUM_THREADS"],
+    "core": lambda _fd: resource.getrlimit(resource.RLIMIT_CORE)[0],
+    "stdin": lambda _fd: os.readlink("/proc/self/fd/0"),
+    "oom": lambda _fd: open("/proc/self/oom_score_adj").read().strip(),
+    "privileges": lambda _fd: "NoNewPrivs:\t1" in open("/proc/self/status").read(),
+    "sigterm": lambda _fd: signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+    "blocked": lambda _fd: len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "thread_count": lambda _fd: threading.active_count(),
+}
+
+_STEPS: dict[str, Callable[[str, int, Emit], str | None]] = {
+    "sleep": _sleep,
+    "silence": _silence,
+    "emit": _emit_many,
+    "signal": _signal_self,
+    "exit": _exit,
+    "fail": _fail,
+    "stumble": _stumble,
+    "read": _read,
+    "fact": _describe,
+    "close_channel": _close_channel,
+    "shout": _shout,
+}
+
+
+def stumble(_task: ProbeTask, _fd: int, _emit: Emit) -> TaskResult:
+    raise LookupError("secret internals")
+
+
+def answer_wrongly(_task: AnalyzeTask, _fd: int, _emit: Emit) -> TaskResult:
+    return EncodeResult(segments=(), cpu_seconds=0)
+
+
+HANDLERS: Handlers = {EncodeTask: run_script, ProbeTask: stumble, AnalyzeTask: answer_wrongly}
+
+
+if __name__ == "__main__":
+    worker.serve(worker.enter(sys.argv), HANDLERS)
