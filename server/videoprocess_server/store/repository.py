@@ -66,7 +66,7 @@ class Reader(Protocol):
     def count_active_jobs(self, user_id: int | None = None) -> int: ...
     def get_plan(self, plan_id: str) -> PlanRecord | None: ...
     def find_plan(self, user_id: int, video_id: str, settings_fingerprint: str) -> PlanRecord | None:
-        """Return the newest unfinished plan of the video under these settings."""
+        """Return the newest unfinished plan of the video under these settings: no completed job was made by it."""
         ...
 
     def list_plans(self, user_id: int, video_id: str) -> Sequence[PlanRecord]: ...
@@ -94,7 +94,10 @@ class Reader(Protocol):
 
 
 class Transaction(Reader, Protocol):
-    """A change: all of it is durable when the `with` block ends, or none of it."""
+    """A change: all of it is durable when the `with` block ends, or none of it.
+
+    After an error of the database nothing more can be done in it, and it is undone even where the error is caught.
+    """
 
     def put_session(self, session: Session) -> None:
         """Insert or replace by session_id."""
@@ -115,7 +118,7 @@ class Transaction(Reader, Protocol):
 
     def add_plan(self, plan: PlanRecord, segments: Sequence[SegmentRecord]) -> None: ...
     def put_plan(self, plan: PlanRecord) -> None:
-        """Replace a plan's stages; the plan itself never changes."""
+        """Replace a plan's stages; the plan itself never changes. Unknown ids are ignored."""
         ...
 
     def delete_plan(self, plan_id: str) -> None:
@@ -127,10 +130,15 @@ class Transaction(Reader, Protocol):
         ...
 
     def finish_segment(self, segment: SegmentRecord, lease_token: str) -> bool:
-        """LEASED → DONE with what `segment` says, if the row still has the token; False otherwise."""
+        """LEASED → DONE with the file `segment` names, if the row still has the token; False otherwise.
+
+        The row keeps its own counters of attempts and crashes.
+        """
         ...
 
-    def release_segments(self, plan_id: str, *, lease_token: str | None = None, crashed_index: int | None = None) -> None:
+    def release_segments(
+        self, plan_id: str, *, lease_token: str | None = None, crashed_index: int | None = None
+    ) -> None:
         """LEASED → WAITING, of that lease or of all; `crashed_index` gets one crash more."""
         ...
 
@@ -162,6 +170,8 @@ class Repository(Protocol):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Open a change; transactions are serialised. An exception in the block undoes all of it.
+
+        A second one inside, in the same thread, raises RuntimeError.
 
         Raises:
             StoreUnavailableError: it could not be begun, or not made durable.

@@ -30,7 +30,8 @@ class SqliteRepository:
 
     A COMMIT that fails is undone for every reader, but where only its fsync failed, its frames are whole in the WAL file, and
     a recovery after a crash would take them for committed. So the next write must follow at once and overwrite them:
-    the fence. Until one has succeeded the outcome is in doubt and no transaction begins.
+    the fence. Until one has succeeded the outcome is in doubt and no other transaction begins. Nor is the writing
+    connection ever replaced by another: where it is the only one, SQLite would run that very recovery.
 
     Args:
         path: the file, made where there is none.
@@ -54,7 +55,7 @@ class SqliteRepository:
         self._in_doubt = False
         self._closed = False
         with database_errors():
-            self._writer: sqlite3.Connection | None = self._opener.create()
+            self._writer = self._opener.open_writer()
             try:
                 migrate(self._writer)
                 self._identity = self._identify()
@@ -97,12 +98,12 @@ class SqliteRepository:
     def close(self) -> None:
         """Close all connections; reads still open keep theirs until they end. Closing again does nothing."""
         with self._exclusively(even_closed=True):
-            self._closed = True
-            self._readers.close()
-            if self._writer is not None:
+            if not self._closed:
+                self._closed = True
+                self._readers.close()
                 with suppress(sqlite3.Error):  # the WAL keeps what is not checkpointed
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._discard_writer()
+                close_quietly(self._writer)
 
     @contextmanager
     def _exclusively(self, *, even_closed: bool = False) -> Iterator[None]:
@@ -123,18 +124,29 @@ class SqliteRepository:
     @contextmanager
     def _written(self) -> Iterator[SqliteTransaction]:
         """Run a block as one transaction."""
-        connection = self._begin()
-        transaction = SqliteTransaction(connection)
+        with database_errors():
+            roll_back(self._writer)  # where that failed before
+            self._writer.execute("BEGIN IMMEDIATE")
+        transaction = SqliteTransaction(self._writer)
         try:
             yield transaction
             transaction.raise_swallowed()
         except BaseException:
-            if not roll_back(connection):
-                self._discard_writer()
+            with suppress(sqlite3.Error):
+                roll_back(self._writer)
             raise
         finally:
             transaction.end()
-        self._commit(connection)
+        self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._writer.execute("COMMIT")
+        except (sqlite3.Error, MemoryError) as error:
+            self._in_doubt = True
+            with suppress(sqlite3.Error):
+                roll_back(self._writer)
+            raise StoreUnavailableError(f"the database could not keep a change: {error}") from error
 
     def _settle(self) -> None:
         """Put an end to a doubt."""
@@ -142,27 +154,6 @@ class SqliteRepository:
             with self._written() as fence:
                 fence.raise_fence()
             self._in_doubt = False
-
-    def _begin(self) -> sqlite3.Connection:
-        with database_errors():
-            if self._writer is None:
-                self._writer = self._opener.open_writer()
-            self._writer.execute("BEGIN IMMEDIATE")
-            return self._writer
-
-    def _commit(self, connection: sqlite3.Connection) -> None:
-        try:
-            connection.execute("COMMIT")
-        except (sqlite3.Error, MemoryError) as error:
-            self._in_doubt = True
-            self._discard_writer()
-            raise StoreUnavailableError(f"the database could not keep a change: {error}") from error
-
-    def _discard_writer(self) -> None:
-        """Close the writing connection, which undoes what it has open; the next transaction opens another."""
-        if self._writer is not None:
-            close_quietly(self._writer)
-            self._writer = None
 
     def _identify(self) -> tuple[int, int]:
         """Return which file there is under the path."""

@@ -22,17 +22,13 @@ class Opener:
     #: how long a statement waits for a lock of another connection or process
     busy_timeout_seconds: float
 
-    def create(self) -> sqlite3.Connection:
-        """Open a connection that writes; the file is made where there is none, with a write-ahead log in any case."""
+    def open_writer(self) -> sqlite3.Connection:
+        """Open the connection that writes; the file is made where there is none, with a write-ahead log in any case."""
         connection = self._open("rwc", "PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = ON")
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.close()
             raise StoreUnavailableError(f"{self.path} cannot have a write-ahead log")
         return connection
-
-    def open_writer(self) -> sqlite3.Connection:
-        """Open a connection that writes to the existing file."""
-        return self._open("rw", "PRAGMA foreign_keys = ON")
 
     def open_reader(self) -> sqlite3.Connection:
         """Open a connection that only reads. It never checkpoints either: see `SqliteRepository`."""
@@ -82,14 +78,10 @@ def database_errors() -> Iterator[None]:
         raise StoreUnavailableError(f"the database is unavailable: {error}") from error
 
 
-def roll_back(connection: sqlite3.Connection) -> bool:
-    """Undo the open transaction, if there is one; False: it failed, and the connection must be closed."""
-    try:
-        if connection.in_transaction:  # a full disk may have ended it already
-            connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        return False
-    return True
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo the open transaction, if there is one: a full disk may have ended it already."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def close_quietly(connection: sqlite3.Connection) -> None:
@@ -148,9 +140,13 @@ class ReaderPool:
             return self._opener.open_reader()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
-        usable = roll_back(connection)
+        try:
+            roll_back(connection)
+        except sqlite3.Error:
+            close_quietly(connection)
+            return
         with self._lock:
-            if usable and not self._closed:
+            if not self._closed:
                 self._idle.append(connection)
                 return
         close_quietly(connection)

@@ -1,0 +1,133 @@
+-- What all migrations add up to, to be read; a test compares. Nothing runs it.
+
+CREATE TABLE sessions (
+    session_id TEXT NOT NULL PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    create_time_us INTEGER NOT NULL,
+    last_used_time_us INTEGER NOT NULL,
+    close_time_us INTEGER,
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX sessions_open_by_user ON sessions (user_id) WHERE close_time_us IS NULL;
+
+CREATE INDEX sessions_open_by_use ON sessions (last_used_time_us, session_id) WHERE close_time_us IS NULL;
+
+CREATE TABLE videos (
+    user_id INTEGER NOT NULL,
+    video_id TEXT NOT NULL CHECK (video_id <> ''),
+    state TEXT NOT NULL CHECK (
+        state IN ('pending', 'queued', 'running', 'paused', 'completed', 'failed', 'error', 'deleted')
+    ),
+    create_time_us INTEGER NOT NULL,
+    update_time_us INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (user_id, video_id)
+) STRICT;
+
+CREATE INDEX videos_by_time ON videos (user_id, create_time_us, video_id, state);
+
+CREATE INDEX videos_by_upload ON videos (json_extract(document, '$.source.upload_id'));
+
+CREATE TABLE jobs (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    video_id TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'completed', 'failed', 'aborted')),
+    accept_number INTEGER NOT NULL,
+    create_time_us INTEGER NOT NULL,
+    start_time_us INTEGER,
+    end_time_us INTEGER,
+    plan_id TEXT NOT NULL,
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX jobs_one_active_per_video ON jobs (user_id, video_id) WHERE state IN ('queued', 'running');
+
+CREATE INDEX jobs_active_by_acceptance ON jobs (accept_number, job_id) WHERE state IN ('queued', 'running');
+
+CREATE INDEX jobs_completed_by_plan ON jobs (plan_id) WHERE state = 'completed' AND plan_id <> '';
+
+CREATE TABLE plans (
+    plan_id TEXT NOT NULL PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    video_id TEXT NOT NULL,
+    settings_fingerprint TEXT NOT NULL,
+    create_time_us INTEGER NOT NULL,
+    stages TEXT NOT NULL, -- JSON, apart from the document because it alone changes
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX plans_by_video ON plans (user_id, video_id, create_time_us, plan_id);
+
+CREATE TABLE segments (
+    plan_id TEXT NOT NULL REFERENCES plans (plan_id) ON DELETE CASCADE,
+    "index" INTEGER NOT NULL CHECK ("index" >= 0),
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'leased', 'done')),
+    lease_token TEXT NOT NULL CHECK ((state = 'leased') = (lease_token <> '')),
+    attempt_count INTEGER NOT NULL CHECK (attempt_count >= 0),
+    crash_count INTEGER NOT NULL CHECK (crash_count >= 0),
+    path TEXT NOT NULL CHECK ((state = 'done') = (path <> '')),
+    size_bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    frame_count INTEGER NOT NULL,
+    input_sha256 TEXT NOT NULL,
+    parameter_sets_sha256 TEXT NOT NULL,
+    cpu_seconds REAL NOT NULL,
+    PRIMARY KEY (plan_id, "index")
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX segments_by_state ON segments (plan_id, state);
+
+CREATE TABLE uploads (
+    upload_id TEXT NOT NULL PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('active', 'finished')),
+    create_time_us INTEGER NOT NULL,
+    update_time_us INTEGER NOT NULL,
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE artifacts (
+    artifact_id TEXT NOT NULL PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    job_id TEXT NOT NULL,
+    stream_id INTEGER NOT NULL,
+    create_time_us INTEGER NOT NULL,
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX artifacts_by_job ON artifacts (job_id, stream_id, artifact_id);
+
+CREATE TABLE events (
+    user_id INTEGER NOT NULL,
+    sequence INTEGER NOT NULL CHECK (sequence >= 1),
+    job_id TEXT NOT NULL,
+    create_time_us INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('process_done', 'error')),
+    document TEXT NOT NULL,
+    PRIMARY KEY (user_id, sequence)
+) STRICT;
+
+CREATE UNIQUE INDEX events_one_per_job ON events (job_id) WHERE job_id <> '';
+
+CREATE TABLE requests (
+    user_id INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    arguments_sha256 TEXT NOT NULL,
+    answer_id TEXT NOT NULL,
+    create_time_us INTEGER NOT NULL,
+    PRIMARY KEY (user_id, method, request_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_counters (
+    user_id INTEGER NOT NULL PRIMARY KEY,
+    last_event_sequence INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE service_counters (
+    name TEXT NOT NULL PRIMARY KEY CHECK (name IN ('accept_number', 'fence')),
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
