@@ -74,15 +74,24 @@ class EncoderPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FilterPlan:
-    """Filter chains in FFmpeg's syntax, one stage an entry."""
+    """Filter chains in FFmpeg's syntax, one stage an entry; they run in the order crop, enhancement, geometry.
 
-    #: crop, scale, pixel format: what every frame goes through
+    What zoom cuts off is cut first and not enhanced for nothing; the enhancement sees the source's own pixels, which its
+    noise was measured on; what it makes is scaled. Frames that a grid drops go through all of it before they are dropped,
+    because their neighbours' enhancement looks at them.
+    """
+
+    #: scale, pixel format: what every frame goes through last
     geometry: tuple[str, ...]
-    #: denoise, sharpen: what enhanced frames go through first
+    #: denoise, sharpen: what enhanced frames go through
     enhancement: tuple[str, ...]
     #: neighbouring frames the enhancement looks at, before and after; they are decoded and dropped
     pre_roll_frames: int
     post_roll_frames: int
+    #: what every frame goes through first
+    crop: tuple[str, ...] = ()
+    #: what every picture of the source must be, e.g. "1920x1080 yuv420p"; "" is not checked
+    source_picture: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

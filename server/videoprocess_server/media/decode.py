@@ -1,0 +1,179 @@
+"""Decodes a window of a source, and proves that every frame of it came, once and in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.source import open_source, video_stream
+from videoprocess_server.model.plan import Plan, SegmentPlan
+
+#: seconds before the wanted key frame that a second seek aims at; some demuxers land after the wanted one
+_SEEK_MARGIN_SECONDS = 2
+
+
+class Ledger:
+    """Counts what a run of neighbouring segments is made from.
+
+    Args:
+        plan: of the result.
+        segments: the run.
+        inputs: gets, per index of a segment whose frames have all come, the SHA-256 over its packets in decode order:
+            time stamp and size as decimals, then the bytes. It depends neither on the run nor on where decoding began.
+    """
+
+    def __init__(self, plan: Plan, segments: Sequence[SegmentPlan], inputs: dict[int, str]) -> None:
+        self._time_base = plan.time_base
+        self._segments = segments
+        self._inputs = inputs
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all; decoding starts anew."""
+        self._digests = [hashlib.sha256() for _ in self._segments]
+        self._packet_pts: list[set[int]] = [set() for _ in self._segments]
+        self._current = 0
+        self._frames = 0
+        self._last_pts: int | None = None
+
+    def packet(self, packet: Packet[VideoStream]) -> None:
+        """Note a packet in decode order."""
+        if packet.pts is None or packet.is_discard:
+            return
+        position = self._position(packet.pts)
+        if position is not None:
+            self._digests[position].update(b"%d %d\n" % (packet.pts, packet.size))
+            self._digests[position].update(packet)
+            self._packet_pts[position].add(packet.pts)
+
+    def frame(self, pts: int) -> None:
+        """Note a decoded frame in order of display; those around the segments too.
+
+        Raises:
+            MediaFault: DECODE_FAILED where frames of a segment are missing, come twice or out of order.
+        """
+        while self._current < len(self._segments) and pts >= self._segments[self._current].end_pts:
+            self._settle()
+        if self._current == len(self._segments) or pts < self._segments[self._current].start_pts:
+            return
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise self._fault(pts, "a frame comes after a later one")
+        if pts not in self._packet_pts[self._current]:
+            raise self._fault(pts, "a frame comes that no packet of its time announced")
+        self._last_pts = pts
+        self._frames += 1
+
+    def finish(self) -> None:
+        """Note the end of the run.
+
+        Raises:
+            MediaFault: DECODE_FAILED as `frame`.
+        """
+        while self._current < len(self._segments):
+            self._settle()
+
+    def _settle(self) -> None:
+        segment = self._segments[self._current]
+        if self._frames != segment.source_frame_count:
+            raise self._fault(
+                segment.start_pts, f"{self._frames} of {segment.source_frame_count} frames decode from there on"
+            )
+        self._inputs[segment.index] = self._digests[self._current].hexdigest()
+        self._packet_pts[self._current] = set()
+        self._current += 1
+        self._frames = 0
+
+    def _position(self, pts: int) -> int | None:
+        for position in range(self._current, len(self._segments)):
+            if self._segments[position].start_pts <= pts < self._segments[position].end_pts:
+                return position
+        return None
+
+    def _fault(self, pts: int, what: str) -> MediaFault:
+        return decode_fault(pts, self._time_base, what)
+
+
+def decode_fault(pts: int, time_base: Fraction, what: str) -> MediaFault:
+    """Make the fault of a place in the source."""
+    return MediaFault("DECODE_FAILED", f"At {float(pts * time_base):.3f} s: {what}.")
+
+
+def decoded_frames(
+    fd: int, plan: Plan, decode_from_pts: int, ledger: Ledger, beat: Callable[[], None]
+) -> Iterator[VideoFrame]:
+    """Decode from a key frame on, to the end of the source unless the caller stops.
+
+    Seeks land elsewhere on files with edit lists, open GOPs or poor indexes: what counts is that a frame at or before the
+    key frame comes out, else decoding starts earlier, at last at the file's beginning.
+
+    Args:
+        fd: the source.
+        plan: of the result.
+        decode_from_pts: of the key frame.
+        ledger: told of every packet that is decoded.
+        beat: called after every packet.
+
+    Raises:
+        MediaFault: DECODE_FAILED.
+    """
+    for seek_pts in _attempts(plan, decode_from_pts):
+        ledger.reset()
+        with open_source(fd) as container:
+            stream = video_stream(container, plan.video_track_index)
+            if seek_pts is not None and not _seek(container, stream, seek_pts):
+                continue
+            frames = _decode(container, stream, plan, ledger, beat)
+            if seek_pts is None:
+                yield from frames
+                return
+            first = _first(frames)
+            if first is not None and first.pts is not None and first.pts <= decode_from_pts:
+                yield first
+                yield from frames
+                return
+
+
+def _attempts(plan: Plan, decode_from_pts: int) -> Iterator[int | None]:
+    """Give the time stamps to seek to, one after the other; None is the file's beginning."""
+    if decode_from_pts > plan.first_pts:
+        yield decode_from_pts
+        yield decode_from_pts - int(_SEEK_MARGIN_SECONDS / plan.time_base)
+    yield None
+
+
+def _seek(container: InputContainer, stream: VideoStream, pts: int) -> bool:
+    try:
+        container.seek(pts, stream=stream, backward=True)
+    except (av.error.FFmpegError, OverflowError):
+        return False
+    return True
+
+
+def _first(frames: Iterator[VideoFrame]) -> VideoFrame | None:
+    try:
+        return next(frames, None)
+    except MediaFault:
+        return None
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, plan: Plan, ledger: Ledger, beat: Callable[[], None]
+) -> Iterator[VideoFrame]:
+    at = plan.first_pts
+    try:
+        for packet in container.demux(stream):
+            at = at if packet.pts is None else packet.pts
+            if packet.size:
+                ledger.packet(packet)
+            yield from packet.decode()
+            beat()
+    except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
+        raise decode_fault(at, plan.time_base, "the video track does not decode") from error

@@ -1,0 +1,175 @@
+"""Encodes one segment into a file of its own, and proves that every frame is in it."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import av
+import av.error
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.model.plan import EncoderPlan
+
+#: packets by which decoding runs ahead of display at most: x264 and x265 use B frames as references one level deep
+REORDER_DEPTH = 2
+
+
+class Beat(Protocol):
+    """Is told of work done, so that somebody knows the worker lives."""
+
+    def encoded(self) -> None:
+        """Note a frame."""
+
+    def written(self, size: int) -> None:
+        """Note bytes."""
+
+
+def encode_file(
+    path: Path, encoder: EncoderPlan, frames: Iterable[VideoFrame], frame_count: int, end_pts: int, beat: Beat
+) -> str:
+    """Encode frames into a closed MP4 file of one video track, without wall time or anything of the machine in it.
+
+    Args:
+        path: must not exist.
+        encoder: how.
+        frames: their time stamps are in ticks of `encoder.time_base`.
+        frame_count: how many frames must come.
+        end_pts: where the last frame's display ends.
+        beat: told of frames and bytes.
+
+    Returns:
+        SHA-256 of the encoder's parameter sets.
+
+    Raises:
+        MediaFault: ENCODE_FAILED, or DECODE_FAILED where another number of frames came.
+    """
+    with path.open("xb"):
+        pass
+    ticks = str(encoder.time_base.denominator)
+    # Both time scales make every time stamp exact, also the start, which an edit list of movie ticks tells.
+    options = {"movie_timescale": ticks, "video_track_timescale": ticks}
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        stream = _add_encoder(container, encoder)
+        writer = _Writer(container=container, stream=stream, end_pts=end_pts, beat=beat)
+        context = stream.codec_context
+        for frame in frames:
+            _check_picture(frame, encoder)
+            assert frame.pts is not None
+            writer.shown.append(frame.pts)
+            # The source's picture type would be taken as an order to make such a picture.
+            frame.pict_type = PictureType.NONE
+            frame.time_base = encoder.time_base
+            _encode(context, frame, writer)
+            beat.encoded()
+        if len(writer.shown) != frame_count:
+            raise MediaFault("DECODE_FAILED", f"{len(writer.shown)} frames came where the plan has {frame_count}.")
+        _encode(context, None, writer)
+        writer.finish()
+        parameter_sets = context.extradata or b""
+    return hashlib.sha256(parameter_sets).hexdigest()
+
+
+@dataclass
+class _Writer:
+    """Gives packets their times and writes them; the encoder's own decode times are thrown away."""
+
+    container: OutputContainer
+    stream: VideoStream
+    end_pts: int
+    beat: Beat
+    #: time stamps of the frames the encoder got, ascending
+    shown: list[int] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
+    waiting: deque[Packet[VideoStream]] = field(default_factory=deque)
+
+    def take(self, packet: Packet[VideoStream]) -> None:
+        """Take a packet in decode order; it waits until the frame after it is known."""
+        if packet.pts is None or packet.pts in self.seen:
+            raise MediaFault("ENCODE_FAILED", "The encoder gave a packet without a time of its own.")
+        if not self.seen and not packet.is_keyframe:
+            raise MediaFault("ENCODE_FAILED", "The segment does not begin with a key frame.")
+        packet.dts = self._decode_time(len(self.seen), packet.pts)
+        self.seen.add(packet.pts)
+        self.waiting.append(packet)
+        while self.waiting and (self.waiting[0].pts or 0) < self.shown[-1]:
+            self._write(self.waiting.popleft())
+
+    def finish(self) -> None:
+        """Write the rest and check that nothing is missing."""
+        while self.waiting:
+            self._write(self.waiting.popleft())
+        if self.seen != set(self.shown):
+            raise MediaFault("ENCODE_FAILED", f"{len(self.shown)} frames went in, {len(self.seen)} packets came out.")
+
+    def _decode_time(self, number: int, pts: int) -> int:
+        if number >= REORDER_DEPTH:
+            dts = self.shown[number - REORDER_DEPTH]
+        else:
+            step = self.shown[1] - self.shown[0] if len(self.shown) > 1 else 1
+            dts = self.shown[0] - (REORDER_DEPTH - number) * step
+        if dts > pts:
+            raise MediaFault("ENCODE_FAILED", "The encoder reorders frames further than it may.")
+        return dts
+
+    def _write(self, packet: Packet[VideoStream]) -> None:
+        assert packet.pts is not None
+        following = bisect_left(self.shown, packet.pts) + 1
+        next_pts = self.shown[following] if following < len(self.shown) else self.end_pts
+        packet.duration = next_pts - packet.pts
+        packet.stream = self.stream
+        size = packet.size
+        self.container.mux_one(packet)
+        self.beat.written(size)
+
+
+def _add_encoder(container: OutputContainer, encoder: EncoderPlan) -> VideoStream:
+    stream = container.add_stream(encoder.encoder, rate=encoder.frame_rate, options=dict(encoder.options))
+    assert isinstance(stream, VideoStream)
+    context = stream.codec_context
+    context.thread_count = encoder.thread_count
+    context.width, context.height = encoder.width, encoder.height
+    context.pix_fmt = encoder.pixel_format
+    context.time_base = encoder.time_base
+    # Without it x264 takes 1 / time_base for the frame rate, and declares a far too high level.
+    context.framerate = encoder.frame_rate
+    if encoder.sample_aspect_ratio:
+        context.sample_aspect_ratio = encoder.sample_aspect_ratio
+    context.color_primaries = encoder.colour.primaries
+    context.color_trc = encoder.colour.transfer
+    context.colorspace = encoder.colour.matrix
+    context.color_range = encoder.colour.range
+    context.codec_tag = encoder.codec_tag
+    try:
+        container.start_encoding()
+    except (av.error.FFmpegError, ValueError) as error:
+        raise MediaFault(
+            "ENCODE_FAILED", f"{encoder.encoder} refuses {encoder.width}x{encoder.height} {encoder.pixel_format}."
+        ) from error
+    return stream
+
+
+def _encode(context: VideoCodecContext, frame: VideoFrame | None, writer: _Writer) -> None:
+    try:
+        for packet in context.encode_lazy(frame):
+            writer.take(packet)
+    except av.error.ExternalError as error:
+        raise MediaFault("ENCODE_FAILED", "The encoder failed.") from error
+
+
+def _check_picture(frame: VideoFrame, encoder: EncoderPlan) -> None:
+    """PyAV would convert another picture by itself, with FFmpeg's default scaler."""
+    if (frame.width, frame.height, frame.format.name) != (encoder.width, encoder.height, encoder.pixel_format):
+        raise MediaFault(
+            "ENCODE_FAILED", f"A picture of {frame.width}x{frame.height} {frame.format.name} came to the encoder."
+        )

@@ -1,0 +1,64 @@
+"""HDR metadata: the static part goes into x265's parameters, the dynamic part has no way through and is named."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+
+from av.video.frame import VideoFrame
+
+#: ISO/IEC 23091-2 transfers of HDR: PQ and HLG
+HDR_TRANSFERS = frozenset({16, 18})
+
+#: side data of a frame that no encoder here writes → what a person calls it
+_DYNAMIC = {
+    "DYNAMIC_HDR_PLUS": "HDR10+",
+    "DOVI_METADATA": "Dolby Vision",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid",
+    "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
+}
+#: AVMasteringDisplayMetadata: ten AVRational, then two flags; red, green, blue, white point, least and most light
+_MASTERING = struct.Struct("=20i2i")
+#: AVContentLightMetadata
+_LIGHT_LEVEL = struct.Struct("=2I")
+#: x265 counts chromaticity in 0.00002 and luminance in 0.0001 cd/m2
+_CHROMATICITY_UNITS = 50_000
+_LUMINANCE_UNITS = 10_000
+
+
+def static_metadata(frame: VideoFrame) -> str:
+    """Give x265's parameters of HDR10's static metadata, "" where the frame has none."""
+    parts = []
+    mastering = _side_data(frame, "MASTERING_DISPLAY_METADATA")
+    if mastering is not None and len(mastering) >= _MASTERING.size:
+        parts += _master_display(_MASTERING.unpack_from(mastering))
+    light = _side_data(frame, "CONTENT_LIGHT_LEVEL")
+    if light is not None and len(light) >= _LIGHT_LEVEL.size:
+        most, average = _LIGHT_LEVEL.unpack_from(light)
+        parts.append(f"max-cll={most},{average}")
+    return ":".join(["hdr10=1", *parts]) if parts else ""
+
+
+def dynamic_metadata(frame: VideoFrame) -> tuple[str, ...]:
+    """Name the HDR metadata of the frame that the result cannot have."""
+    return tuple(name for key, name in _DYNAMIC.items() if _side_data(frame, key) is not None)
+
+
+def _side_data(frame: VideoFrame, key: str) -> bytes | None:
+    try:
+        data = frame.side_data.get(key)
+    except ValueError:
+        # PyAV 18 cannot list a frame's side data if it does not know one kind of it.
+        return None
+    return None if data is None else bytes(data)  # type: ignore[call-overload]
+
+
+def _master_display(values: tuple[int, ...]) -> list[str]:
+    *terms, has_primaries, has_luminance = values
+    numbers = [Fraction(num, den) if den else Fraction(0) for num, den in zip(terms[::2], terms[1::2], strict=True)]
+    if not has_primaries or not has_luminance:
+        return []
+    chromaticities = [round(number * _CHROMATICITY_UNITS) for number in numbers[:8]]
+    red, green, blue, white = (f"({chromaticities[k]},{chromaticities[k + 1]})" for k in range(0, 8, 2))
+    least, most = (round(number * _LUMINANCE_UNITS) for number in numbers[8:])
+    return [f"master-display=G{green}B{blue}R{red}WP{white}L({most},{least})"]

@@ -1,0 +1,74 @@
+"""The first frames of a source: which of them decode, and what they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import av.error
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.filters import picture_of
+from videoprocess_server.media.hdr import dynamic_metadata, static_metadata
+from videoprocess_server.media.packets import PacketIndex
+
+#: frames decoded at most; leading pictures of a key frame are a handful
+_MOST_FRAMES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What the beginning of a track tells."""
+
+    #: time stamps of the frames that are shown and decode
+    pts: Sequence[int]
+    #: x265's parameters of HDR10's static metadata, "" without
+    hdr_static: str
+    #: names of HDR metadata that no encoder here writes
+    hdr_dynamic: tuple[str, ...]
+    interlaced: bool
+    #: size and pixel format, as `picture_of` tells them
+    picture: str
+
+
+def read_opening(container: InputContainer, stream: VideoStream, index: PacketIndex) -> Opening:
+    """Decode the first frames of a freshly opened source.
+
+    A track may begin with frames that need others from before its beginning. Decoders leave them out, players show
+    nothing of them, and neither does a plan.
+
+    Raises:
+        MediaFault: NO_DECODABLE_FRAME where nothing decodes.
+    """
+    first: VideoFrame | None = None
+    decoded: list[int] = []
+    try:
+        for frame in islice(container.decode(stream), _MOST_FRAMES):
+            if frame.pts is None:
+                continue
+            first = first or frame
+            decoded.append(frame.pts)
+            if frame.pts >= index.keys[0]:
+                break
+    except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
+        raise MediaFault("NO_DECODABLE_FRAME", "The first frame of the video track does not decode.") from error
+    if first is None:
+        raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.")
+    return Opening(
+        pts=_without_undecodable(index, decoded),
+        hdr_static=static_metadata(first),
+        hdr_dynamic=dynamic_metadata(first),
+        interlaced=first.interlaced_frame,
+        picture=picture_of(first),
+    )
+
+
+def _without_undecodable(index: PacketIndex, decoded: list[int]) -> Sequence[int]:
+    if index.pts[0] >= min(decoded[0], index.keys[0]):
+        return index.pts
+    leading = frozenset(decoded)
+    return [pts for pts in index.pts if pts in leading or pts >= max(decoded[0], index.keys[0])]

@@ -1,0 +1,74 @@
+"""The index of a video track: when its frames are shown and from where they decode."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from videoprocess_server.media.faults import MediaFault
+
+
+@dataclass(frozen=True, kw_only=True)
+class PacketIndex:
+    """Time stamps in ticks of the track's time base, ascending."""
+
+    #: of all packets that are shown
+    pts: Sequence[int]
+    #: of all key frames, of those too that an edit list hides
+    keys: Sequence[int]
+    #: where the last frame's display ends
+    end_pts: int
+
+
+def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
+    """Read all packets of a freshly opened source once; 8 bytes a frame are kept.
+
+    Raises:
+        MediaFault: DECODE_FAILED where packets have no or no unique time stamps, NO_DECODABLE_FRAME where there are none.
+    """
+    shown, keys = array("q"), array("q")
+    last_pts, last_duration = None, 0
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            if packet.pts is None:
+                raise MediaFault("DECODE_FAILED", "A packet of the video track has no time stamp.")
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            if packet.is_discard:
+                continue
+            shown.append(packet.pts)
+            if last_pts is None or packet.pts > last_pts:
+                last_pts, last_duration = packet.pts, packet.duration or 0
+    except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
+        raise MediaFault("DECODE_FAILED", "The file's packets cannot be read to the end.") from error
+    if last_pts is None:
+        raise MediaFault("NO_DECODABLE_FRAME", "The video track has no frame that is shown.")
+    _sort(shown)
+    _sort(keys)
+    _check_unique(shown, stream)
+    return PacketIndex(pts=shown, keys=keys or shown[:1], end_pts=last_pts + (last_duration or _last_step(shown)))
+
+
+def _sort(ticks: array[int]) -> None:
+    np.frombuffer(ticks, dtype=np.int64).sort() if ticks else None
+
+
+def _check_unique(shown: array[int], stream: VideoStream) -> None:
+    steps = np.diff(np.frombuffer(shown, dtype=np.int64))
+    twice = np.flatnonzero(steps == 0)
+    if twice.size:
+        seconds = float(shown[int(twice[0])] * (stream.time_base or 0))
+        raise MediaFault("DECODE_FAILED", f"Two frames have the same time stamp, {seconds:.3f} s.")
+
+
+def _last_step(shown: array[int]) -> int:
+    """Ticks the last frame is taken to be shown where its packet does not say: as long as the one before it."""
+    return shown[-1] - shown[-2] if len(shown) > 1 else 1

@@ -1,0 +1,185 @@
+"""Makes the plan of a result. Reads the packet index and the first frames; decides all that can change a byte."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from videoprocess_server.enhance.chains import Chain, build_chain
+from videoprocess_server.media.containers import choose_container
+from videoprocess_server.media.encoders import (
+    ENCODER_THREADS,
+    X265_PARAMS,
+    Encoder,
+    check_size,
+    choose_bit_depth,
+    choose_encoder,
+    choose_pixel_format,
+    declared_rate,
+)
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.geometry import Geometry, encoded_colour, plan_geometry
+from videoprocess_server.media.losses import known_losses
+from videoprocess_server.media.opening import Opening, read_opening
+from videoprocess_server.media.packets import PacketIndex, read_index
+from videoprocess_server.media.source import open_source, video_stream
+from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segments, summarise
+from videoprocess_server.model.cuts import CutRules
+from videoprocess_server.model.grid import grid_time_base
+from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.media_info import VideoTrackInfo
+from videoprocess_server.model.plan import EncoderPlan, FilterPlan, FrameGrid, Plan
+from videoprocess_server.model.settings_snapshot import FrameRateRange, Snapshot, StreamInfo
+from videoprocess_server.model.tasks import PlanTask
+
+#: 29.97 counts as 30
+RATE_TOLERANCE = Fraction(1, 100)
+#: frames per second of a single frame whose container says nothing
+_FALLBACK_RATE = Fraction(30)
+#: ticks per second that MP4 can hold
+_MAX_TICKS = 2**31 - 1
+
+
+def make_plan(task: PlanTask, fd: int) -> Plan:
+    """Plan a result.
+
+    Raises:
+        MediaFault: one of the slips of errors.py, or NO_DECODABLE_FRAME, DECODE_FAILED, NOT_A_VIDEO, SOURCE_CHANGED.
+    """
+    video, setting = task.media.video, task.snapshot.mode_setting
+    wish = _video_wish(task.snapshot)
+    bit_depth = choose_bit_depth(video, wish)
+    encoder = choose_encoder(video, wish, bit_depth)
+    pixel_format = choose_pixel_format(video, bit_depth)
+    geometry = plan_geometry(video, setting, wish.width, wish.height, pixel_format)
+    check_size(encoder, geometry.width, geometry.height)
+    index, opening = _read(fd, video.index)
+    rate = _measured_rate(opening, video)
+    timeline = _timeline(index, opening, video, plan_grid(setting.frame_rate_range, rate, opening.pts[0]))
+    chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
+    segments = plan_segments(
+        timeline, _rules(task, video.time_base), first_pts_at(timeline, task.enhance_from_us), chain.pre_roll_frames
+    )
+    frame_count, pts_sha256 = summarise(timeline)
+    container, extension = choose_container(task.media, encoder.codec)
+    undecodable = len(index.pts) - len(opening.pts)
+    return Plan(
+        video_track_index=video.index,
+        time_base=video.time_base,
+        first_pts=timeline.pts[0],
+        last_pts=timeline.pts[-1],
+        end_pts=timeline.end_pts,
+        source_frame_count=len(timeline.pts),
+        frame_count=frame_count,
+        pts_sha256=pts_sha256,
+        segments=segments,
+        encoder=_encoder_plan(encoder, video, geometry, pixel_format, timeline, rate, opening),
+        filters=_filter_plan(chain, geometry, opening),
+        grid=timeline.grid,
+        noise=task.noise,
+        container=container,
+        file_extension=extension,
+        not_kept=tuple(known_losses(video, wish, encoder, geometry, pixel_format, opening, undecodable)),
+    )
+
+
+def plan_grid(asked: FrameRateRange | None, measured: Fraction, origin_pts: int) -> FrameGrid | None:
+    """Decide whether frames are dropped.
+
+    Raises:
+        MediaFault: FRAME_RATE_RAISE_NOT_SUPPORTED where frames would have to be made up.
+    """
+    if asked is None:
+        return None
+    if measured < asked.min_fps * (1 - RATE_TOLERANCE):
+        raise MediaFault(
+            "FRAME_RATE_RAISE_NOT_SUPPORTED",
+            f"The source has {float(measured):.2f} frames per second, fewer than {asked.min_fps}; none are made up.",
+        )
+    if measured > asked.max_fps * (1 + RATE_TOLERANCE):
+        return FrameGrid(rate=Fraction(asked.max_fps), origin_pts=origin_pts)
+    return None
+
+
+def _video_wish(snapshot: Snapshot) -> StreamInfo:
+    for stream in snapshot.streams:
+        if stream.intent is not StreamIntent.VIDEO:
+            raise MediaFault(
+                "STREAM_NOT_SUPPORTED", f"Stream {stream.stream_id} is {stream.intent.name}; only VIDEO is made."
+            )
+    if len(snapshot.streams) != 1:
+        raise MediaFault("STREAM_NOT_SUPPORTED", f"One VIDEO stream is made, not {len(snapshot.streams)}.")
+    return snapshot.streams[0]
+
+
+def _read(fd: int, track_index: int) -> tuple[PacketIndex, Opening]:
+    with open_source(fd) as container:
+        index = read_index(container, video_stream(container, track_index))
+    with open_source(fd) as container:
+        return index, read_opening(container, video_stream(container, track_index), index)
+
+
+def _measured_rate(opening: Opening, video: VideoTrackInfo) -> Fraction:
+    count = len(opening.pts)
+    if count < 2:
+        return video.average_frame_rate or _FALLBACK_RATE
+    return (count - 1) / ((opening.pts[-1] - opening.pts[0]) * video.time_base)
+
+
+def _timeline(index: PacketIndex, opening: Opening, video: VideoTrackInfo, grid: FrameGrid | None) -> Timeline:
+    finest = Fraction(1, video.time_base.denominator) if grid is None else grid_time_base(grid, video.time_base)
+    if finest.denominator > _MAX_TICKS:
+        raise MediaFault("STREAM_NOT_SUPPORTED", "The source's time stamps and that frame rate have no common time base.")
+    return Timeline(
+        pts=opening.pts,
+        keys=index.keys,
+        end_pts=index.end_pts,
+        time_base=video.time_base,
+        output_time_base=finest,
+        grid=grid,
+    )
+
+
+def _rules(task: PlanTask, time_base: Fraction) -> CutRules:
+    return CutRules(
+        segment_ticks=task.settings.segment_seconds / time_base,
+        longest_gop_ticks=task.settings.longest_gop_seconds / time_base,
+    )
+
+
+def _filter_plan(chain: Chain, geometry: Geometry, opening: Opening) -> FilterPlan:
+    return FilterPlan(
+        source_picture=opening.picture,
+        crop=geometry.crop,
+        geometry=geometry.fit,
+        enhancement=chain.filters,
+        pre_roll_frames=chain.pre_roll_frames,
+        post_roll_frames=chain.post_roll_frames,
+    )
+
+
+def _encoder_plan(
+    encoder: Encoder,
+    video: VideoTrackInfo,
+    geometry: Geometry,
+    pixel_format: str,
+    timeline: Timeline,
+    measured_rate: Fraction,
+    opening: Opening,
+) -> EncoderPlan:
+    options = dict(encoder.options)
+    if opening.hdr_static and "x265-params" in options:
+        options["x265-params"] = f"{X265_PARAMS}:{opening.hdr_static}"
+    return EncoderPlan(
+        encoder=encoder.name,
+        codec=encoder.codec,
+        options=options,
+        pixel_format=pixel_format,
+        width=geometry.width,
+        height=geometry.height,
+        frame_rate=timeline.grid.rate if timeline.grid else declared_rate(measured_rate),
+        time_base=timeline.output_time_base,
+        sample_aspect_ratio=geometry.sample_aspect_ratio,
+        colour=encoded_colour(video),
+        codec_tag=encoder.codec_tag,
+        thread_count=ENCODER_THREADS,
+    )

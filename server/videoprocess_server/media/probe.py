@@ -1,0 +1,192 @@
+"""Says what a file is, without reading all of it."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from itertools import islice
+
+import av.error
+from av.codec.context import CodecContext
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.source import open_source, prepare_decoder
+from videoprocess_server.model.media_info import Colour, MediaInfo, TrackInfo, TrackKind, VideoTrackInfo
+from videoprocess_server.model.tasks import MediaLimits, ProbeTask
+
+#: packets tried until one frame decodes; more than any encoder's delay, and few enough to be quick
+FIRST_FRAME_PACKETS = 240
+#: brands of still images, which the MP4 demuxer opens as videos of one frame
+STILL_IMAGE_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1", "avif", "jpeg", "crx"})
+#: ISO/IEC 23091-2: not said
+UNSPECIFIED = 2
+
+_KINDS = {
+    "video": TrackKind.VIDEO,
+    "audio": TrackKind.AUDIO,
+    "subtitle": TrackKind.SUBTITLE,
+    "data": TrackKind.DATA,
+    "attachment": TrackKind.ATTACHMENT,
+}
+_NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_MICROSECONDS = 1_000_000
+#: AV_TIME_BASE, FFmpeg's unit of a container's duration
+_CONTAINER_TICKS = 1_000_000
+
+
+def probe(task: ProbeTask, fd: int) -> MediaInfo:
+    """Describe the source; its first frame must decode.
+
+    Raises:
+        MediaFault: NOT_A_VIDEO, NO_VIDEO_TRACK, UNSUPPORTED_CODEC, NO_DECODABLE_FRAME or OVER_LIMITS.
+    """
+    with open_source(fd) as container:
+        streams = list(container.streams)
+        if len(streams) > task.limits.max_tracks:
+            raise MediaFault(
+                "OVER_LIMITS", f"The file has {len(streams)} tracks; at most {task.limits.max_tracks} are taken."
+            )
+        stream = _choose_video(streams)
+        brand = container.metadata.get("major_brand", "").strip()
+        if brand in STILL_IMAGE_BRANDS and stream.frames <= 1:
+            raise MediaFault("NOT_A_VIDEO", "The file is a still image.")
+        duration_us = _duration_us(container)
+        _check_limits(stream, duration_us, task.limits)
+        frame = first_frame(container, stream)
+        return MediaInfo(
+            container=container.format.name,
+            major_brand=brand,
+            size_bytes=os.fstat(fd).st_size,
+            duration_us=duration_us,
+            video=_describe_video(stream, frame),
+            tracks=tuple(_describe_track(track) for track in streams),
+        )
+
+
+def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    """Decode the first frame that decodes at all.
+
+    Raises:
+        MediaFault: NO_DECODABLE_FRAME where none of the first packets gives one.
+    """
+    prepare_decoder(stream)
+    try:
+        for packet in islice(container.demux(stream), FIRST_FRAME_PACKETS):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue
+            if frames and frames[0].width and frames[0].height:
+                return frames[0]
+    except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
+        raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.") from error
+    raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.")
+
+
+def colour_of(stream: VideoStream, frame: VideoFrame) -> Colour:
+    """Colour of what decodes; of what the container says where the frame does not tell."""
+    context = stream.codec_context
+    full_range = 2
+    return Colour(
+        primaries=_specified(frame.color_primaries, context.color_primaries),
+        transfer=_specified(frame.color_trc, context.color_trc),
+        matrix=_specified(frame.colorspace, context.colorspace),
+        range=full_range if "yuvj" in frame.format.name else frame.color_range or context.color_range,
+    )
+
+
+def plain_pixel_format(name: str) -> str:
+    """FFmpeg's name without the deprecated mark of full range, which `Colour.range` tells."""
+    return name.replace("yuvj", "yuv")
+
+
+def _choose_video(streams: list[Stream]) -> VideoStream:
+    """Choose as a player would: no cover pictures, the default track, the larger picture, more frames, the first."""
+    declared = [stream for stream in streams if stream.type == "video"]
+    videos = [
+        stream for stream in declared if isinstance(stream, VideoStream) and not stream.disposition & _NOT_THE_VIDEO
+    ]
+    if not declared or (not videos and all(isinstance(stream, VideoStream) for stream in declared)):
+        raise MediaFault("NO_VIDEO_TRACK", "The file has no video track.")
+    decodable = [stream for stream in videos if _context_of(stream) is not None]
+    if not decodable:
+        raise MediaFault("UNSUPPORTED_CODEC", "The video track's codec is unknown here.")
+    return max(
+        decodable,
+        key=lambda stream: (
+            bool(stream.disposition & Disposition.default),
+            stream.codec_context.width * stream.codec_context.height,
+            stream.frames,
+            -stream.index,
+        ),
+    )
+
+
+def _context_of(stream: Stream) -> CodecContext | None:
+    """Give the decoder; PyAV has none for tracks whose codec it does not know, whatever their type says."""
+    context: CodecContext | None = stream.codec_context
+    return context
+
+
+def _check_limits(stream: VideoStream, duration_us: int | None, limits: MediaLimits) -> None:
+    context = stream.codec_context
+    pixels = context.width * context.height
+    if pixels > limits.max_pixels:
+        raise MediaFault(
+            "OVER_LIMITS",
+            f"A picture of {context.width}x{context.height} has more than {limits.max_pixels} pixels.",
+        )
+    longest_us = limits.max_duration_seconds * _MICROSECONDS
+    video_us = _track_seconds(stream) or Fraction(0)
+    if max(duration_us or 0, video_us * _MICROSECONDS) > longest_us:
+        raise MediaFault("OVER_LIMITS", f"The video is longer than {limits.max_duration_seconds} seconds.")
+
+
+def _describe_video(stream: VideoStream, frame: VideoFrame) -> VideoTrackInfo:
+    context = stream.codec_context
+    return VideoTrackInfo(
+        index=stream.index,
+        codec=context.codec.canonical_name,
+        profile=context.profile or "",
+        width=frame.width,
+        height=frame.height,
+        pixel_format=plain_pixel_format(frame.format.name),
+        bit_depth=max(component.bits for component in frame.format.components),
+        time_base=stream.time_base or Fraction(1, _CONTAINER_TICKS),
+        average_frame_rate=stream.average_rate,
+        duration=_track_seconds(stream),
+        sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(0, 1),
+        rotation_degrees=-frame.rotation % 360,
+        colour=colour_of(stream, frame),
+    )
+
+
+def _describe_track(stream: Stream) -> TrackInfo:
+    context = _context_of(stream)
+    return TrackInfo(
+        index=stream.index,
+        kind=_KINDS.get(stream.type, TrackKind.UNKNOWN),
+        codec=context.codec.canonical_name if context else "",
+        packet_count=max(stream.frames, 0),
+        duration=_track_seconds(stream),
+        language=stream.metadata.get("language", ""),
+    )
+
+
+def _track_seconds(stream: Stream) -> Fraction | None:
+    if stream.duration is None or stream.duration < 0 or stream.time_base is None:
+        return None
+    return stream.duration * stream.time_base
+
+
+def _duration_us(container: InputContainer) -> int | None:
+    duration = container.duration
+    return None if duration is None or duration < 0 else duration * _MICROSECONDS // _CONTAINER_TICKS
+
+
+def _specified(frame_value: int, container_value: int) -> int:
+    return container_value if frame_value == UNSPECIFIED else frame_value

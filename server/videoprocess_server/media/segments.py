@@ -1,0 +1,215 @@
+"""Makes segments: decode, filter, split, encode, check. One pass over a run of neighbours, frame by frame."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from pathlib import Path
+
+from av.video.frame import VideoFrame
+
+from videoprocess_server.media.decode import Ledger, decode_fault, decoded_frames
+from videoprocess_server.media.encode import encode_file
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.filters import run_filters
+from videoprocess_server.media.timeline import output_pts
+from videoprocess_server.model.grid import choose, slot_bounds, slot_of, slot_pts
+from videoprocess_server.model.plan import Plan, SegmentPlan
+from videoprocess_server.model.tasks import EncodeResult, EncodeTask, Progress, SegmentDone, TaskMessage
+
+#: seconds between two signs of life at least
+PROGRESS_SECONDS = 0.5
+
+
+def encode_segments(task: EncodeTask, fd: int, emit: Callable[[TaskMessage], None]) -> EncodeResult:
+    """Make a run of neighbouring segments; each is told as soon as its file and its directory are on disk.
+
+    The bytes do not depend on how many segments a run has.
+
+    Raises:
+        MediaFault: DECODE_FAILED, ENCODE_FAILED, NOT_A_VIDEO or SOURCE_CHANGED.
+        FileExistsError: one of the output paths exists.
+    """
+    started = time.process_time()
+    plan, pulse, inputs = task.plan, _Pulse(emit), dict[int, str]()
+    by_segment = groupby(filtered_frames(plan, task.segments, fd, inputs, pulse.beat), key=itemgetter(0))
+    done = []
+    for segment, output_path in zip(task.segments, task.output_paths, strict=True):
+        path = Path(output_path)
+        index, group = next(by_segment, (None, iter(())))
+        if index != segment.index:
+            raise decode_fault(segment.start_pts, plan.time_base, "no frame comes")
+        frames = map(itemgetter(1), group)
+        end_pts = _end_pts(plan, segment)
+        parameter_sets = encode_file(path, plan.encoder, frames, segment.frame_count, end_pts, pulse)
+        _sync(path)
+        done.append(
+            SegmentDone(
+                index=segment.index,
+                path=output_path,
+                size_bytes=path.stat().st_size,
+                sha256=_sha256(path),
+                frame_count=segment.frame_count,
+                input_sha256=inputs[segment.index],
+                parameter_sets_sha256=parameter_sets,
+            )
+        )
+        emit(done[-1])
+    return EncodeResult(segments=tuple(done), cpu_seconds=time.process_time() - started)
+
+
+def filtered_frames(
+    plan: Plan,
+    segments: Sequence[SegmentPlan],
+    fd: int,
+    inputs: dict[int, str] | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Give the frames that neighbouring segments encode, each with its segment's index, in ticks of the encoder.
+
+    Args:
+        plan: of the result.
+        segments: neighbours, in order.
+        fd: the source.
+        inputs: gets the SHA-256 of each segment's packets.
+        beat: called often.
+
+    Raises:
+        MediaFault: as `encode_segments`.
+    """
+    inputs = {} if inputs is None else inputs
+    for enhanced, run in groupby(segments, key=attrgetter("enhanced")):
+        yield from _run(plan, tuple(run), enhanced, fd, inputs, beat)
+
+
+def _run(
+    plan: Plan,
+    segments: Sequence[SegmentPlan],
+    enhanced: bool,  # noqa: FBT001
+    fd: int,
+    inputs: dict[int, str],
+    beat: Callable[[], None],
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode and filter neighbours that go through the same chain."""
+    filters = plan.filters
+    ledger = Ledger(plan, segments, inputs)
+    decoded = decoded_frames(fd, plan, segments[0].decode_from_pts, ledger, beat)
+    stages = (*filters.crop, *(filters.enhancement if enhanced else ()), *filters.geometry)
+    window = _window(decoded, plan, segments, enhanced, ledger)
+    filtered = run_filters(window, stages, plan.time_base, filters.source_picture)
+    starts = [segment.start_pts for segment in segments]
+    for frame, source_pts, result_pts in _results(filtered, plan):
+        position = bisect_right(starts, source_pts) - 1
+        if position >= 0 and source_pts < segments[position].end_pts:
+            frame.pts = result_pts
+            yield segments[position].index, frame
+
+
+def _window(
+    decoded: Iterable[VideoFrame],
+    plan: Plan,
+    segments: Sequence[SegmentPlan],
+    enhanced: bool,  # noqa: FBT001
+    ledger: Ledger,
+) -> Iterator[VideoFrame]:
+    """Pass the frames of the segments, those that compete with them for slots, and pre-roll and post-roll around them."""
+    pre_roll, post_roll = (plan.filters.pre_roll_frames, plan.filters.post_roll_frames) if enhanced else (0, 0)
+    start_pts, end_pts = _bounds(plan, segments)
+    before: deque[VideoFrame] = deque(maxlen=pre_roll)
+    after = 0
+    for frame in decoded:
+        if frame.pts is None:
+            raise decode_fault(start_pts, plan.time_base, "a frame without a time comes")
+        if frame.pts < start_pts:
+            before.append(frame)
+            continue
+        while before:
+            yield before.popleft()
+        ledger.frame(frame.pts)
+        if frame.pts >= end_pts:
+            if after == post_roll:
+                break
+            after += 1
+        yield frame
+    ledger.finish()
+
+
+def _bounds(plan: Plan, segments: Sequence[SegmentPlan]) -> tuple[int, int]:
+    """First pts, and first pts no longer, of the frames that decide what the segments hold."""
+    start_pts, end_pts = segments[0].start_pts, segments[-1].end_pts
+    if plan.grid is None:
+        return start_pts, end_pts
+    first_slot = slot_of(start_pts, plan.grid, plan.time_base)
+    last_slot = slot_of(end_pts - 1, plan.grid, plan.time_base)
+    return (
+        slot_bounds(first_slot, plan.grid, plan.time_base)[0],
+        slot_bounds(last_slot, plan.grid, plan.time_base)[1],
+    )
+
+
+def _results(filtered: Iterator[VideoFrame], plan: Plan) -> Iterator[tuple[VideoFrame, int, int]]:
+    """Give the frames of the result, with the source's time stamp and their own."""
+
+    def source_pts(frame: VideoFrame) -> int:
+        if frame.pts is None or frame.time_base is None:
+            raise MediaFault("ENCODE_FAILED", "A filter of the plan gives a frame without a time.")
+        return output_pts(frame.pts, frame.time_base, plan.time_base)
+
+    if plan.grid is None:
+        for frame in filtered:
+            pts = source_pts(frame)
+            yield frame, pts, output_pts(pts, plan.time_base, plan.encoder.time_base)
+        return
+    for frame, slot in choose(filtered, source_pts, plan.grid, plan.time_base):
+        yield frame, source_pts(frame), slot_pts(slot, plan.grid, plan.time_base)
+
+
+def _end_pts(plan: Plan, segment: SegmentPlan) -> int:
+    """Ticks of the encoder at which the segment's last frame is shown no longer, as far as its file tells."""
+    return output_pts(segment.end_pts, plan.time_base, plan.encoder.time_base)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file and its name to the disk."""
+    for target in (path, path.parent):
+        fd = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Pulse:
+    """Tells progress, not more often than it is wanted."""
+
+    def __init__(self, emit: Callable[[TaskMessage], None]) -> None:
+        self._emit = emit
+        self._frames = 0
+        self._bytes = 0
+        self._told_at = time.monotonic()
+
+    def encoded(self) -> None:
+        self._frames += 1
+        self.beat()
+
+    def written(self, size: int) -> None:
+        self._bytes += size
+        self.beat()
+
+    def beat(self) -> None:
+        """Tell that the worker lives, also while it decodes towards its first frame."""
+        now = time.monotonic()
+        if now - self._told_at >= PROGRESS_SECONDS:
+            self._told_at = now
+            self._emit(Progress(frames=self._frames, bytes=self._bytes))
