@@ -1,0 +1,202 @@
+"""How noisy a video is: the standard deviation of its noise per plane, without a clean original.
+
+After N. Ponomarenko, V. Lukin, M. Zriakhov, A. Kaarna, J. Astola, "An automatic approach to lossy compression of AVIRIS
+images", IGARSS 2007: of all 8x8 blocks those with the least energy at low and middle frequencies of the DCT show next to
+no picture, and what they hold at high frequencies is noise. White noise is independent between the two sets of
+coefficients, so choosing blocks by the one leaves the estimate of the other unbiased. Blocks near black or white are
+left out (clipping narrows their noise), and blocks without any variation (letterbox, graphics, skipped blocks).
+Temporal differences, the other known way, read 0 where an encoder copied a block: 4 instead of 9 on noise of 10 after
+x264 at crf 23, where this one reads 8.6. docs/picture.md has the measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Final
+
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.source import open_source
+from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.tasks import AnalyzeTask
+
+#: places spread over the video, and consecutive frames at each: an encoder treats I, P and B frames' noise differently
+PLACES: Final = 8
+FRAMES_PER_PLACE: Final = 3
+#: frames decoded from the key frame towards a place at most; a video of one GOP is measured in its first frames
+LONGEST_RUN: Final = 120
+
+#: pixels a side of a block
+_SIDE: Final = 8
+#: blocks looked at per plane and frame, evenly spread: bounds memory and time whatever the size of the picture
+_MOST_BLOCKS: Final = 16_384
+#: share of the blocks taken for quiet, and the least number that makes an estimate
+_QUIET_SHARE: Final = 0.05
+_FEWEST_BLOCKS: Final = 30
+#: code values of 255 that a block's mean keeps from black and white, and its multiple of the noise found first
+_MARGIN: Final = 24.0
+_MARGIN_SIGMAS: Final = 3.0
+
+_ROWS, _COLUMNS = np.meshgrid(np.arange(_SIDE), np.arange(_SIDE), indexing="ij")
+#: the orthonormal DCT-II
+_DCT: Final = (
+    np.sqrt(np.where(_ROWS == 0, 1.0, 2.0) / _SIDE) * np.cos(np.pi * (2 * _COLUMNS + 1) * _ROWS / (2 * _SIDE))
+).astype(np.float32)
+#: coefficients that tell picture, without the mean, and those that tell noise
+_PICTURE: Final = (_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5)
+_NOISE: Final = _ROWS + _COLUMNS >= 8
+
+
+def analyze(task: AnalyzeTask, fd: int) -> NoiseEstimate:
+    """Measures the noise at fixed places of the source.
+
+    Args:
+        task: says which track.
+        fd: the source, opened for reading.
+
+    Returns:
+        The median over the frames measured, in code values of 255, rounded to hundredths: a plan holds it.
+
+    Raises:
+        MediaFault: DECODE_FAILED, no frame at any place decodes.
+    """
+    with open_source(fd) as container:
+        stream = container.streams[task.video.index]
+        if not isinstance(stream, VideoStream):
+            raise MediaFault("DECODE_FAILED", f"track {task.video.index} is not video any more")
+        stream.thread_count = 1
+        return estimate_frames(_sampled(container, stream))
+
+
+def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
+    """Measures the noise of frames, one at a time.
+
+    Args:
+        frames: any pixel format; other than planar YUV is converted.
+
+    Returns:
+        The median over the frames, in code values of 255, rounded to hundredths.
+
+    Raises:
+        MediaFault: DECODE_FAILED, there is no frame.
+    """
+    found = [_frame_sigmas(frame) for frame in frames]
+    if not found:
+        raise MediaFault("DECODE_FAILED", "no frame decodes at any place the noise is measured at")
+    y, u, v = (round(float(sigma), 2) for sigma in np.median(np.asarray(found), axis=0))
+    return NoiseEstimate(sigma_y=y, sigma_u=u, sigma_v=v, frame_count=len(found))
+
+
+def sample_places(first: int, duration: int | None) -> list[int]:
+    """Ticks at which frames are measured: the middles of `PLACES` equal parts, or the begin where no end is known."""
+    if not duration or duration <= 0:
+        return [first]
+    return sorted({first + duration * (2 * k + 1) // (2 * PLACES) for k in range(PLACES)})
+
+
+def estimate_plane(values: NDArray[np.float32]) -> float:
+    """The standard deviation of the noise of one plane.
+
+    Args:
+        values: code values of 255, rows by columns.
+
+    Returns:
+        Code values of 255; 0 where the plane has no block to judge by.
+    """
+    blocks = _blocks(values)
+    sigma = _estimate_blocks(blocks, _MARGIN)
+    if sigma * _MARGIN_SIGMAS > _MARGIN:
+        return _estimate_blocks(blocks, min(sigma * _MARGIN_SIGMAS, 96.0))
+    return sigma
+
+
+def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
+    if not len(blocks):
+        return 0.0
+    means = blocks.mean(axis=(1, 2))
+    varied = np.ptp(blocks, axis=(1, 2)) > 0
+    usable = blocks[(means > margin) & (means < 255 - margin) & varied]
+    if len(usable) < _FEWEST_BLOCKS:
+        usable = blocks
+    coefficients = _DCT @ usable @ _DCT.T
+    picture = np.square(coefficients[:, _PICTURE]).sum(axis=1)
+    count = min(len(usable), max(_FEWEST_BLOCKS, int(len(usable) * _QUIET_SHARE)))
+    quiet = np.argsort(picture, kind="stable")[:count]
+    variances = np.square(coefficients[quiet][:, _NOISE], dtype=np.float64).mean(axis=0)
+    return float(np.sqrt(np.median(variances)))
+
+
+def _blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The plane's blocks, every nth where they are more than enough."""
+    rows, columns = values.shape[0] // _SIDE, values.shape[1] // _SIDE
+    whole = values[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE)
+    every = max(1, -(-rows * columns // _MOST_BLOCKS))
+    row, column = np.divmod(np.arange(0, rows * columns, every), max(1, columns))
+    return whole[row, :, column, :]
+
+
+def _frame_sigmas(frame: VideoFrame) -> tuple[float, float, float]:
+    if not _is_planar_yuv(frame):
+        bits = max((component.bits for component in frame.format.components), default=8)
+        frame = frame.reformat(format="yuv444p10le" if bits > 8 else "yuv444p")
+    sigmas = [estimate_plane(_plane_values(frame, index)) for index in range(min(3, len(frame.planes)))]
+    y, u, v = (*sigmas, 0.0, 0.0)[:3]
+    return y, u, v
+
+
+def _is_planar_yuv(frame: VideoFrame) -> bool:
+    name = frame.format.name
+    return (name.startswith("yuv") and "p" in name and not name.endswith("be")) or name in {
+        "gray",
+        "gray10le",
+    }
+
+
+def _plane_values(frame: VideoFrame, index: int) -> NDArray[np.float32]:
+    """A plane in code values of 255, without the padding of its lines."""
+    plane = frame.planes[index]
+    bits = frame.format.components[index].bits
+    kind = np.dtype(np.uint8 if bits == 8 else "<u2")
+    lines = np.frombuffer(memoryview(plane), dtype=kind).reshape(
+        plane.height, plane.line_size // kind.itemsize
+    )
+    values: NDArray[np.float32] = lines[:, : plane.width].astype(np.float32)
+    return values / np.float32(2 ** (bits - 8))
+
+
+def _sampled(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The frames at the places, none twice; a place that does not decode is passed over."""
+    time_base = stream.time_base or Fraction(1)
+    duration = stream.duration
+    if duration is None and container.duration is not None:
+        duration = int(Fraction(container.duration, 1_000_000) / time_base)
+    last: int | None = None
+    for place in sample_places(stream.start_time or 0, duration):
+        for frame in _at(container, stream, place):
+            if frame.pts is not None and (last is None or frame.pts > last):
+                last = frame.pts
+                yield frame
+
+
+def _at(container: InputContainer, stream: VideoStream, place: int) -> Iterator[VideoFrame]:
+    """The frames from `place` on, or where the run ends before it the first of the run."""
+    run = 0
+    given = 0
+    try:
+        container.seek(place, stream=stream, backward=True)
+        for frame in container.decode(stream):
+            run += 1
+            if (frame.pts is not None and frame.pts >= place) or run > LONGEST_RUN:
+                given += 1
+                yield frame
+            if given == FRAMES_PER_PLACE:
+                return
+    except av.error.FFmpegError:
+        return
