@@ -80,11 +80,13 @@ class TestRecords:
                 transaction.put_upload(an_upload(**changes))
                 transaction.put_video(a_video(update_time_us=len(changes)))
                 transaction.put_request(a_request(answer_id=str(changes)))
+                transaction.add_artifact(an_artifact(expire_time_us=len(changes)))
         with repository.read() as reader:
             assert reader.get_session("s") == a_session(user_id=2)
             assert reader.get_job("j") == a_job(user_id=2)
             assert reader.get_upload("u") == an_upload(user_id=2)
             assert reader.get_video(1, "v") == a_video(update_time_us=1)
+            assert reader.get_artifact("a") == an_artifact(expire_time_us=1)
             assert reader.get_request(1, "ProcessVideo", "r") == a_request(answer_id="{'user_id': 2}")
 
     def test_deleting_deletes_that_row_alone_and_what_is_not_there_too(self, repository: Repository) -> None:
@@ -110,12 +112,9 @@ class TestRecords:
         with pytest.raises(ValueError, match="Expected `float`"), repository.transaction() as transaction:
             transaction.put_job(replace(a_job(), progress=replace(a_job().progress, fps=float("nan"))))
 
-    def test_added_twice_is_a_conflict(self, repository: Repository) -> None:
+    def test_a_plan_added_twice_is_a_conflict(self, repository: Repository) -> None:
         with repository.transaction() as transaction:
-            transaction.add_artifact(an_artifact())
             transaction.add_plan(a_plan(), some_segments(1))
-        with pytest.raises(ConflictError), repository.transaction() as transaction:
-            transaction.add_artifact(an_artifact())
         with pytest.raises(ConflictError), repository.transaction() as transaction:
             transaction.add_plan(a_plan(), some_segments(1))
 
@@ -145,9 +144,9 @@ class TestTransactions:
 
     def test_nothing_follows_a_failure(self, repository: Repository) -> None:
         with undone(repository) as transaction:
-            transaction.add_artifact(an_artifact())
+            transaction.append_event(an_event())
             with pytest.raises(ConflictError):
-                transaction.add_artifact(an_artifact())
+                transaction.append_event(an_event())
             with pytest.raises(ConflictError):
                 transaction.put_video(a_video())
 

@@ -239,9 +239,15 @@ SELECT * FROM artifacts WHERE job_id = :job_id ORDER BY stream_id, artifact_id;
 SELECT artifact_id FROM artifacts ORDER BY artifact_id;
 
 -- name: add_artifact
--- Insert an artifact.
+-- Insert or replace an artifact.
 INSERT INTO artifacts (artifact_id, user_id, job_id, stream_id, create_time_us, document)
-VALUES (:artifact_id, :user_id, :job_id, :stream_id, :create_time_us, :document);
+VALUES (:artifact_id, :user_id, :job_id, :stream_id, :create_time_us, :document)
+ON CONFLICT (artifact_id) DO UPDATE SET
+    user_id = excluded.user_id,
+    job_id = excluded.job_id,
+    stream_id = excluded.stream_id,
+    create_time_us = excluded.create_time_us,
+    document = excluded.document;
 
 -- name: delete_artifact
 -- Delete an artifact's row.
