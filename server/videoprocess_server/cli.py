@@ -44,6 +44,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag
     insecure_listen_anywhere: bool | None = _option("insecure_listen_anywhere"),
     data_dir: Path | None = _option("data_dir"),
     shared_root: list[str] | None = _option("shared_root", metavar="NAME=PATH"),
+    address_file: Path | None = _option("address_file"),
     workers: int | None = _option("workers"),
     max_running_jobs: int | None = _option("max_running_jobs"),
     segment_seconds: float | None = _option("segment_seconds"),

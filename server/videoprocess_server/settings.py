@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     shared_root: Annotated[tuple[SharedRootSetting, ...], NoDecode] = Field(
         (), description="NAME=PATH of a directory whose files callers may name; may be given several times."
     )
+    address_file: Path | None = Field(
+        None, description="File that the address is written to once the service is SERVING; tells the port that port 0 picked."
+    )
     workers: int = Field(0, ge=0, le=256, description="Worker processes that encode; 0 is one for each core.")
     max_running_jobs: int = Field(2, ge=1, le=64, description="Jobs that run at once and share the workers.")
     segment_seconds: float = Field(4.0, ge=0.1, le=60, description="A segment ends at the first key frame after this time.")

@@ -1,0 +1,68 @@
+# Everything a developer or a newcomer types. `make help` lists it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+VIDEO  ?= tests/clips/dog_720p30_10s.mp4
+OUTPUT ?= enhanced.mp4
+SOAK   ?= 1
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run serve test check format bench soak proto docs clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "videoprocess needs Python 3.11 or newer; say which with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python lacks venv: install it first (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# What the service needs, and nothing else.
+$(VENV)/.runtime: pyproject.toml constraints.txt $(wildcard proto/videoprocess/v1/*.proto) | $(BIN)/python
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+# What tests and checks need on top.
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.dev ## make .venv with everything, for development
+	@echo "ready: $(BIN)/videoprocess-server and $(BIN)/videoprocess"
+
+run: $(VENV)/.runtime ## enhance a real clip through server and client; VIDEO=path takes any file, OUTPUT=path names the result
+	@$(BIN)/python scripts/main_job.py "$(VIDEO)" "$(OUTPUT)"
+
+serve: $(VENV)/.runtime ## start the service on 127.0.0.1:50051, data under ./data
+	@exec $(BIN)/videoprocess-server serve
+
+test: $(VENV)/.dev ## pass the tests
+	$(BIN)/pytest -n 2 --dist worksteal
+
+check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
+	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py
+	$(BIN)/ruff check server client tests scripts proto/codegen.py hatch_build.py
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_docs.py --check
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format server client tests scripts proto/codegen.py hatch_build.py
+	$(BIN)/ruff check --fix server client tests scripts proto/codegen.py hatch_build.py
+
+bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
+	@$(BIN)/python scripts/bench.py
+
+soak: $(VENV)/.dev ## the long tests in full, with their numbers under docs/results
+	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal
+
+proto: $(VENV)/.dev ## make the Python code of the protos
+	$(BIN)/python proto/codegen.py
+
+docs: $(VENV)/.dev ## make the generated pages of docs/
+	$(BIN)/python scripts/generate_docs.py
+
+clean: ## remove what was made, but not ./data
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache proto/videoprocess/v1/*_pb2*

@@ -1,0 +1,83 @@
+"""Makes the pages of docs/ that are tables of the code: states and errors. `--check` says whether they are up to date."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from videoprocess_server.errors import CATALOGUE, SLIPS
+from videoprocess_server.model import states
+
+DOCS = Path(__file__).parent.parent / "docs"
+NOTICE = "<!-- Made by scripts/generate_docs.py from the code: change that, then `make docs`. -->\n"
+
+
+def errors_page() -> str:
+    """Return docs/errors.md."""
+    rows = [
+        f"| `{name}` | {row.cam_ret_code.name} ({row.cam_ret_code.value}) | {row.status.value} |"
+        f" {'yes' if row.retryable else 'no'} | {row.remedy} |"
+        for name, row in CATALOGUE.items()
+    ]
+    slips = ", ".join(f"`{name}`" for name in sorted(SLIPS))
+    return (
+        f"# Errors\n\n{NOTICE}\n"
+        "Every error is a gRPC status with `google.rpc.ErrorInfo`: `reason` is one of these names, `domain` is\n"
+        "`videoprocess`, and `metadata` holds `cam_ret_code`. The same reasons stand in `OnError` and in `Video.last_error`.\n\n"
+        "| reason | CamRetCode | gRPC status | a retry can help | what to do |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\nA caller's slip that only planning can find ends the job and leaves the video as it was: {slips}.\n"
+    )
+
+
+def states_page() -> str:
+    """Return docs/states.md."""
+    parts = [f"# States\n\n{NOTICE}"]
+    for title, members in (
+        ("Videos", states.VideoState),
+        ("Jobs", states.JobState),
+        ("Segments", states.SegmentState),
+        ("Uploads", states.UploadState),
+    ):
+        rows = [f"| {name} | {text} |" for name, text in _comments(members).items()]
+        parts.append(f"## {title}\n\n| state | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
+    rows = [
+        f"| {state.name} | {trigger.value} | {' or '.join(target.name for target in targets)} |"
+        for (state, trigger), targets in states.VIDEO_TRANSITIONS.items()
+    ]
+    parts.append(
+        "## Transitions of a video\n\nA new video is PENDING. RemoveVideo takes any video away, whatever its state.\n"
+        "Each row is one transaction with its event.\n\n| from | trigger | to |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+    return "\n".join(parts)
+
+
+def _comments(members: type[enum.Enum]) -> dict[str, str]:
+    """Return each member's `#:` comment."""
+    pattern = re.compile(r"^    (\w+) = .*?  #: (.*)$", re.MULTILINE)
+    return dict(pattern.findall(inspect.getsource(members)))
+
+
+PAGES = {"errors.md": errors_page, "states.md": states_page}
+
+
+def main(check: bool) -> int:
+    """Write the pages, or only compare them; return an exit code."""
+    stale = [name for name, make in PAGES.items() if not _is_current(DOCS / name, make())]
+    for name in stale:
+        if check:
+            sys.stderr.write(f"docs/{name} is not what the code says: run `make docs`\n")
+        else:
+            (DOCS / name).write_text(PAGES[name]())
+    return 1 if check and stale else 0
+
+
+def _is_current(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv))

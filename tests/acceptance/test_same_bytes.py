@@ -1,0 +1,202 @@
+"""The promise: one worker or two, a second run, a kill -9 in the middle: byte-identical results, one terminal event."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from media_factory import make_clip
+from service_harness import PATIENCE_SECONDS, USER, Api, Server, connect
+from videoprocess.v1 import job_pb2 as job
+from videoprocess.v1 import mode_setting_pb2 as mode
+from videoprocess.v1 import types_pb2 as types
+from videoprocess.v1 import video_process_session_pb2 as session
+
+#: short segments, so that small clips have many
+FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
+
+
+@pytest.fixture(name="root", scope="module")
+def _root(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    make_clip(root / "h264.mp4", frames=120, gop=20, audio="aac", noise_sigma=8.0, width=480, height=270)
+    make_clip(
+        root / "hevc.mov", frames=60, gop=15, codec="libx265", pix_fmt="yuv420p10le", open_gop=True, noise_sigma=8.0
+    )
+    make_clip(root / "sixty.mp4", frames=120, fps=Fraction(60), gop=30, noise_sigma=8.0)
+    shutil.copy(clips / "flower_540p_5s.mp4", root)
+    return root
+
+
+async def _prepare(api: Api, name: str, setting: mode.ModeSetting | None = None) -> str:
+    session_id = await api.open_session()
+    await api.prepare_path(session_id, name, name)
+    await api.commit_video(session_id)
+    if setting is not None:
+        await api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, typed=setting))
+    return session_id
+
+
+async def _result(
+    server: Server, name: str, setting: mode.ModeSetting | None = None, timestamp_us: int = 0
+) -> str:
+    async with connect(server) as api:
+        session_id = await _prepare(api, name, setting)
+        event = await api.terminal(await api.process(session_id, name, timestamp_us))
+        assert event.HasField("on_process_done"), event
+        return event.on_process_done.report.artifacts[0].sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("h264.mp4", None),
+        ("hevc.mov", None),
+        ("sixty.mp4", mode.ModeSetting(frame_rate_range=mode.FrameRateRange(min_fps=1, max_fps=30))),
+        ("h264.mp4", mode.ModeSetting(zoom_ratio=2.0)),
+    ],
+    ids=["h264", "hevc 10 bit open GOP", "60 to 30", "zoom"],
+)
+async def test_workers_and_runs_do_not_change_a_byte(
+    tmp_path: Path, root: Path, name: str, setting: mode.ModeSetting | None
+) -> None:
+    digests = set()
+    for run, workers in enumerate(("1", "2", "2")):
+        flags = (*FLAGS, "--shared-root", f"media={root}", "--workers", workers)
+        with Server(tmp_path / f"data-{run}", *flags) as server:
+            digests.add(await _result(server, name, setting))
+    assert 1 == len(digests)
+
+
+async def _wait_for_segments(api: Api, name: str, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        video = await api.video(name)
+        if video.job.state == job.JOB_STATE_COMPLETED or video.progress.segments_done >= count:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{name} never had {count} segments")
+
+
+def _gone_within(processes: list[psutil.Process], seconds: float) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not alive
+
+
+async def test_a_kill_in_the_middle_does_not_change_a_byte(tmp_path: Path, root: Path) -> None:
+    flags = (*FLAGS, "--shared-root", f"media={root}", "--workers", "2")
+    with Server(tmp_path / "undisturbed", *flags) as server:
+        expected = await _result(server, "flower_540p_5s.mp4")
+    with Server(tmp_path / "killed", *flags) as server:
+        async with connect(server) as api:
+            session_id = await _prepare(api, "flower_540p_5s.mp4")
+            accepted = await api.process(session_id, "flower_540p_5s.mp4")
+            await _wait_for_segments(api, "flower_540p_5s.mp4", 3)
+        workers = server.kill()
+        assert workers
+        assert _gone_within(workers, 20.0)
+        server.start()
+        async with connect(server) as api:
+            event = await api.terminal(accepted)
+            assert expected == event.on_process_done.report.artifacts[0].sha256
+            await _assert_one_terminal_event(api, accepted)
+        assert 0 == server.stop()
+    assert not list((tmp_path / "killed" / "segments").iterdir())
+    assert not list((tmp_path / "killed" / "work").iterdir())
+
+
+async def _assert_one_terminal_event(api: Api, accepted: Any) -> None:
+    """A later event of the user marks the end of what was kept until now."""
+    marker = await api.process(await api.open_session(), "unknown")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        seen = []
+        async for event in api.events(USER, 0):
+            if event.sequence:
+                seen.append(event.job_id)
+            if event.job_id == marker.job_id:
+                break
+    assert 1 == seen.count(accepted.job_id)
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_no_byte_changes(tmp_path: Path, root: Path) -> None:
+    flags = (*FLAGS, "--shared-root", f"media={root}", "--workers", "2")
+    with Server(tmp_path / "undisturbed", *flags) as server:
+        expected = await _result(server, "h264.mp4")
+    with Server(tmp_path / "killed", *flags) as server:
+        async with connect(server) as api:
+            session_id = await _prepare(api, "h264.mp4")
+            accepted = await api.process(session_id, "h264.mp4")
+            await _wait_for_segments(api, "h264.mp4", 1)
+            for worker in psutil.Process(server.pid).children(recursive=True):
+                worker.kill()
+            event = await api.terminal(accepted)
+    assert expected == event.on_process_done.report.artifacts[0].sha256
+
+
+async def test_an_interrupted_job_goes_on_and_no_byte_changes(tmp_path: Path, root: Path) -> None:
+    """Each time stamp after the first does not matter: the plan goes on, and decides alone what is enhanced."""
+    flags = (*FLAGS, "--shared-root", f"media={root}", "--workers", "2")
+    with Server(tmp_path / "undisturbed", *flags) as server:
+        expected = await _result(server, "h264.mp4", timestamp_us=1_000_000)
+    with Server(tmp_path / "interrupted", *flags) as server:
+        async with connect(server) as api:
+            session_id = await _prepare(api, "h264.mp4")
+            accepted = await api.process(session_id, "h264.mp4", 1_000_000)
+            for segments in (1, 3, 5):
+                await _wait_for_segments(api, "h264.mp4", segments)
+                await api.session.Interrupt(session.InterruptRequest(session_id=session_id))
+                assert (await api.terminal(accepted)).HasField("on_error")
+                accepted = await api.process(session_id, "h264.mp4", segments)
+            event = await api.terminal(accepted)
+    report = event.on_process_done.report
+    assert expected == report.artifacts[0].sha256
+    assert [1_000_000] == [enhanced.start_us for enhanced in report.enhanced_ranges]
+
+
+async def test_a_stop_gives_the_work_to_the_next_start(tmp_path: Path, root: Path) -> None:
+    """SIGTERM in the middle: exit code 0, no terminal event, and the next start goes on to the same bytes."""
+    flags = (*FLAGS, "--shared-root", f"media={root}", "--workers", "2")
+    with Server(tmp_path / "undisturbed", *flags) as server:
+        expected = await _result(server, "h264.mp4")
+    with Server(tmp_path / "stopped", *flags) as server:
+        async with connect(server) as api:
+            session_id = await _prepare(api, "h264.mp4")
+            accepted = await api.process(session_id, "h264.mp4")
+            await _wait_for_segments(api, "h264.mp4", 1)
+        assert 0 == server.stop()
+        server.start()
+        async with connect(server) as api:
+            event = await api.terminal(accepted)
+            assert expected == event.on_process_done.report.artifacts[0].sha256
+
+
+async def test_a_second_service_on_the_same_data_directory_does_not_start(tmp_path: Path) -> None:
+    with Server(tmp_path / "data"):
+        with pytest.raises(AssertionError, match="in use by another"):
+            Server(tmp_path / "data").start()
+
+
+async def test_a_changed_shared_file_is_never_mixed_in(tmp_path: Path, root: Path) -> None:
+    """The source is not what was prepared: PROCESS, SOURCE_CHANGED, and the video needs Prepare."""
+    shutil.copy(root / "h264.mp4", root / "changing.mp4")
+    with Server(tmp_path / "data", *FLAGS, "--shared-root", f"media={root}") as server:
+        async with connect(server) as api:
+            session_id = await _prepare(api, "changing.mp4")
+            shutil.copy(root / "sixty.mp4", root / "changing.mp4")
+            event = await api.terminal(await api.process(session_id, "changing.mp4"))
+            assert "SOURCE_CHANGED" == event.on_error.reason
+            event = await api.terminal(await api.process(session_id, "changing.mp4"))
+            assert "NEEDS_PREPARE" == event.on_error.reason
+            file = types.FileDescriptor(shared_path=types.SharedPath(root="media", path="changing.mp4"))
+            await api.session.Prepare(
+                session.PrepareRequest(session_id=session_id, video_id="changing.mp4", fds=[file])
+            )
+            event = await api.terminal(await api.process(session_id, "changing.mp4"))
+            assert event.HasField("on_process_done")

@@ -1,0 +1,48 @@
+"""Fixtures of more than one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from service_harness import Api, Server, connect
+
+CLIPS = Path(__file__).parent / "clips"
+
+
+@pytest.fixture(autouse=True)
+def _no_product_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer has set must not change a test."""
+    for name in [name for name in os.environ if name.startswith("VIDEOPROCESS_") and name != "VIDEOPROCESS_SOAK"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(name="clips", scope="session")
+def _clips() -> Path:
+    return CLIPS
+
+
+@pytest.fixture(name="media_root", scope="module")
+def _media_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shared root with the clips of the project in it; tests may add theirs."""
+    root = tmp_path_factory.mktemp("media")
+    shutil.copytree(CLIPS, root, dirs_exist_ok=True)
+    return root
+
+
+@pytest.fixture(name="server", scope="module")
+def _server(tmp_path_factory: pytest.TempPathFactory, media_root: Path) -> Iterator[Server]:
+    """One running service for the tests of a module."""
+    data_dir = tmp_path_factory.mktemp("service") / "data"
+    with Server(data_dir, "--shared-root", f"media={media_root}", "--workers", "1") as server:
+        yield server
+
+
+@pytest.fixture(name="api")
+async def _api(server: Server) -> AsyncIterator[Api]:
+    async with connect(server) as api:
+        yield api

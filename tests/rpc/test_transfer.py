@@ -1,0 +1,157 @@
+"""Upload, QueryUpload and Download at the wire."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import grpc
+import pytest
+
+from service_harness import USER, Api, refused
+from videoprocess.v1 import file_transfer_pb2 as transfer
+from videoprocess.v1 import types_pb2 as types
+from videoprocess.v1 import video_pb2 as video
+from videoprocess.v1 import video_process_session_pb2 as session
+
+Code = grpc.StatusCode
+DATA = random.Random(7).randbytes(2_500_000)
+
+
+def _header(upload_id: str = "", **more: Any) -> transfer.UploadRequest:
+    return transfer.UploadRequest(header=transfer.UploadHeader(user_id=USER, upload_id=upload_id, **more))
+
+
+def _piece(offset: int, data: bytes, crc32c: int | None = None) -> transfer.UploadRequest:
+    return transfer.UploadRequest(offset=offset, data=data, crc32c=crc32c)
+
+
+def _finish(data: bytes, sha256: str | None = None) -> transfer.UploadRequest:
+    digest = hashlib.sha256(data).hexdigest() if sha256 is None else sha256
+    return transfer.UploadRequest(
+        offset=len(data), finish=transfer.UploadFinish(size_bytes=len(data), sha256=digest)
+    )
+
+
+async def _send(api: Api, *messages: transfer.UploadRequest) -> transfer.UploadResponse:
+    async def each() -> AsyncIterator[transfer.UploadRequest]:
+        for message in messages:
+            yield message
+
+    return await api.transfer.Upload(each())
+
+
+async def _query(api: Api, upload_id: str) -> transfer.QueryUploadResponse:
+    return await api.transfer.QueryUpload(transfer.QueryUploadRequest(user_id=USER, upload_id=upload_id))
+
+
+async def test_an_upload_is_whole_when_it_says_so(api: Api) -> None:
+    answer = await api.upload(DATA)
+    assert answer.complete
+    assert (len(DATA), hashlib.sha256(DATA).hexdigest()) == (answer.committed_size_bytes, answer.sha256)
+    asked = await _query(api, answer.upload_id)
+    assert asked.complete
+    assert len(DATA) == asked.committed_size_bytes
+
+
+async def test_an_upload_goes_on_where_it_was_cut(api: Api) -> None:
+    upload_id = secrets.token_hex(16)
+    cut = await _send(api, _header(upload_id), _piece(0, DATA[:1_000_001]))
+    assert not cut.complete
+    assert 1_000_001 == (await _query(api, upload_id)).committed_size_bytes
+    rest = await _send(api, _header(upload_id), _piece(1_000_001, DATA[1_000_001:]), _finish(DATA))
+    assert rest.complete
+    assert hashlib.sha256(DATA).hexdigest() == rest.sha256
+
+
+async def test_finishing_again_is_the_same_answer(api: Api) -> None:
+    upload_id = secrets.token_hex(16)
+    first = await _send(api, _header(upload_id), _piece(0, b"abc"), _finish(b"abc"))
+    assert first == await _send(api, _header(upload_id), _finish(b"abc"))
+
+
+async def test_an_upload_that_names_a_video_makes_it_pending(api: Api) -> None:
+    await api.upload(b"abc", video_id="named by upload")
+    assert video.VIDEO_STATE_PENDING == (await api.video("named by upload")).state
+    refusal = await refused(api.upload(b"other", video_id="named by upload"))
+    assert (Code.ABORTED, -8, "VIDEO_EXISTS") == (refusal.status, refusal.cam_ret_code, refusal.reason)
+
+
+async def test_an_uploaded_clip_is_prepared_by_its_id_alone(api: Api, clips: Path) -> None:
+    """Prepare without a file takes what the id already has."""
+    await api.upload((clips / "rot90_iphone_3f.mov").read_bytes(), video_id="by id")
+    session_id = await api.open_session()
+    answer = await api.session.Prepare(session.PrepareRequest(session_id=session_id, video_id="by id"))
+    assert (568, 320) == (answer.stream_descs[0].width, answer.stream_descs[0].height)
+
+
+@pytest.mark.parametrize(
+    ("messages", "status", "reason"),
+    [
+        ([_piece(0, b"abc")], Code.INVALID_ARGUMENT, "MISSING_FIELD"),
+        ([_header(), _piece(5, b"abc")], Code.OUT_OF_RANGE, "UPLOAD_OFFSET"),
+        ([_header(), _piece(0, b"abc", 1)], Code.DATA_LOSS, "CHECKSUM_MISMATCH"),
+        ([_header(), _piece(0, b"abc"), _finish(b"abc", "0" * 64)], Code.DATA_LOSS, "DIGEST_MISMATCH"),
+        ([_header(size_bytes=4), _piece(0, b"abc"), _finish(b"abc")], Code.DATA_LOSS, "SIZE_MISMATCH"),
+        ([_header(size_bytes=2), _piece(0, b"abc")], Code.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ([_header("not an id")], Code.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ([_header(), _piece(0, bytes(3 * 1024 * 1024 + 1))], Code.INVALID_ARGUMENT, "INVALID_FIELD"),
+    ],
+    ids=["no header", "offset", "crc32c", "sha256", "size", "too long", "id", "message size"],
+)
+async def test_a_wrong_message_is_refused_and_a_right_upload_follows(
+    api: Api, messages: list[transfer.UploadRequest], status: grpc.StatusCode, reason: str
+) -> None:
+    refusal = await refused(_send(api, *messages))
+    assert (status, reason, -3) == (refusal.status, refusal.reason, refusal.cam_ret_code)
+    assert (await api.upload(b"fine")).complete
+
+
+async def test_a_right_checksum_is_accepted(api: Api) -> None:
+    answer = await _send(api, _header(), _piece(0, b"abc", google_crc32c.value(b"abc")), _finish(b"abc"))
+    assert answer.complete
+
+
+async def test_a_finished_upload_never_changes(api: Api) -> None:
+    upload_id = (await api.upload(b"abc")).upload_id
+    refusal = await refused(_send(api, _header(upload_id), _piece(3, b"more")))
+    assert (Code.FAILED_PRECONDITION, "UPLOAD_FINISHED") == (refusal.status, refusal.reason)
+
+
+async def test_unknown_uploads_and_artifacts_are_not_found(api: Api) -> None:
+    refusal = await refused(_query(api, "0" * 32))
+    assert (Code.NOT_FOUND, "UPLOAD_NOT_FOUND") == (refusal.status, refusal.reason)
+    refusal = await refused(api.download("0" * 32))
+    assert (Code.NOT_FOUND, "ARTIFACT_NOT_FOUND") == (refusal.status, refusal.reason)
+
+
+async def test_an_unfinished_upload_cannot_be_prepared(api: Api) -> None:
+    upload_id = secrets.token_hex(16)
+    await _send(api, _header(upload_id), _piece(0, b"abc"))
+    session_id = await api.open_session()
+    file = types.FileDescriptor(upload_id=upload_id)
+    refusal = await refused(
+        api.session.Prepare(session.PrepareRequest(session_id=session_id, video_id="half", fds=[file]))
+    )
+    assert (Code.INVALID_ARGUMENT, "UPLOAD_UNFINISHED") == (refusal.status, refusal.reason)
+
+
+async def test_a_result_is_fetched_whole_in_ranges_and_by_its_owner_only(api: Api) -> None:
+    session_id = await api.open_session()
+    await api.prepare_path(session_id, "fetched", "rot90_iphone_3f.mov")
+    await api.commit_video(session_id)
+    event = await api.terminal(await api.process(session_id, "fetched"))
+    artifact = event.on_process_done.report.artifacts[0]
+    whole = await api.download(artifact.artifact_id)
+    assert (artifact.size_bytes, artifact.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+    assert whole[100:350] == await api.download(artifact.artifact_id, offset=100, limit=250)
+    assert b"" == await api.download(artifact.artifact_id, offset=len(whole))
+    refusal = await refused(api.download(artifact.artifact_id, offset=len(whole) + 1))
+    assert (Code.OUT_OF_RANGE, "DOWNLOAD_OFFSET") == (refusal.status, refusal.reason)
+    refusal = await refused(api.download(artifact.artifact_id, user_id=USER + 1))
+    assert (Code.NOT_FOUND, "ARTIFACT_NOT_FOUND") == (refusal.status, refusal.reason)
