@@ -84,7 +84,8 @@ class Ledger:
         segment = self._segments[self._current]
         if self._frames != segment.source_frame_count:
             raise self._fault(
-                segment.start_pts, f"{self._frames} of {segment.source_frame_count} frames decode from there on"
+                segment.start_pts,
+                f"{self._frames} of {segment.source_frame_count} frames decode from there on",
             )
         self._inputs[segment.index] = self._digests[self._current].hexdigest()
         self._packet_pts[self._current] = set()

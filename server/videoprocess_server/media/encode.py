@@ -73,7 +73,9 @@ def encode_file(
             _encode(context, frame, writer)
             beat.encoded()
         if len(writer.shown) != frame_count:
-            raise MediaFault("DECODE_FAILED", f"{len(writer.shown)} frames came where the plan has {frame_count}.")
+            raise MediaFault(
+                "DECODE_FAILED", f"{len(writer.shown)} frames came where the plan has {frame_count}."
+            )
         _encode(context, None, writer)
         writer.finish()
         parameter_sets = context.extradata or b""
@@ -110,7 +112,9 @@ class _Writer:
         while self.waiting:
             self._write(self.waiting.popleft())
         if self.seen != set(self.shown):
-            raise MediaFault("ENCODE_FAILED", f"{len(self.shown)} frames went in, {len(self.seen)} packets came out.")
+            raise MediaFault(
+                "ENCODE_FAILED", f"{len(self.shown)} frames went in, {len(self.seen)} packets came out."
+            )
 
     def _decode_time(self, number: int, pts: int) -> int:
         if number >= REORDER_DEPTH:
@@ -154,7 +158,8 @@ def _add_encoder(container: OutputContainer, encoder: EncoderPlan) -> VideoStrea
         container.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaFault(
-            "ENCODE_FAILED", f"{encoder.encoder} refuses {encoder.width}x{encoder.height} {encoder.pixel_format}."
+            "ENCODE_FAILED",
+            f"{encoder.encoder} refuses {encoder.width}x{encoder.height} {encoder.pixel_format}.",
         ) from error
     return stream
 
@@ -169,7 +174,12 @@ def _encode(context: VideoCodecContext, frame: VideoFrame | None, writer: _Write
 
 def _check_picture(frame: VideoFrame, encoder: EncoderPlan) -> None:
     """PyAV would convert another picture by itself, with FFmpeg's default scaler."""
-    if (frame.width, frame.height, frame.format.name) != (encoder.width, encoder.height, encoder.pixel_format):
+    if (frame.width, frame.height, frame.format.name) != (
+        encoder.width,
+        encoder.height,
+        encoder.pixel_format,
+    ):
         raise MediaFault(
-            "ENCODE_FAILED", f"A picture of {frame.width}x{frame.height} {frame.format.name} came to the encoder."
+            "ENCODE_FAILED",
+            f"A picture of {frame.width}x{frame.height} {frame.format.name} came to the encoder.",
         )

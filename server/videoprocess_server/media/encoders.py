@@ -71,7 +71,9 @@ _DEPTH_OF_FORMAT = {
 _DEPTHS = (8, 10)
 #: frame rates written into parameter sets where the measured rate is within a thousandth of one
 _USUAL_RATES = tuple(
-    Fraction(rate * 1000, divisor) for rate in (15, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240) for divisor in (1000, 1001)
+    Fraction(rate * 1000, divisor)
+    for rate in (15, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
+    for divisor in (1000, 1001)
 )
 _RATE_TOLERANCE = Fraction(1, 1000)
 _MAX_RATE = Fraction(1000)
@@ -88,7 +90,9 @@ def choose_encoder(video: VideoTrackInfo, stream: StreamInfo, bit_depth: int) ->
         return ENCODERS.get(video.codec) or ENCODERS[fallback]
     codec = _CODEC_OF_TYPE.get(stream.encode_type)
     if codec is None:
-        raise MediaFault("STREAM_NOT_SUPPORTED", f"A VIDEO stream cannot be encoded as {stream.encode_type.name}.")
+        raise MediaFault(
+            "STREAM_NOT_SUPPORTED", f"A VIDEO stream cannot be encoded as {stream.encode_type.name}."
+        )
     return ENCODERS[codec]
 
 
@@ -138,10 +142,13 @@ def check_size(encoder: Encoder, width: int, height: int) -> None:
     """
     if min(width, height) < encoder.min_side:
         raise MediaFault(
-            "SIZE_NOT_SUPPORTED", f"{width}x{height} is too small for {encoder.codec}: at least {encoder.min_side} a side."
+            "SIZE_NOT_SUPPORTED",
+            f"{width}x{height} is too small for {encoder.codec}: at least {encoder.min_side} a side.",
         )
     if max(width, height) > encoder.max_side or width * height > MAX_ENCODED_PIXELS:
-        raise MediaFault("SIZE_NOT_SUPPORTED", f"{width}x{height} is too large: at most {MAX_ENCODED_PIXELS} pixels.")
+        raise MediaFault(
+            "SIZE_NOT_SUPPORTED", f"{width}x{height} is too large: at most {MAX_ENCODED_PIXELS} pixels."
+        )
 
 
 def declared_rate(measured: Fraction) -> Fraction:

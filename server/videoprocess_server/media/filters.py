@@ -42,7 +42,8 @@ def run_filters(
         if picture_of(frame) != expected:
             seconds = float((frame.pts or 0) * time_base)
             raise MediaFault(
-                "DECODE_FAILED", f"The picture changes at {seconds:.3f} s, from {expected} to {picture_of(frame)}."
+                "DECODE_FAILED",
+                f"The picture changes at {seconds:.3f} s, from {expected} to {picture_of(frame)}.",
             )
         chain = chain or _Chain(frame, stages, time_base)
         yield from chain.push(frame)
@@ -69,7 +70,9 @@ class _Chain:
         try:
             graph.link_nodes(self._source, *(_add(graph, stage) for stage in stages), self._sink).configure()
         except (av.error.FFmpegError, ValueError) as error:
-            raise MediaFault("ENCODE_FAILED", "A filter of the plan is not there or refuses the picture.") from error
+            raise MediaFault(
+                "ENCODE_FAILED", "A filter of the plan is not there or refuses the picture."
+            ) from error
         self._graph = graph  # the contexts do not keep it alive
 
     def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:

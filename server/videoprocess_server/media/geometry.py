@@ -86,7 +86,9 @@ def zoomed(whole: Rect, setting: ModeSetting) -> Rect:
         return whole
     width, height = _even_down(int(base.width / zoom)), _even_down(int(base.height / zoom))
     if not width or not height:
-        raise MediaFault("SIZE_NOT_SUPPORTED", f"Nothing is left of {base.width}x{base.height} at a zoom of {zoom}.")
+        raise MediaFault(
+            "SIZE_NOT_SUPPORTED", f"Nothing is left of {base.width}x{base.height} at a zoom of {zoom}."
+        )
     return Rect(
         x=_even_down(base.x + (base.width - width) // 2),
         y=_even_down(base.y + (base.height - height) // 2),

@@ -55,7 +55,9 @@ def _side_data(frame: VideoFrame, key: str) -> bytes | None:
 
 def _master_display(values: tuple[int, ...]) -> list[str]:
     *terms, has_primaries, has_luminance = values
-    numbers = [Fraction(num, den) if den else Fraction(0) for num, den in zip(terms[::2], terms[1::2], strict=True)]
+    numbers = [
+        Fraction(num, den) if den else Fraction(0) for num, den in zip(terms[::2], terms[1::2], strict=True)
+    ]
     if not has_primaries or not has_luminance:
         return []
     chromaticities = [round(number * _CHROMATICITY_UNITS) for number in numbers[:8]]

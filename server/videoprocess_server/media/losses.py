@@ -16,7 +16,12 @@ from videoprocess_server.model.settings_snapshot import StreamInfo
 
 
 def known_losses(
-    video: VideoTrackInfo, wish: StreamInfo, encoder: Encoder, geometry: Geometry, pixel_format: str, opening: Opening,
+    video: VideoTrackInfo,
+    wish: StreamInfo,
+    encoder: Encoder,
+    geometry: Geometry,
+    pixel_format: str,
+    opening: Opening,
     undecodable: int,
 ) -> Iterator[NotKept]:
     """Tell each loss that follows from the plan; what was asked for is none."""
@@ -27,9 +32,14 @@ def known_losses(
     source, made = VideoFormat(video.pixel_format), VideoFormat(pixel_format)
     made_bits = made.components[0].bits
     if wish.encode_type is EncodeType.NULL and encoder.codec != video.codec:
-        yield lost("CODEC", f"{video.codec or 'The codec'} is not encoded here; the picture is {encoder.codec}.")
+        yield lost(
+            "CODEC", f"{video.codec or 'The codec'} is not encoded here; the picture is {encoder.codec}."
+        )
     if geometry.made_even:
-        yield lost("ODD_SIZE", f"{video.width}x{video.height} became {geometry.width}x{geometry.height}: encoders take even sizes.")
+        yield lost(
+            "ODD_SIZE",
+            f"{video.width}x{video.height} became {geometry.width}x{geometry.height}: encoders take even sizes.",
+        )
     if video.bit_depth > made_bits and not wish.format:
         yield lost("BIT_DEPTH", f"{video.bit_depth} bits a sample became {made_bits}.")
     if source.is_rgb:
@@ -37,10 +47,16 @@ def known_losses(
     if any(component.is_alpha for component in source.components):
         yield lost("ALPHA", "Video encoders here have no transparency.")
     if opening.interlaced:
-        yield lost("INTERLACED", "Both fields of a frame are kept, but the result does not say that they are fields.")
+        yield lost(
+            "INTERLACED", "Both fields of a frame are kept, but the result does not say that they are fields."
+        )
     if opening.hdr_static and encoder.codec != "hevc":
         yield lost("HDR_METADATA", "HDR10 metadata of the mastering display is written to H.265 only.")
     for name in opening.hdr_dynamic:
         yield lost("HDR_METADATA", f"{name} metadata describes the source's pixels and is not written.")
     if undecodable:
-        yield lost("UNDECODABLE_FRAMES", "Frames at the beginning need others that the file does not have.", undecodable)
+        yield lost(
+            "UNDECODABLE_FRAMES",
+            "Frames at the beginning need others that the file does not have.",
+            undecodable,
+        )

@@ -55,7 +55,9 @@ def read_opening(container: InputContainer, stream: VideoStream, index: PacketIn
             if frame.pts >= index.keys[0]:
                 break
     except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
-        raise MediaFault("NO_DECODABLE_FRAME", "The first frame of the video track does not decode.") from error
+        raise MediaFault(
+            "NO_DECODABLE_FRAME", "The first frame of the video track does not decode."
+        ) from error
     if first is None:
         raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.")
     return Opening(

@@ -57,7 +57,10 @@ def make_plan(task: PlanTask, fd: int) -> Plan:
     timeline = _timeline(index, opening, video, plan_grid(setting.frame_rate_range, rate, opening.pts[0]))
     chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
     segments = plan_segments(
-        timeline, _rules(task, video.time_base), first_pts_at(timeline, task.enhance_from_us), chain.pre_roll_frames
+        timeline,
+        _rules(task, video.time_base),
+        first_pts_at(timeline, task.enhance_from_us),
+        chain.pre_roll_frames,
     )
     frame_count, pts_sha256 = summarise(timeline)
     container, extension = choose_container(task.media, encoder.codec)
@@ -104,7 +107,8 @@ def _video_wish(snapshot: Snapshot) -> StreamInfo:
     for stream in snapshot.streams:
         if stream.intent is not StreamIntent.VIDEO:
             raise MediaFault(
-                "STREAM_NOT_SUPPORTED", f"Stream {stream.stream_id} is {stream.intent.name}; only VIDEO is made."
+                "STREAM_NOT_SUPPORTED",
+                f"Stream {stream.stream_id} is {stream.intent.name}; only VIDEO is made.",
             )
     if len(snapshot.streams) != 1:
         raise MediaFault("STREAM_NOT_SUPPORTED", f"One VIDEO stream is made, not {len(snapshot.streams)}.")
@@ -125,10 +129,16 @@ def _measured_rate(opening: Opening, video: VideoTrackInfo) -> Fraction:
     return (count - 1) / ((opening.pts[-1] - opening.pts[0]) * video.time_base)
 
 
-def _timeline(index: PacketIndex, opening: Opening, video: VideoTrackInfo, grid: FrameGrid | None) -> Timeline:
-    finest = Fraction(1, video.time_base.denominator) if grid is None else grid_time_base(grid, video.time_base)
+def _timeline(
+    index: PacketIndex, opening: Opening, video: VideoTrackInfo, grid: FrameGrid | None
+) -> Timeline:
+    finest = (
+        Fraction(1, video.time_base.denominator) if grid is None else grid_time_base(grid, video.time_base)
+    )
     if finest.denominator > _MAX_TICKS:
-        raise MediaFault("STREAM_NOT_SUPPORTED", "The source's time stamps and that frame rate have no common time base.")
+        raise MediaFault(
+            "STREAM_NOT_SUPPORTED", "The source's time stamps and that frame rate have no common time base."
+        )
     return Timeline(
         pts=opening.pts,
         keys=index.keys,

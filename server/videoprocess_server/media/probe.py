@@ -48,7 +48,8 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
         streams = list(container.streams)
         if len(streams) > task.limits.max_tracks:
             raise MediaFault(
-                "OVER_LIMITS", f"The file has {len(streams)} tracks; at most {task.limits.max_tracks} are taken."
+                "OVER_LIMITS",
+                f"The file has {len(streams)} tracks; at most {task.limits.max_tracks} are taken.",
             )
         stream = _choose_video(streams)
         brand = container.metadata.get("major_brand", "").strip()
@@ -108,22 +109,21 @@ def _choose_video(streams: list[Stream]) -> VideoStream:
     """Choose as a player would: no cover pictures, the default track, the larger picture, more frames, the first."""
     declared = [stream for stream in streams if stream.type == "video"]
     videos = [
-        stream for stream in declared if isinstance(stream, VideoStream) and not stream.disposition & _NOT_THE_VIDEO
+        stream
+        for stream in declared
+        if isinstance(stream, VideoStream) and not stream.disposition & _NOT_THE_VIDEO
     ]
     if not declared or (not videos and all(isinstance(stream, VideoStream) for stream in declared)):
         raise MediaFault("NO_VIDEO_TRACK", "The file has no video track.")
     decodable = [stream for stream in videos if _context_of(stream) is not None]
     if not decodable:
         raise MediaFault("UNSUPPORTED_CODEC", "The video track's codec is unknown here.")
-    return max(
-        decodable,
-        key=lambda stream: (
-            bool(stream.disposition & Disposition.default),
-            stream.codec_context.width * stream.codec_context.height,
-            stream.frames,
-            -stream.index,
-        ),
-    )
+    return max(decodable, key=_rank)
+
+
+def _rank(stream: VideoStream) -> tuple[bool, int, int, int]:
+    pixels = stream.codec_context.width * stream.codec_context.height
+    return bool(stream.disposition & Disposition.default), pixels, stream.frames, -stream.index
 
 
 def _context_of(stream: Stream) -> CodecContext | None:
@@ -140,9 +140,8 @@ def _check_limits(stream: VideoStream, duration_us: int | None, limits: MediaLim
             "OVER_LIMITS",
             f"A picture of {context.width}x{context.height} has more than {limits.max_pixels} pixels.",
         )
-    longest_us = limits.max_duration_seconds * _MICROSECONDS
-    video_us = _track_seconds(stream) or Fraction(0)
-    if max(duration_us or 0, video_us * _MICROSECONDS) > longest_us:
+    declared = (Fraction(duration_us or 0, _MICROSECONDS), _track_seconds(stream) or Fraction(0))
+    if max(declared) > limits.max_duration_seconds:
         raise MediaFault("OVER_LIMITS", f"The video is longer than {limits.max_duration_seconds} seconds.")
 
 

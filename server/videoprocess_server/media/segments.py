@@ -84,14 +84,13 @@ def filtered_frames(
         MediaFault: as `encode_segments`.
     """
     inputs = {} if inputs is None else inputs
-    for enhanced, run in groupby(segments, key=attrgetter("enhanced")):
-        yield from _run(plan, tuple(run), enhanced, fd, inputs, beat)
+    for _, run in groupby(segments, key=attrgetter("enhanced")):
+        yield from _run(plan, tuple(run), fd, inputs, beat)
 
 
 def _run(
     plan: Plan,
     segments: Sequence[SegmentPlan],
-    enhanced: bool,  # noqa: FBT001
     fd: int,
     inputs: dict[int, str],
     beat: Callable[[], None],
@@ -100,8 +99,8 @@ def _run(
     filters = plan.filters
     ledger = Ledger(plan, segments, inputs)
     decoded = decoded_frames(fd, plan, segments[0].decode_from_pts, ledger, beat)
-    stages = (*filters.crop, *(filters.enhancement if enhanced else ()), *filters.geometry)
-    window = _window(decoded, plan, segments, enhanced, ledger)
+    stages = (*filters.crop, *(filters.enhancement if segments[0].enhanced else ()), *filters.geometry)
+    window = _window(decoded, plan, segments, ledger)
     filtered = run_filters(window, stages, plan.time_base, filters.source_picture)
     starts = [segment.start_pts for segment in segments]
     for frame, source_pts, result_pts in _results(filtered, plan):
@@ -115,11 +114,11 @@ def _window(
     decoded: Iterable[VideoFrame],
     plan: Plan,
     segments: Sequence[SegmentPlan],
-    enhanced: bool,  # noqa: FBT001
     ledger: Ledger,
 ) -> Iterator[VideoFrame]:
     """Pass the frames of the segments, those that compete with them for slots, and pre-roll and post-roll around them."""
-    pre_roll, post_roll = (plan.filters.pre_roll_frames, plan.filters.post_roll_frames) if enhanced else (0, 0)
+    filters, enhanced = plan.filters, segments[0].enhanced
+    pre_roll, post_roll = (filters.pre_roll_frames, filters.post_roll_frames) if enhanced else (0, 0)
     start_pts, end_pts = _bounds(plan, segments)
     before: deque[VideoFrame] = deque(maxlen=pre_roll)
     after = 0

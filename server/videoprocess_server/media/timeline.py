@@ -86,7 +86,9 @@ def plan_segments(
         replace(
             segment,
             index=index,
-            decode_from_pts=_decode_from(timeline, segment.start_pts, pre_roll_frames if segment.enhanced else 0),
+            decode_from_pts=_decode_from(
+                timeline, segment.start_pts, pre_roll_frames if segment.enhanced else 0
+            ),
         )
         for index, segment in enumerate(_without_empty(segments))
     )
