@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from videoprocess_server.execution import worker
 from videoprocess_server.execution.executor import TaskFailedError
@@ -22,6 +23,8 @@ from videoprocess_server.model.tasks import (
     SegmentDone,
     TaskResult,
 )
+
+PROC_SELF = Path("/proc/self")
 
 
 def segment_done(index: int, path: str) -> SegmentDone:
@@ -102,15 +105,15 @@ def _shout(text: str, _fd: int, _emit: Emit) -> None:
 _FACTS: dict[str, Callable[[int], object]] = {
     "pid": lambda _fd: os.getpid(),
     "fd": lambda fd: fd,
-    "descriptors": lambda _fd: len(os.listdir("/proc/self/fd")),
+    "descriptors": lambda _fd: len(list(PROC_SELF.joinpath("fd").iterdir())),
     "session": lambda _fd: os.getsid(0) == os.getpid(),
     "niceness": lambda _fd: os.getpriority(os.PRIO_PROCESS, 0),
     "environment": lambda _fd: " ".join(sorted(os.environ)),
     "threads": lambda _fd: os.environ["OPENBLAS_NUM_THREADS"] + os.environ["OMP_NUM_THREADS"],
     "core": lambda _fd: resource.getrlimit(resource.RLIMIT_CORE)[0],
-    "stdin": lambda _fd: os.readlink("/proc/self/fd/0"),
-    "oom": lambda _fd: open("/proc/self/oom_score_adj").read().strip(),
-    "privileges": lambda _fd: "NoNewPrivs:\t1" in open("/proc/self/status").read(),
+    "stdin": lambda _fd: PROC_SELF.joinpath("fd/0").readlink(),
+    "oom": lambda _fd: PROC_SELF.joinpath("oom_score_adj").read_text().strip(),
+    "privileges": lambda _fd: "NoNewPrivs:\t1" in PROC_SELF.joinpath("status").read_text(),
     "sigterm": lambda _fd: signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
     "blocked": lambda _fd: len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     "thread_count": lambda _fd: threading.active_count(),

@@ -5,7 +5,15 @@ from __future__ import annotations
 from fractions import Fraction
 
 from videoprocess_server.model.media_info import Colour, VideoTrackInfo
-from videoprocess_server.model.plan import EncoderPlan, FilterPlan, FrameGrid, NoiseEstimate, NotKept, Plan, SegmentPlan
+from videoprocess_server.model.plan import (
+    EncoderPlan,
+    FilterPlan,
+    FrameGrid,
+    NoiseEstimate,
+    NotKept,
+    Plan,
+    SegmentPlan,
+)
 from videoprocess_server.model.tasks import EncodeTask
 
 COLOUR = Colour(primaries=1, transfer=1, matrix=1, range=1)

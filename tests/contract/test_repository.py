@@ -80,7 +80,7 @@ class TestRecords:
                 transaction.put_upload(an_upload(**changes))
                 transaction.put_video(a_video(update_time_us=len(changes)))
                 transaction.put_request(a_request(answer_id=str(changes)))
-                transaction.add_artifact(an_artifact(expire_time_us=len(changes)))
+                transaction.put_artifact(an_artifact(expire_time_us=len(changes)))
         with repository.read() as reader:
             assert reader.get_session("s") == a_session(user_id=2)
             assert reader.get_job("j") == a_job(user_id=2)
@@ -94,7 +94,7 @@ class TestRecords:
             for name in "ab":
                 transaction.put_video(a_video(name))
                 transaction.put_upload(an_upload(name))
-                transaction.add_artifact(an_artifact(name))
+                transaction.put_artifact(an_artifact(name))
                 transaction.add_plan(a_plan(name), some_segments(2, name))
             for name in ("a", "unknown"):
                 transaction.delete_video(1, name)
@@ -336,7 +336,7 @@ def _put_and_get(transaction: Transaction, record: object) -> tuple[object, obje
             transaction.put_upload(record)
             return record, transaction.get_upload(record.upload_id)
         case Artifact():
-            transaction.add_artifact(record)
+            transaction.put_artifact(record)
             return record, transaction.get_artifact(record.artifact_id)
         case Event():
             event = transaction.append_event(record)

@@ -131,6 +131,7 @@ class JobDriver:
             return None
         if record.fingerprint != fingerprint.of_plan(self._video.source, record.plan, self._shop.build()):
             return None
+        self._job = replace(self._job, plan_id=record.plan_id)
         self._log.info("plan_continued", plan_id=record.plan_id)
         return record
 
@@ -165,14 +166,17 @@ class JobDriver:
             create_time_us=self._shop.clock.now_us(),
         )
         rows = [SegmentRecord(plan_id=record.plan_id, index=segment.index) for segment in plan.segments]
+        planned = replace(self._job, plan_id=record.plan_id)
 
         def keep(tx: Transaction) -> list[str]:
             self._still_mine(tx)
             old = discard_plans(tx, record.user_id, record.video_id)
             tx.add_plan(record, rows)
+            tx.put_job(planned)
             return old
 
         delete_segments(self._shop.blobs, self._durable.write(keep))
+        self._job = planned
         self._log.info("plan_made", plan_id=record.plan_id, segments=len(rows), frames=plan.frame_count)
         return record
 
@@ -229,7 +233,7 @@ class JobDriver:
 
         def keep(tx: Transaction) -> None:
             video = self._still_mine(tx)
-            tx.add_artifact(artifact)
+            tx.put_artifact(artifact)
             endings.complete(tx, replace(self._job, progress=self._meter.read(time.monotonic())), report, [artifact], now)
             done = endings.move(tx, video, Trigger.PUBLISHED, now)
             name = fingerprint.of_result(self._job.settings_fingerprint, record.enhance_from_us)

@@ -6,6 +6,7 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -28,6 +29,7 @@ from videoprocess_server.model.plan import SegmentPlan
 from videoprocess_server.model.records import PlanRecord, SegmentRecord
 from videoprocess_server.model.states import SegmentState
 from videoprocess_server.model.tasks import EncodeResult, EncodeTask, Progress, SegmentDone, TaskMessage
+from videoprocess_server.store.repository import Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +106,7 @@ class Encoding:
                 continue
             if row.state is SegmentState.DONE:
                 log.warning("segment_damaged", plan_id=row.plan_id, index=row.index)
-                self._durable.write(lambda tx, index=row.index: tx.reset_segment(self._record.plan_id, index))
+                self._durable.write(partial(_reset, plan_id=row.plan_id, index=row.index))
             self._waiting.add(row.index)
         self._durable.write(lambda tx: tx.release_segments(self._record.plan_id))
         self._count()
@@ -226,3 +228,5 @@ class Encoding:
         )
 
 
+def _reset(tx: Transaction, plan_id: str, index: int) -> None:
+    tx.reset_segment(plan_id, index)

@@ -133,7 +133,7 @@ class Stops:
                 endings.abort(tx, job, "REMOVED", now)
             plan_ids = discard_plans(tx, session.user_id, video_id)
             for artifact in tx.list_artifacts_of_job(video.result_job_id) if video.result_job_id else ():
-                tx.add_artifact(replace(artifact, expire_time_us=now + REMOVED_RESULT_US))
+                tx.put_artifact(replace(artifact, expire_time_us=now + REMOVED_RESULT_US))
             tx.delete_video(session.user_id, video_id)
             upload_id = self._release_upload(tx, video)
         if job is not None:

@@ -151,6 +151,10 @@ class SqliteReader:
         """See `Reader`."""
         return self._list(Artifact, "list_artifacts_of_job", job_id=job_id)
 
+    def list_expired_artifacts(self, now_us: int, limit: int) -> Sequence[Artifact]:
+        """See `Reader`."""
+        return self._list(Artifact, "list_expired_artifacts", now_us=now_us, limit=limit)
+
     def list_all_artifact_ids(self) -> Sequence[str]:
         """See `Reader`."""
         return [row["artifact_id"] for row in self._rows("list_all_artifact_ids")]

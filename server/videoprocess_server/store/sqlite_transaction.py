@@ -89,9 +89,9 @@ class SqliteTransaction(SqliteReader):
         """See `Transaction`."""
         self._run("delete_upload", upload_id=upload_id)
 
-    def add_artifact(self, artifact: Artifact) -> None:
+    def put_artifact(self, artifact: Artifact) -> None:
         """See `Transaction`."""
-        self._put("add_artifact", artifact)
+        self._put("put_artifact", artifact)
 
     def delete_artifact(self, artifact_id: str) -> None:
         """See `Transaction`."""

@@ -95,10 +95,13 @@ CREATE TABLE artifacts (
     job_id TEXT NOT NULL,
     stream_id INTEGER NOT NULL,
     create_time_us INTEGER NOT NULL,
+    expire_time_us INTEGER,
     document TEXT NOT NULL
 ) STRICT;
 
 CREATE INDEX artifacts_by_job ON artifacts (job_id, stream_id, artifact_id);
+
+CREATE INDEX artifacts_by_expiry ON artifacts (expire_time_us) WHERE expire_time_us IS NOT NULL;
 
 CREATE TABLE events (
     user_id INTEGER NOT NULL,
