@@ -10,7 +10,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -42,28 +44,66 @@ FAKE_WORKER = "contract.fake_worker"
 LONG = "sleep:60"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _workers_find_the_tests() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        yield
+
+
+#: of the running test
+submitted: list[TaskHandle] = []
+
+
 @pytest.fixture(autouse=True)
-def workers_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+def _cancel_what_is_left() -> Iterator[None]:
+    yield
+    for handle in submitted:
+        handle.cancel()
+    submitted.clear()
 
 
-@pytest.fixture
-def pool() -> Iterator[ProcessPoolExecutor]:
-    executor = ProcessPoolExecutor(2, worker_module=FAKE_WORKER, backoff_seconds=0.01)
+@pytest.fixture(scope="class")
+def pool(_workers_find_the_tests: None) -> Iterator[ProcessPoolExecutor]:
+    """One pool for a class: what a test does to it must not harm the next."""
+    with new_pool(2, backoff_seconds=0.01) as executor:
+        yield executor
+
+
+@contextmanager
+def new_pool(
+    worker_count: int, *, worker_module: str = FAKE_WORKER, **more: Any
+) -> Iterator[ProcessPoolExecutor]:
+    executor = ProcessPoolExecutor(worker_count, worker_module=worker_module, **more)
     executor.start()
-    yield executor
-    executor.close()
+    try:
+        yield executor
+    finally:
+        executor.close()
 
 
 @pytest.fixture(params=["processes", "inline"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+def executor(request: pytest.FixtureRequest, pool: ProcessPoolExecutor) -> Iterator[Executor]:
     if request.param == "processes":
-        yield request.getfixturevalue("pool")
+        yield pool
         return
     inline = InlineExecutor(2, HANDLERS)
     inline.start()
     yield inline
     inline.close()
+
+
+@pytest.fixture(params=["processes", "inline"])
+def closable(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """An executor of the test's own."""
+    executor = (
+        InlineExecutor(2, HANDLERS)
+        if request.param == "inline"
+        else ProcessPoolExecutor(2, worker_module=FAKE_WORKER)
+    )
+    executor.start()
+    yield executor
+    executor.close()
 
 
 def submit(
@@ -74,9 +114,11 @@ def submit(
     stall_seconds: float = 30,
     on_message: Callable[[TaskMessage], None] | None = None,
 ) -> TaskHandle:
-    return executor.submit(
+    handle = executor.submit(
         script(*steps), slot=slot, source_fd=source_fd, stall_seconds=stall_seconds, on_message=on_message
     )
+    submitted.append(handle)
+    return handle
 
 
 def facts(handle: TaskHandle) -> list[str]:
@@ -279,25 +321,25 @@ class TestEveryExecutor:
         assert eventually(lambda: bool(following))
         assert following[0].result()
 
-    def test_closing_ends_every_task(self, executor: Executor) -> None:
-        handles = [running(executor, LONG), running(executor, LONG), *(submit(executor) for _ in range(5))]
-        executor.close()
+    def test_closing_ends_every_task(self, closable: Executor) -> None:
+        handles = [running(closable, LONG), running(closable, LONG), *(submit(closable) for _ in range(5))]
+        closable.close()
         for handle in handles:
             assert handle.done()
             with pytest.raises(TaskCancelledError):
                 handle.result()
 
-    def test_closed_it_takes_no_task_and_says_so(self, executor: Executor) -> None:
-        executor.ping()
-        executor.close()
-        executor.close()
+    def test_closed_it_takes_no_task_and_says_so(self, closable: Executor) -> None:
+        closable.ping()
+        closable.close()
+        closable.close()
         fd = a_source()
         with pytest.raises(TaskCancelledError):
-            submit(executor, source_fd=fd).result()
+            submit(closable, source_fd=fd).result()
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
         with pytest.raises(RuntimeError):
-            executor.ping()
+            closable.ping()
 
     def test_every_source_is_closed_whatever_becomes_of_its_task(self, executor: Executor) -> None:
         submit(executor).result()
@@ -459,92 +501,10 @@ class TestWorkerProcesses:
             "thread_count": "1",
         }
 
-    def test_a_worker_learns_no_secrets_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("VIDEOPROCESS_TOKEN", "secret")
-        executor = ProcessPoolExecutor(1, worker_module=FAKE_WORKER, niceness=3)
-        executor.start()
-        names, niceness = facts(submit(executor, "fact:environment", "fact:niceness"))
-        executor.close()
-        assert "PYTHONPATH" in names
-        assert "VIDEOPROCESS_TOKEN" not in names
-        assert int(niceness) == os.getpriority(os.PRIO_PROCESS, 0) + 3
-
     def test_a_worker_ends_at_once_by_sigterm(self, pool: ProcessPoolExecutor) -> None:
         with pytest.raises(WorkerCrashedError) as caught:
             submit(pool, "signal:SIGTERM", "silence:60").result()
         assert caught.value.exit_code == -signal.SIGTERM
-
-    def test_closing_leaves_no_process_no_thread_and_no_descriptor(self) -> None:
-        descriptors, threads = open_descriptors(), threading.active_count()
-        executor = ProcessPoolExecutor(2, worker_module=FAKE_WORKER)
-        executor.start()
-        pids = executor.worker_pids()
-        assert len(pids) == 3
-        executor.close()
-        assert not any(psutil.pid_exists(pid) for pid in pids)
-        assert (open_descriptors(), threading.active_count()) == (descriptors, threads)
-
-    def test_closing_at_any_instant_of_the_start_ends(self) -> None:
-        for step in range(6):
-            executor = ProcessPoolExecutor(2, worker_module=FAKE_WORKER)
-            executor.start()
-            time.sleep(step / 20)
-            executor.close()
-            assert not psutil.Process().children()
-
-    def test_an_executor_that_never_started_closes(self) -> None:
-        executor = ProcessPoolExecutor(1)
-        handle = submit(executor)
-        with pytest.raises(RuntimeError):
-            executor.ping()
-        executor.close()
-        with pytest.raises(TaskCancelledError):
-            handle.result()
-
-    def test_workers_that_never_start_make_tasks_fail_and_not_wait(self) -> None:
-        executor = ProcessPoolExecutor(2, worker_module="contract.no_such_module", backoff_seconds=0.001)
-        early = submit(executor, source_fd=a_source())
-        executor.start()
-        with pytest.raises(TaskFailedError) as caught:
-            early.result()
-        assert caught.value.reason == "INTERNAL"
-        with pytest.raises(RuntimeError):
-            executor.ping()
-        with pytest.raises(TaskFailedError):
-            submit(executor, source_fd=a_source()).result()
-        executor.close()
-
-    def test_workers_are_tried_again_until_they_start(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
-        executor = ProcessPoolExecutor(1, worker_module="late_worker", backoff_seconds=0.001)
-        executor.start()
-        assert eventually(lambda: not _pings(executor))
-        (tmp_path / "late_worker.py").write_text(
-            "import sys\nfrom contract.fake_worker import HANDLERS, worker\nworker.serve(worker.enter(sys.argv), HANDLERS)\n"
-        )
-        assert eventually(lambda: _pings(executor))
-        assert submit(executor).result()
-        executor.close()
-
-    def test_a_worker_that_is_never_ready_counts_as_failed(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "sleepy_worker.py").write_text("import time\ntime.sleep(60)\n")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        executor = ProcessPoolExecutor(
-            1, worker_module="sleepy_worker", startup_seconds=0.01, backoff_seconds=0.001
-        )
-        executor.start()
-        assert eventually(lambda: not _pings(executor))
-        executor.close()
-        assert not psutil.Process().children()
-
-    @pytest.mark.parametrize(("worker_count", "niceness"), [(0, 0), (1, -1)])
-    def test_impossible_settings_are_refused(self, worker_count: int, niceness: int) -> None:
-        with pytest.raises(ValueError, match="at least"):
-            ProcessPoolExecutor(worker_count, niceness=niceness)
 
 
 def _pings(executor: Executor) -> bool:
@@ -553,6 +513,94 @@ def _pings(executor: Executor) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def test_a_worker_learns_no_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOPROCESS_TOKEN", "secret")
+    executor = ProcessPoolExecutor(1, worker_module=FAKE_WORKER, niceness=3)
+    executor.start()
+    names, niceness = facts(submit(executor, "fact:environment", "fact:niceness"))
+    executor.close()
+    assert "PYTHONPATH" in names
+    assert "VIDEOPROCESS_TOKEN" not in names
+    assert int(niceness) == os.getpriority(os.PRIO_PROCESS, 0) + 3
+
+
+def test_closing_leaves_no_process_no_thread_and_no_descriptor() -> None:
+    descriptors, threads = open_descriptors(), threading.active_count()
+    executor = ProcessPoolExecutor(2, worker_module=FAKE_WORKER)
+    executor.start()
+    pids = executor.worker_pids()
+    assert len(pids) == 3
+    executor.close()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert (open_descriptors(), threading.active_count()) == (descriptors, threads)
+
+
+def test_closing_at_any_instant_of_the_start_ends() -> None:
+    for step in range(6):
+        executor = ProcessPoolExecutor(2, worker_module=FAKE_WORKER)
+        executor.start()
+        time.sleep(step / 20)
+        executor.close()
+        assert not psutil.Process().children()
+
+
+def test_an_executor_that_never_started_closes() -> None:
+    executor = ProcessPoolExecutor(1)
+    handle = submit(executor)
+    with pytest.raises(RuntimeError):
+        executor.ping()
+    executor.close()
+    with pytest.raises(TaskCancelledError):
+        handle.result()
+
+
+def test_workers_that_never_start_make_tasks_fail_and_not_wait() -> None:
+    executor = ProcessPoolExecutor(2, worker_module="contract.no_such_module", backoff_seconds=0.001)
+    early = submit(executor, source_fd=a_source())
+    executor.start()
+    with pytest.raises(TaskFailedError) as caught:
+        early.result()
+    assert caught.value.reason == "INTERNAL"
+    with pytest.raises(RuntimeError):
+        executor.ping()
+    with pytest.raises(TaskFailedError):
+        submit(executor, source_fd=a_source()).result()
+    executor.close()
+
+
+def test_workers_are_tried_again_until_they_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    executor = ProcessPoolExecutor(1, worker_module="late_worker", backoff_seconds=0.001)
+    executor.start()
+    assert eventually(lambda: not _pings(executor))
+    (tmp_path / "late_worker.py").write_text(
+        "import sys\nfrom contract.fake_worker import HANDLERS, worker\nworker.serve(worker.enter(sys.argv), HANDLERS)\n"
+    )
+    assert eventually(lambda: _pings(executor))
+    assert submit(executor).result()
+    executor.close()
+
+
+def test_a_worker_that_is_never_ready_counts_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sleepy_worker.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    executor = ProcessPoolExecutor(
+        1, worker_module="sleepy_worker", startup_seconds=0.01, backoff_seconds=0.001
+    )
+    executor.start()
+    assert eventually(lambda: not _pings(executor))
+    executor.close()
+    assert not psutil.Process().children()
+
+
+@pytest.mark.parametrize(("worker_count", "niceness"), [(0, 0), (1, -1)])
+def test_impossible_settings_are_refused(worker_count: int, niceness: int) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        ProcessPoolExecutor(worker_count, niceness=niceness)
 
 
 #: a service of its own: starts workers, of which one works, one is silent, one is stopped; prints their pids

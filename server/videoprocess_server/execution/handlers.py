@@ -6,9 +6,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import structlog
-
-from videoprocess_server.errors import CATALOGUE
 from videoprocess_server.execution.codec import Failed
 from videoprocess_server.execution.executor import TaskCancelledError, TaskFailedError
 from videoprocess_server.model.tasks import ProbeTask, Task, TaskMessage, TaskResult
@@ -27,8 +24,6 @@ _UNFORESEEN: Mapping[type[Task], str] = {ProbeTask: "PROBE_FAILED"}
 #: of the traceback's end
 _DETAIL_CHARACTERS = 8192
 
-_log = structlog.get_logger(__name__)
-
 
 def answer(handlers: Handlers, task: Task, fd: int, emit: Emit) -> TaskResult | Failed:
     """Do a task; whatever goes wrong is an answer, too."""
@@ -44,11 +39,3 @@ def answer(handlers: Handlers, task: Task, fd: int, emit: Emit) -> TaskResult | 
         return Failed(
             reason=reason, message="an unforeseen failure; the service's log tells more", detail=detail
         )
-
-
-def error_of(task: Task, failed: Failed) -> TaskFailedError:
-    """Return the error a failed answer is raised as; what was not foreseen is logged."""
-    if failed.detail:
-        _log.error("task_failed_unforeseen", task=type(task).__name__, detail=failed.detail)
-    reason = failed.reason if failed.reason in CATALOGUE else "INTERNAL"
-    return TaskFailedError(reason, failed.message)

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from videoprocess_server.execution.codec import Failed
 from videoprocess_server.execution.executor import Slot, TaskCancelledError, TaskHandle
-from videoprocess_server.execution.handlers import Handlers, answer, error_of
-from videoprocess_server.execution.task_run import TaskRun
+from videoprocess_server.execution.handlers import Handlers, answer
+from videoprocess_server.execution.task_run import TaskRun, error_of
 from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
 
 import structlog
 
-from videoprocess_server.execution.executor import TaskCancelledError, TaskHandle
+from videoprocess_server.errors import CATALOGUE
+from videoprocess_server.execution.codec import Failed
+from videoprocess_server.execution.executor import TaskCancelledError, TaskFailedError, TaskHandle
 from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
 
 _log = structlog.get_logger(__name__)
@@ -126,10 +129,19 @@ class TaskRun:
         """Close this process's copy of the source."""
         fd, self.source_fd = self.source_fd, None
         if fd is not None:
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def _call_back(self, callback: Callable[[TaskHandle], None]) -> None:
         try:
             callback(self)
         except Exception:  # noqa: BLE001  a callback must not end the worker's thread
             _log.exception("done_callback_failed", task=type(self.task).__name__)
+
+
+def error_of(task: Task, failed: Failed) -> TaskFailedError:
+    """Return the error a failed answer is raised as; what was not foreseen is logged."""
+    if failed.detail:
+        _log.error("task_failed_unforeseen", task=type(task).__name__, detail=failed.detail)
+    reason = failed.reason if failed.reason in CATALOGUE else "INTERNAL"
+    return TaskFailedError(reason, failed.message)

@@ -15,9 +15,8 @@ from videoprocess_server.execution.executor import (
     TaskStalledError,
     WorkerCrashedError,
 )
-from videoprocess_server.execution.handlers import error_of
 from videoprocess_server.execution.task_queue import TaskQueue
-from videoprocess_server.execution.task_run import TaskRun
+from videoprocess_server.execution.task_run import TaskRun, error_of
 from videoprocess_server.execution.worker_process import WorkerProcess, spawn
 from videoprocess_server.model.tasks import Progress, SegmentDone, TaskResult
 
@@ -128,7 +127,7 @@ class WorkerThread:
         if self._closing.is_set():
             return
         if not self._becomes_ready(worker):
-            self._start_failed(exit_code=worker.end(let_it_end=True))
+            self._start_failed(exit_code=worker.end())
             return
         self._failures = 0
         self._group.mark(self._name, broken=False)
@@ -140,8 +139,11 @@ class WorkerThread:
     def _becomes_ready(self, worker: WorkerProcess) -> bool:
         try:
             return isinstance(worker.channel.receive(timeout_seconds=self._settings.startup_seconds), Ready)
-        except (EOFError, TimeoutError, CodecError):
-            return False
+        except EOFError:
+            worker.end(let_it_end=True)
+        except (TimeoutError, CodecError):
+            worker.end()
+        return False
 
     def _start_failed(self, **what: object) -> None:
         if self._closing.is_set():
@@ -189,7 +191,7 @@ class WorkerThread:
             worker.end()
             _log.error("worker_stalled", task=type(run.task).__name__, stall_seconds=run.stall_seconds)
             return TaskStalledError(f"no sign of life for {run.stall_seconds} s")
-        except (CodecError, OSError):
+        except Exception:  # noqa: BLE001  CodecError, a bad descriptor, a mistake of ours: the task ends, this thread does not
             worker.end()
             _log.exception("worker_misunderstood", task=type(run.task).__name__)
             return TaskFailedError("INTERNAL", "the service and its worker did not understand each other")
