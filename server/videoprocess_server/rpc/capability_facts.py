@@ -1,0 +1,28 @@
+"""What the running service is, as far as GetCapabilities tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.sources import SharedRoot
+from videoprocess_server.model.tasks import BuildInfo, MediaLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapabilityFacts:
+    """Filled by the composition root."""
+
+    limits: Limits
+    media_limits: MediaLimits
+    #: what FFmpeg can do here; called on a thread of the pool, may wait
+    build_info: Callable[[], BuildInfo]
+    #: workers that touch media at once
+    worker_count: int
+    #: the most bytes that a client sends again after a cut
+    upload_commit_bytes: int
+    #: roots that a user may name
+    shared_roots: Callable[[int], Sequence[SharedRoot]]
+    #: name → version of what BuildInfo does not know: at least "videoprocess"
+    versions: Mapping[str, str]

@@ -1,0 +1,97 @@
+"""Videos as messages, with everything that belongs to them. Every method may wait for the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from videoprocess.v1 import video_catalog_pb2, video_pb2, video_process_session_pb2
+from videoprocess_server.engine.authorisation import Caller
+from videoprocess_server.engine.videos import PENDING_PAGE, Videos, VideoView
+from videoprocess_server.engine.work import Work
+from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
+from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.states import SegmentState, VideoState
+from videoprocess_server.rpc.convert import fields, videos
+from videoprocess_server.rpc.convert.capabilities import LIST_PAGE, MAX_LIST_PAGE
+from videoprocess_server.rpc.page_tokens import page_token, position_of
+from videoprocess_server.store.repository import Repository
+
+_PENDING_FILTERS = ("GetPendingVideos",)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Reads videos and pages of them."""
+
+    videos: Videos
+    work: Work
+    repository: Repository
+
+    def get(self, caller: Caller, user_id: int, video_id: str) -> video_pb2.Video:
+        """Return a user's video.
+
+        Raises:
+            VideoProcessError: USER_NOT_ALLOWED, UNKNOWN_VIDEO.
+        """
+        return self.show(self.videos.get(caller, user_id, video_id))
+
+    def show(self, view: VideoView) -> video_pb2.Video:
+        """Return the message of a video, its job with the progress of this moment."""
+        return videos.video(self._live(view), resume_us=self._resume_us(view))
+
+    def page(
+        self, caller: Caller, request: video_catalog_pb2.ListVideosRequest
+    ) -> video_catalog_pb2.ListVideosResponse:
+        """Return a page of a user's videos; what needs their plans or reports is left out.
+
+        Raises:
+            VideoProcessError: MISSING_FIELD, INVALID_FIELD, INVALID_PAGE_TOKEN, USER_NOT_ALLOWED.
+        """
+        user_id = fields.user_id_of(request)
+        states = videos.video_states(request.states)
+        size = fields.page_size_of(request.page_size, LIST_PAGE, MAX_LIST_PAGE)
+        filters = ("ListVideos", user_id, sorted(state.value for state in states), request.video_id_prefix)
+        after = position_of(request.page_token, filters)
+        found = self.videos.list(caller, user_id, states, request.video_id_prefix, after, size + 1)
+        return video_catalog_pb2.ListVideosResponse(
+            videos=[videos.video(self._live(view), with_report=False) for view in found[:size]],
+            next_page_token=page_token(found[size - 1].video, filters) if len(found) > size else "",
+        )
+
+    def pending(
+        self, caller: Caller, request: video_process_session_pb2.GetPendingVideosRequest
+    ) -> video_process_session_pb2.GetPendingVideosResponse:
+        """Return a page of ids without a result.
+
+        Raises:
+            VideoProcessError: INVALID_FIELD, INVALID_PAGE_TOKEN, SESSION_CLOSED.
+        """
+        size = fields.page_size_of(request.page_size, PENDING_PAGE, PENDING_PAGE)
+        after = position_of(request.page_token, _PENDING_FILTERS)
+        found = self.videos.pending(caller, request.session_id, after, size + 1)
+        return video_process_session_pb2.GetPendingVideosResponse(
+            video_ids=[video.video_id for video in found[:size]],
+            next_page_token=page_token(found[size - 1], _PENDING_FILTERS) if len(found) > size else "",
+        )
+
+    def _live(self, view: VideoView) -> VideoView:
+        return view if view.job is None else replace(view, job=self.work.live(view.job))
+
+    def _resume_us(self, view: VideoView) -> int | None:
+        """Return the media time that an unfinished plan goes on at: all before it is done."""
+        job, video = view.job, view.video
+        if job is None or video.state in (VideoState.COMPLETED, VideoState.DELETED):
+            return None
+        with self.repository.read() as reader:
+            record = reader.find_plan(video.user_id, video.video_id, job.settings_fingerprint)
+            rows = reader.list_segments(record.plan_id) if record else ()
+        if record is None:
+            return None
+        open_indices = {row.index for row in rows if row.state is not SegmentState.DONE}
+        starts = [segment.start_pts for segment in record.plan.segments if segment.index in open_indices]
+        return _media_time_us(record.plan, min(starts, default=record.plan.end_pts))
+
+
+def _media_time_us(plan: Plan, pts: int) -> int:
+    return round(Fraction(max(pts - plan.first_pts, 0)) * plan.time_base * MICROSECONDS_PER_SECOND)

@@ -1,0 +1,209 @@
+"""What GetCapabilities tells, by tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from videoprocess.v1 import capabilities_pb2, hdi_enums_pb2, report_pb2, video_process_service_pb2
+from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
+from videoprocess_server.engine.stops import REMOVED_RESULT_US
+from videoprocess_server.engine.videos import PENDING_PAGE
+from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent
+from videoprocess_server.model.mode_setting import (
+    MAX_COORDINATE,
+    MAX_FPS,
+    MAX_ZOOM_RATIO,
+    MIN_CROP_SIDE,
+    SUPPORTED_OPERATION_MODES,
+    TAGS,
+)
+from videoprocess_server.model.tasks import BuildInfo
+from videoprocess_server.rpc.capability_facts import CapabilityFacts
+from videoprocess_server.rpc.convert import times
+from videoprocess_server.rpc.convert.files import MAX_UPLOAD_CHUNK_BYTES
+
+MAX_MESSAGE_BYTES = 4 << 20  # gRPC's own default on both sides
+LIST_PAGE = 100
+MAX_LIST_PAGE = 500
+PROTOCOL = "videoprocess.v1"
+
+#: FFmpeg's names of what Prepare takes and of what results are
+INPUT_CONTAINERS = ("mov", "mp4", "3gp", "matroska", "webm")
+OUTPUT_CONTAINERS = ("mp4", "mov", "3gp", "matroska")
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    codec: str
+    encode_type: EncodeType
+    max_bit_depth: int
+
+
+#: bit depths are those that plans use, not all that the library could
+_ENCODERS: Mapping[str, _Encoder] = {
+    "libx264": _Encoder("h264", EncodeType.H264, 10),
+    "libx265": _Encoder("hevc", EncodeType.H265, 10),
+}
+
+_NOT_MADE = (
+    "Accepted by CreateStreams; a job with such a stream ends in OnError(PROCESS, STREAM_NOT_SUPPORTED)."
+)
+_INTENTS: Mapping[StreamIntent, str] = {intent: _NOT_MADE for intent in StreamIntent} | {
+    StreamIntent.VIDEO: "The enhanced video; exactly one such stream a job."
+}
+
+_MODES: Mapping[OperationMode, str] = {
+    OperationMode.NORMAL: "Removes noise by the strength measured in the video, and sharpens a little.",
+    OperationMode.VIDEO: "The same as NORMAL.",
+}
+#: what enhancements are made of
+_MODE_FILTERS = ("atadenoise", "unsharp")
+
+#: field of ModeSetting → the values it takes; None where only what changes nothing is taken
+SETTINGS: Mapping[str, str | None] = {
+    "operation_mode": ", ".join(mode.name for mode in sorted(SUPPORTED_OPERATION_MODES)),
+    "frame_rate_range": f"1 to {MAX_FPS} frames per second; the source's rate is never raised",
+    "zoom_ratio": f"1.0 to {MAX_ZOOM_RATIO}",
+    "zoom_crop_region": f"inside the picture, {MIN_CROP_SIDE} to {MAX_COORDINATE} pixels a side",
+    "video_stabilization": None,
+    "mirror": None,
+    "orientation_degrees": None,
+    "enhancement.denoise_strength": None,
+    "enhancement.sharpen_strength": None,
+    "enhancement.deband_strength": None,
+    "quality.crf": None,
+    "quality.bitrate_bps": None,
+    "tone_mapping": None,
+}
+_TAKEN_ANYWAY: Mapping[str, str] = {
+    "video_stabilization": "OFF",
+    "mirror": "false",
+    "orientation_degrees": "0",
+    "tone_mapping": "KEEP",
+}
+
+_EXTRAS: Mapping[str, str] = {
+    "stabiliser": "Video stabilisation is not part of this version.",
+    "postgres": "Rows are kept in SQLite.",
+    "s3": "Files are kept on the local disk.",
+    "ray": "Work runs on this machine.",
+}
+
+
+def capabilities(facts: CapabilityFacts, user_id: int) -> video_process_service_pb2.GetCapabilitiesResponse:
+    """Return the answer to a user's GetCapabilities."""
+    build = facts.build_info()
+    return video_process_service_pb2.GetCapabilitiesResponse(
+        limits=_limits(facts),
+        retention=_retention(facts),
+        decoders=build.video_decoders,
+        encoders=_encoders(build),
+        intents=_intents(build),
+        operation_modes=_operation_modes(build),
+        settings=_settings(),
+        filters=build.filters,
+        input_containers=INPUT_CONTAINERS,
+        output_containers=OUTPUT_CONTAINERS,
+        extras=[
+            capabilities_pb2.Extra(name=name, present=False, note=note) for name, note in _EXTRAS.items()
+        ],
+        versions=_versions(facts, build),
+        shared_roots=[
+            capabilities_pb2.SharedRoot(name=root.name, writable=False)
+            for root in facts.shared_roots(user_id)
+        ],
+    )
+
+
+def _limits(facts: CapabilityFacts) -> capabilities_pb2.Limits:
+    limits, media = facts.limits, facts.media_limits
+    return capabilities_pb2.Limits(
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        max_upload_chunk_bytes=MAX_UPLOAD_CHUNK_BYTES,
+        upload_commit_bytes=facts.upload_commit_bytes,
+        max_upload_bytes=limits.max_upload_bytes,
+        max_video_id_bytes=limits.max_video_id_bytes,
+        max_sessions_per_user=limits.max_sessions_per_user,
+        max_streams_per_session=limits.max_streams_per_session,
+        max_mode_setting_bytes=limits.max_setting_bytes,
+        max_queued_jobs_per_user=limits.max_active_jobs_per_user,
+        max_queued_jobs=limits.max_active_jobs,
+        max_running_jobs=limits.max_running_jobs,
+        worker_count=facts.worker_count,
+        max_subscribers_per_user=limits.max_subscribers_per_user,
+        max_pending_page_size=PENDING_PAGE,
+        max_list_page_size=MAX_LIST_PAGE,
+        max_frame_pixels=media.max_pixels,
+        max_video_duration=times.duration_of_seconds(media.max_duration_seconds),
+        max_tracks=media.max_tracks,
+    )
+
+
+def _retention(facts: CapabilityFacts) -> capabilities_pb2.Retention:
+    """What this version does not drop by itself is absent."""
+    return capabilities_pb2.Retention(
+        session_idle_timeout=times.duration_of_us(facts.limits.session_idle_timeout_us),
+        removed_results=times.duration_of_us(REMOVED_RESULT_US),
+    )
+
+
+def _encoders(build: BuildInfo) -> list[capabilities_pb2.EncoderSupport]:
+    return [
+        capabilities_pb2.EncoderSupport(
+            name=name,
+            codec=row.codec,
+            encode_type=hdi_enums_pb2.EncodeType.ValueType(row.encode_type),
+            max_bit_depth=row.max_bit_depth,
+        )
+        for name, row in _ENCODERS.items()
+        if name in build.video_encoders
+    ]
+
+
+def _intents(build: BuildInfo) -> list[capabilities_pb2.IntentSupport]:
+    made = {row.encode_type for name, row in _ENCODERS.items() if name in build.video_encoders}
+    of_video = sorted(ENCODE_TYPES_OF_INTENT[StreamIntent.VIDEO] & (made | {EncodeType.NULL})) if made else []
+    return [
+        capabilities_pb2.IntentSupport(
+            intent=hdi_enums_pb2.StreamIntent.ValueType(intent),
+            encode_types=_encode_types(of_video if intent is StreamIntent.VIDEO else ()),
+            description=description,
+        )
+        for intent, description in _INTENTS.items()
+    ]
+
+
+def _encode_types(types: Sequence[EncodeType]) -> list[hdi_enums_pb2.EncodeType.ValueType]:
+    return [hdi_enums_pb2.EncodeType.ValueType(encode_type) for encode_type in types]
+
+
+def _operation_modes(build: BuildInfo) -> list[capabilities_pb2.OperationModeSupport]:
+    return [
+        capabilities_pb2.OperationModeSupport(
+            mode=hdi_enums_pb2.OperationMode.ValueType(mode),
+            description=_MODES[mode],
+            filters=[name for name in _MODE_FILTERS if name in build.filters],
+        )
+        for mode in sorted(SUPPORTED_OPERATION_MODES)
+    ]
+
+
+def _settings() -> list[capabilities_pb2.SettingSupport]:
+    tags = {known.field: tag for tag, known in reversed(TAGS.items())}
+    return [
+        capabilities_pb2.SettingSupport(
+            name=name,
+            tag=tags.get(name, 0),
+            supported=values is not None,
+            accepted_values=values or _TAKEN_ANYWAY.get(name, "none"),
+        )
+        for name, values in SETTINGS.items()
+    ]
+
+
+def _versions(facts: CapabilityFacts, build: BuildInfo) -> list[report_pb2.SoftwareVersion]:
+    versions = {**build.versions, **facts.versions, "protocol": PROTOCOL}
+    return [
+        report_pb2.SoftwareVersion(name=name, version=version) for name, version in sorted(versions.items())
+    ]

@@ -1,0 +1,105 @@
+"""Our own enums to the wire's, by table. Mirrored ones have the HDI's numbers on both sides and need none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from videoprocess.v1 import job_pb2, report_pb2, video_pb2
+from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.media_info import TrackKind
+from videoprocess_server.model.records import ArtifactKind, Phase, Priority, SourceKind
+from videoprocess_server.model.states import BlockReason, JobState, VideoState
+
+VIDEO_STATES: Mapping[VideoState, video_pb2.VideoState.ValueType] = {
+    VideoState.PENDING: video_pb2.VIDEO_STATE_PENDING,
+    VideoState.QUEUED: video_pb2.VIDEO_STATE_QUEUED,
+    VideoState.RUNNING: video_pb2.VIDEO_STATE_RUNNING,
+    VideoState.PAUSED: video_pb2.VIDEO_STATE_PAUSED,
+    VideoState.COMPLETED: video_pb2.VIDEO_STATE_COMPLETED,
+    VideoState.FAILED: video_pb2.VIDEO_STATE_FAILED,
+    VideoState.ERROR: video_pb2.VIDEO_STATE_ERROR,
+    VideoState.DELETED: video_pb2.VIDEO_STATE_DELETED,
+}
+VIDEO_STATE_OF_NUMBER: Mapping[int, VideoState] = {number: state for state, number in VIDEO_STATES.items()}
+
+JOB_STATES: Mapping[JobState, job_pb2.JobState.ValueType] = {
+    JobState.QUEUED: job_pb2.JOB_STATE_QUEUED,
+    JobState.RUNNING: job_pb2.JOB_STATE_RUNNING,
+    JobState.COMPLETED: job_pb2.JOB_STATE_COMPLETED,
+    JobState.FAILED: job_pb2.JOB_STATE_FAILED,
+    JobState.ABORTED: job_pb2.JOB_STATE_ABORTED,
+}
+
+PRIORITIES: Mapping[Priority, job_pb2.Priority.ValueType] = {
+    Priority.NORMAL: job_pb2.PRIORITY_NORMAL,
+    Priority.HIGH: job_pb2.PRIORITY_HIGH,
+}
+#: UNSPECIFIED in a request is NORMAL
+PRIORITY_OF_NUMBER: Mapping[int, Priority] = {
+    job_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    **{number: priority for priority, number in PRIORITIES.items()},
+}
+
+BLOCK_REASONS: Mapping[BlockReason, job_pb2.BlockReason.ValueType] = {
+    BlockReason.NONE: job_pb2.BLOCK_REASON_UNSPECIFIED,
+    BlockReason.DRAINING: job_pb2.BLOCK_REASON_DRAINING,
+    BlockReason.RETRY_BACKOFF: job_pb2.BLOCK_REASON_RETRY_BACKOFF,
+}
+#: NOT_READY_TEMPORARILY has several causes; its message tells which
+STATUS_REASONS: Mapping[SessionStatus, job_pb2.BlockReason.ValueType] = {
+    SessionStatus.READY: job_pb2.BLOCK_REASON_UNSPECIFIED,
+    SessionStatus.READY_SPACE_LIMIT_REACHED: job_pb2.BLOCK_REASON_SPACE_LIMIT,
+    SessionStatus.NOT_READY_TEMPORARILY: job_pb2.BLOCK_REASON_UNSPECIFIED,
+    SessionStatus.NOT_READY_OVERHEAT: job_pb2.BLOCK_REASON_OVERHEAT,
+    SessionStatus.NOT_READY_PREEMPTED: job_pb2.BLOCK_REASON_PREEMPTED,
+}
+
+PHASES: Mapping[Phase, job_pb2.JobPhase.ValueType] = {
+    Phase.NONE: job_pb2.JOB_PHASE_UNSPECIFIED,
+    Phase.ANALYZE: job_pb2.JOB_PHASE_ANALYZE,
+    Phase.PLAN: job_pb2.JOB_PHASE_PLAN,
+    Phase.ENHANCE: job_pb2.JOB_PHASE_ENHANCE,
+    Phase.JOIN: job_pb2.JOB_PHASE_JOIN,
+    Phase.VERIFY: job_pb2.JOB_PHASE_VERIFY,
+    Phase.PUBLISH: job_pb2.JOB_PHASE_PUBLISH,
+}
+
+SOURCE_KINDS: Mapping[SourceKind, video_pb2.SourceKind.ValueType] = {
+    SourceKind.UPLOAD: video_pb2.SOURCE_KIND_UPLOAD,
+    SourceKind.SHARED: video_pb2.SOURCE_KIND_SHARED_PATH,
+}
+
+ARTIFACT_KINDS: Mapping[ArtifactKind, report_pb2.ArtifactKind.ValueType] = {
+    ArtifactKind.VIDEO: report_pb2.ARTIFACT_KIND_VIDEO,
+}
+
+TRACK_KINDS: Mapping[TrackKind, report_pb2.TrackKind.ValueType] = {
+    TrackKind.VIDEO: report_pb2.TRACK_KIND_VIDEO,
+    TrackKind.AUDIO: report_pb2.TRACK_KIND_AUDIO,
+    TrackKind.SUBTITLE: report_pb2.TRACK_KIND_SUBTITLE,
+    TrackKind.DATA: report_pb2.TRACK_KIND_DATA,
+    TrackKind.ATTACHMENT: report_pb2.TRACK_KIND_ATTACHMENT,
+    TrackKind.UNKNOWN: report_pb2.TRACK_KIND_OTHER,
+}
+
+#: words of a report that are no category of their own
+_CATEGORIES_OF_WORDS: Mapping[str, report_pb2.NotKeptCategory.ValueType] = {
+    "AUDIO_PACKETS_OUTSIDE_EDIT": report_pb2.NOT_KEPT_CATEGORY_PACKET,
+    "UNDECODABLE_FRAMES": report_pb2.NOT_KEPT_CATEGORY_FRAME,
+    "ODD_SIZE": report_pb2.NOT_KEPT_CATEGORY_PICTURE_SIZE,
+}
+
+
+def track_kind(kind: str) -> report_pb2.TrackKind.ValueType:
+    """Return the kind of a report's track; OTHER for a word we do not know."""
+    known = {member.value: member for member in TrackKind}
+    return TRACK_KINDS[known.get(kind, TrackKind.UNKNOWN)]
+
+
+def not_kept_category(what: str) -> report_pb2.NotKeptCategory.ValueType:
+    """Return the category of a word: its own, the one it belongs to, or OTHER."""
+    if what in _CATEGORIES_OF_WORDS:
+        return _CATEGORIES_OF_WORDS[what]
+    name = f"NOT_KEPT_CATEGORY_{what}"
+    known = dict(report_pb2.NotKeptCategory.items())
+    return known.get(name) or report_pb2.NOT_KEPT_CATEGORY_OTHER

@@ -1,0 +1,74 @@
+"""What CommitStreams asks for, in either form."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from videoprocess.v1 import mode_setting_pb2, video_process_session_pb2
+from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.mode_setting import SettingError, TypedSettings, from_metadata, from_typed
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect
+
+T = TypeVar("T")
+
+REASONS = {
+    "malformed": "METADATA_MALFORMED",
+    "too_large": "METADATA_TOO_LARGE",
+    "invalid": "INVALID_SETTING",
+    "unsupported": "SETTING_NOT_SUPPORTED",
+}
+
+
+def mode_setting(request: video_process_session_pb2.CommitStreamsRequest) -> ModeSetting:
+    """Return the settings in canonical form; absent or empty are the defaults.
+
+    Raises:
+        VideoProcessError: METADATA_MALFORMED, METADATA_TOO_LARGE, INVALID_SETTING, SETTING_NOT_SUPPORTED.
+    """
+    try:
+        if request.WhichOneof("mode_setting") == "typed":
+            return from_typed(typed_settings(request.typed))
+        return from_metadata(request.serialized)
+    except SettingError as error:
+        raise VideoProcessError(
+            REASONS[error.kind], f"{error.field}: {error.message}", {error.field: error.message}
+        ) from error
+
+
+def typed_settings(message: mode_setting_pb2.ModeSetting) -> TypedSettings:
+    """Return the typed form as it was given."""
+    rate, region = message.frame_rate_range, message.zoom_crop_region
+    strengths, quality = message.enhancement, message.quality
+    return TypedSettings(
+        operation_mode=_given(message, "operation_mode", int(message.operation_mode)),
+        frame_rate_range=_given(
+            message, "frame_rate_range", FrameRateRange(min_fps=rate.min_fps, max_fps=rate.max_fps)
+        ),
+        zoom_ratio=_given(message, "zoom_ratio", message.zoom_ratio),
+        zoom_crop_region=_given(
+            message,
+            "zoom_crop_region",
+            Rect(x=region.x, y=region.y, width=region.width, height=region.height),
+        ),
+        video_stabilization=_given(message, "video_stabilization", int(message.video_stabilization)),
+        mirror=_given(message, "mirror", message.mirror),
+        orientation_degrees=_given(message, "orientation_degrees", message.orientation_degrees),
+        denoise_strength=_given(strengths, "denoise_strength", strengths.denoise_strength),
+        sharpen_strength=_given(strengths, "sharpen_strength", strengths.sharpen_strength),
+        deband_strength=_given(strengths, "deband_strength", strengths.deband_strength),
+        crf=_given(quality, "crf", quality.crf),
+        bitrate_bps=_given(quality, "bitrate_bps", quality.bitrate_bps),
+        tone_mapping=_tone_mapping(message.tone_mapping),
+    )
+
+
+def _given(message: Message, name: str, value: T) -> T | None:
+    return value if message.HasField(name) else None
+
+
+def _tone_mapping(number: int) -> int | None:
+    """KEEP asks for what happens anyway."""
+    keep = (mode_setting_pb2.TONE_MAPPING_UNSPECIFIED, mode_setting_pb2.TONE_MAPPING_KEEP)
+    return None if number in keep else number

@@ -1,0 +1,96 @@
+"""Streams: what CreateStreams asks for, and what Prepare describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from videoprocess.v1 import hdi_enums_pb2, types_pb2
+from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.descriptions import StreamDescription
+from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, StreamIntent
+from videoprocess_server.model.settings_snapshot import ExtendedStream, StreamInfo
+from videoprocess_server.rpc.convert.fields import invalid, member, missing
+
+
+def stream_infos(messages: Sequence[types_pb2.StreamInfoV11]) -> list[StreamInfo]:
+    """Return what CreateStreams asks for.
+
+    Raises:
+        VideoProcessError: MISSING_FIELD, INVALID_FIELD, METHOD_NOT_SUPPORTED.
+    """
+    if not messages:
+        raise missing("stream_infos")
+    return [_stream_info(message, f"stream_infos[{position}]") for position, message in enumerate(messages)]
+
+
+def stream_ids(messages: Sequence[types_pb2.StreamInfoV11]) -> list[int]:
+    """Return what ReleaseStreams names.
+
+    Raises:
+        VideoProcessError: MISSING_FIELD where there is no `v1_0`: an absent one is not stream 0.
+    """
+    for position, message in enumerate(messages):
+        if not message.HasField("v1_0"):
+            raise missing(f"stream_infos[{position}].v1_0")
+    return [message.v1_0.stream_id for message in messages]
+
+
+def _stream_info(message: types_pb2.StreamInfoV11, field: str) -> StreamInfo:
+    if not message.HasField("v1_0"):
+        raise missing(f"{field}.v1_0")
+    stream = message.v1_0
+    if not stream.HasField("intent"):
+        raise missing(f"{field}.v1_0.intent")
+    _check_target(stream.buffer_queue, f"{field}.v1_0.buffer_queue")
+    return StreamInfo(
+        stream_id=stream.stream_id,
+        intent=member(StreamIntent, stream.intent, f"{field}.v1_0.intent"),
+        encode_type=member(EncodeType, stream.encode_type, f"{field}.v1_0.encode_type"),
+        width=stream.width,
+        height=stream.height,
+        format=stream.format,
+        dataspace=stream.dataspace,
+        tunneled_mode=stream.tunneled_mode,
+        min_frame_duration=stream.min_frame_duration,
+        extended=tuple(
+            _extended(further, f"{field}.extended_stream_infos[{position}]")
+            for position, further in enumerate(message.extended_stream_infos)
+        ),
+    )
+
+
+def _extended(message: types_pb2.ExtendedStreamInfo, field: str) -> ExtendedStream:
+    if not message.HasField("type"):
+        raise missing(f"{field}.type")
+    for name, length in (("width", message.width), ("height", message.height)):
+        if length < 0:
+            raise invalid(f"{field}.{name}", "is negative")
+    _check_target(message.buffer_queue, f"{field}.buffer_queue")
+    return ExtendedStream(
+        type=member(ExtendedStreamInfoType, message.type, f"{field}.type"),
+        width=message.width,
+        height=message.height,
+        format=message.format,
+        dataspace=message.dataspace,
+    )
+
+
+def _check_target(queue: types_pb2.BufferQueue, field: str) -> None:
+    if queue.WhichOneof("target") == "directory":
+        raise VideoProcessError(
+            "METHOD_NOT_SUPPORTED",
+            f"{field}: writing results into a directory is not supported by this version; they are kept for Download",
+            {f"{field}.directory": "is not supported"},
+        )
+
+
+def description(described: StreamDescription) -> types_pb2.StreamDescription:
+    """Return the message of a stream that Prepare found."""
+    return types_pb2.StreamDescription(
+        stream_id=described.stream_id,
+        type=hdi_enums_pb2.MediaStreamType.ValueType(described.type),
+        pixel_format=described.pixel_format,
+        width=described.width,
+        height=described.height,
+        dataspace=described.dataspace,
+    )

@@ -1,0 +1,98 @@
+"""FileTransferService: bytes in and out, one message in flight."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import google_crc32c
+
+from videoprocess.v1 import file_transfer_pb2 as pb
+from videoprocess.v1 import file_transfer_pb2_grpc as pb_grpc
+from videoprocess_server.engine.uploads import Uploads, Writer
+from videoprocess_server.model.records import Artifact
+from videoprocess_server.rpc.caller import Context, caller_of
+from videoprocess_server.rpc.convert import files
+from videoprocess_server.rpc.convert.fields import invalid, user_id_of
+from videoprocess_server.rpc.convert.reports import artifact
+from videoprocess_server.rpc.services import Services
+
+DOWNLOAD_CHUNK_BYTES = 1 << 20  # enough to be fast, little enough for a thousand at once
+UPLOAD_ID_METADATA = "upload-id"
+
+
+class FileTransferService(pb_grpc.FileTransferServiceServicer):
+    """Moves bytes between streams and the engine."""
+
+    def __init__(self, services: Services) -> None:
+        self._calls = services.pools.calls
+        self._files = services.pools.files
+        self._uploads = services.uploads
+        self._results = services.results
+
+    async def Upload(
+        self, request_iterator: AsyncIterator[pb.UploadRequest], context: Context
+    ) -> pb.UploadResponse:
+        """Take a file in, or a part of one."""
+        first = await anext(request_iterator, None)
+        start = files.upload_start(first)
+        arguments = (start.user_id, start.upload_id, start.file_name, start.video_id, start.declared_size)
+        opened = self._files.hold(self._uploads.abandon, self._uploads.open, caller_of(context), *arguments)
+        async with opened as writer:
+            await context.send_initial_metadata(((UPLOAD_ID_METADATA, writer.upload.upload_id),))
+            await self._take_in(writer, first, request_iterator)
+            return files.upload_response(writer.upload, writer.committed_size)
+
+    async def _take_in(
+        self, writer: Writer, message: pb.UploadRequest | None, following: AsyncIterator[pb.UploadRequest]
+    ) -> None:
+        """Write message after message, until one finishes the upload or the stream ends."""
+        while message is not None:
+            await self._files.run(_keep, self._uploads, writer, message)
+            if message.HasField("finish"):
+                return
+            message = await anext(following, None)
+            if message is not None and message.HasField("header"):
+                raise invalid("header", "comes in the first message only")
+
+    async def QueryUpload(self, request: pb.QueryUploadRequest, context: Context) -> pb.QueryUploadResponse:
+        """Tell how much of an upload there is."""
+        user_id = user_id_of(request)
+        found = await self._calls.run(self._uploads.query, caller_of(context), user_id, request.upload_id)
+        return files.query_upload_response(*found)
+
+    async def Download(
+        self, request: pb.DownloadRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadResponse]:
+        """Send a result, or a part of one."""
+        user_id = user_id_of(request)
+        files.check_download(request)
+        arguments = (caller_of(context), user_id, request.artifact_id, request.offset)
+        async with self._files.hold(_close, self._results.open, *arguments) as (file, descriptor):
+            end = files.download_end(request, file.size_bytes)
+            message = await self._files.run(_chunk, descriptor, request.offset, end)
+            message.artifact.CopyFrom(artifact(file))
+            yield message
+            while (position := message.offset + len(message.data)) < end:
+                message = await self._files.run(_chunk, descriptor, position, end)
+                yield message
+
+
+def _keep(uploads: Uploads, writer: Writer, message: pb.UploadRequest) -> None:
+    files.check_upload_message(message)
+    if message.data:
+        uploads.append(writer, message.offset, message.data)
+    if message.HasField("finish"):
+        uploads.finish(writer, files.upload_digest(message.finish, writer.committed_size))
+
+
+def _close(opened: tuple[Artifact, int]) -> None:
+    os.close(opened[1])
+
+
+def _chunk(descriptor: int, offset: int, end: int) -> pb.DownloadResponse:
+    """Read the next bytes before `end`; none only at the end."""
+    data = os.pread(descriptor, min(DOWNLOAD_CHUNK_BYTES, end - offset), offset)
+    if not data and offset < end:
+        raise RuntimeError(f"an artifact ends at {offset}, not at {end}")
+    return pb.DownloadResponse(offset=offset, data=data, crc32c=google_crc32c.value(data))

@@ -1,0 +1,98 @@
+"""The gRPC server: all services, health and reflection, with limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection
+
+from videoprocess.v1 import (
+    file_transfer_pb2,
+    file_transfer_pb2_grpc,
+    video_catalog_pb2,
+    video_catalog_pb2_grpc,
+    video_process_callback_pb2,
+    video_process_callback_pb2_grpc,
+    video_process_service_pb2,
+    video_process_service_pb2_grpc,
+    video_process_session_pb2,
+    video_process_session_pb2_grpc,
+)
+from videoprocess_server.rpc.catalog import Catalog
+from videoprocess_server.rpc.convert.capabilities import MAX_MESSAGE_BYTES
+from videoprocess_server.rpc.file_transfer import FileTransferService
+from videoprocess_server.rpc.health import Health
+from videoprocess_server.rpc.interceptor import StatusInterceptor
+from videoprocess_server.rpc.services import Services
+from videoprocess_server.rpc.subscriptions import Subscriptions
+from videoprocess_server.rpc.video_catalog import VideoCatalogService
+from videoprocess_server.rpc.video_process_callback import VideoProcessCallbackService
+from videoprocess_server.rpc.video_process_service import VideoProcessService
+from videoprocess_server.rpc.video_process_session import VideoProcessSessionService
+
+_FILES = (
+    video_process_service_pb2,
+    video_process_session_pb2,
+    video_process_callback_pb2,
+    file_transfer_pb2,
+    video_catalog_pb2,
+)
+#: full names of our services
+SERVICE_NAMES = tuple(
+    service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
+)
+
+#: calls and streams at once; every one holds at most one message. Beyond it gRPC answers RESOURCE_EXHAUSTED itself
+MAX_CONCURRENT_CALLS = 4096
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a port shared by two services
+    ("grpc.keepalive_time_ms", 60_000),  # a Subscribe whose client vanished ends
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),  # as many as it takes
+    (
+        "grpc.http2.min_ping_interval_without_data_ms",
+        10_000,
+    ),  # what clients may do; `min_recv_ping…` is ignored
+)
+
+
+async def build_server(services: Services, health_status: Health) -> grpc.aio.Server:
+    """Return the server with all services, NOT_SERVING, without a port and not started.
+
+    Args:
+        services: the engine's objects.
+        health_status: what `grpc.health.v1` tells; the caller sets it to serving.
+    """
+    server = grpc.aio.server(
+        interceptors=(StatusInterceptor(),), options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS
+    )
+    _add_services(server, services)
+    await health_status.set_not_serving()
+    health_status.add_to(server)
+    names = (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return server
+
+
+def _add_services(server: grpc.aio.Server, services: Services) -> None:
+    subscriptions = Subscriptions(services.repository, services.hub, services.policy)
+    catalog = Catalog(services.videos, services.work, services.repository)
+    video_process_service_pb2_grpc.add_VideoProcessServiceServicer_to_server(
+        VideoProcessService(services, subscriptions), server
+    )
+    video_process_session_pb2_grpc.add_VideoProcessSessionServiceServicer_to_server(
+        VideoProcessSessionService(services, catalog), server
+    )
+    video_process_callback_pb2_grpc.add_VideoProcessCallbackServiceServicer_to_server(
+        VideoProcessCallbackService(services, subscriptions), server
+    )
+    file_transfer_pb2_grpc.add_FileTransferServiceServicer_to_server(FileTransferService(services), server)
+    video_catalog_pb2_grpc.add_VideoCatalogServiceServicer_to_server(
+        VideoCatalogService(services, catalog), server
+    )

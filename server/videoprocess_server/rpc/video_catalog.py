@@ -1,0 +1,35 @@
+"""VideoCatalogService: looks at videos without a session."""
+
+from __future__ import annotations
+
+from videoprocess.v1 import video_catalog_pb2 as pb
+from videoprocess.v1 import video_catalog_pb2_grpc as pb_grpc
+from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.rpc.caller import Context, caller_of
+from videoprocess_server.rpc.catalog import Catalog
+from videoprocess_server.rpc.convert.fields import user_id_of
+from videoprocess_server.rpc.services import Services
+
+
+class VideoCatalogService(pb_grpc.VideoCatalogServiceServicer):
+    """Translates its calls for the engine."""
+
+    def __init__(self, services: Services, catalog: Catalog) -> None:
+        self._calls = services.pools.calls
+        self._catalog = catalog
+
+    async def GetVideo(self, request: pb.GetVideoRequest, context: Context) -> pb.GetVideoResponse:
+        """Tell everything about one video."""
+        user_id = user_id_of(request)
+        video = await self._calls.run(self._catalog.get, caller_of(context), user_id, request.video_id)
+        return pb.GetVideoResponse(video=video)
+
+    async def ListVideos(self, request: pb.ListVideosRequest, context: Context) -> pb.ListVideosResponse:
+        """List videos, oldest first."""
+        return await self._calls.run(self._catalog.page, caller_of(context), request)
+
+    async def RestoreVideo(
+        self, request: pb.RestoreVideoRequest, context: Context
+    ) -> pb.RestoreVideoResponse:  # noqa: ARG002 - a method's shape
+        """Refuse: there is no trash to bring anything back from."""
+        raise VideoProcessError("METHOD_NOT_SUPPORTED", "a trash is not supported by this version")

@@ -1,0 +1,122 @@
+"""VideoProcessSessionService: work on videos within a session."""
+
+from __future__ import annotations
+
+from videoprocess.v1 import video_process_session_pb2 as pb
+from videoprocess.v1 import video_process_session_pb2_grpc as pb_grpc
+from videoprocess_server.model.descriptions import describe_streams
+from videoprocess_server.rpc.caller import Context, caller_of
+from videoprocess_server.rpc.catalog import Catalog
+from videoprocess_server.rpc.convert import jobs
+from videoprocess_server.rpc.convert.files import file_references
+from videoprocess_server.rpc.convert.settings import mode_setting
+from videoprocess_server.rpc.convert.streams import description, stream_ids, stream_infos
+from videoprocess_server.rpc.services import Services
+
+
+class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
+    """Translates its calls for the engine.
+
+    A call whose arguments can be wrong asks for the session first: on a closed one the answer is SESSION_CLOSED,
+    whatever the arguments are.
+    """
+
+    def __init__(self, services: Services, catalog: Catalog) -> None:
+        self._calls = services.pools.calls
+        self._prepares = services.pools.prepare
+        self._sessions = services.sessions
+        self._videos = services.videos
+        self._jobs = services.jobs
+        self._stops = services.stops
+        self._work = services.work
+        self._catalog = catalog
+
+    async def GetPendingVideos(
+        self, request: pb.GetPendingVideosRequest, context: Context
+    ) -> pb.GetPendingVideosResponse:
+        """List the ids of videos without a result."""
+        caller = caller_of(context)
+        await self._calls.run(self._sessions.use, caller, request.session_id)
+        return await self._calls.run(self._catalog.pending, caller, request)
+
+    async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareResponse:
+        """Register a file under an id and probe it."""
+        caller = caller_of(context)
+        session = await self._calls.run(self._sessions.use, caller, request.session_id)
+        files = file_references(request.fds)
+        media = await self._prepares.run(
+            self._videos.prepare, caller, request.session_id, request.video_id, files
+        )
+        return pb.PrepareResponse(
+            stream_descs=[description(found) for found in describe_streams(media)],
+            video=await self._calls.run(self._catalog.get, caller, session.user_id, request.video_id),
+        )
+
+    async def CreateStreams(
+        self, request: pb.CreateStreamsRequest, context: Context
+    ) -> pb.CreateStreamsResponse:
+        """Add streams to the session."""
+        caller = caller_of(context)
+        await self._calls.run(self._sessions.use, caller, request.session_id)
+        streams = stream_infos(request.stream_infos)
+        await self._calls.run(self._sessions.create_streams, caller, request.session_id, streams)
+        return pb.CreateStreamsResponse()
+
+    async def CommitStreams(
+        self, request: pb.CommitStreamsRequest, context: Context
+    ) -> pb.CommitStreamsResponse:
+        """Freeze the created streams with the settings."""
+        caller = caller_of(context)
+        await self._calls.run(self._sessions.use, caller, request.session_id)
+        setting = await self._calls.run(mode_setting, request)
+        await self._calls.run(self._sessions.commit_streams, caller, request.session_id, setting)
+        return pb.CommitStreamsResponse()
+
+    async def ReleaseStreams(
+        self, request: pb.ReleaseStreamsRequest, context: Context
+    ) -> pb.ReleaseStreamsResponse:
+        """Drop streams from the session."""
+        caller = caller_of(context)
+        await self._calls.run(self._sessions.use, caller, request.session_id)
+        ids = stream_ids(request.stream_infos)
+        await self._calls.run(self._sessions.release_streams, caller, request.session_id, ids)
+        return pb.ReleaseStreamsResponse()
+
+    async def ProcessVideo(
+        self, request: pb.ProcessVideoRequest, context: Context
+    ) -> pb.ProcessVideoResponse:
+        """Accept work on a video."""
+        caller = caller_of(context)
+        await self._calls.run(self._sessions.use, caller, request.session_id)
+        asked = jobs.process_request(request)
+        accepted = await self._calls.run(self._jobs.process, caller, request.session_id, asked)
+        view = accepted.view
+        return pb.ProcessVideoResponse(
+            job_id=accepted.job.job_id,
+            event_sequence=accepted.event_sequence,
+            video=await self._calls.run(self._catalog.show, view) if view else None,
+            job=jobs.job(self._work.live(accepted.job)),
+        )
+
+    async def RemoveVideo(self, request: pb.RemoveVideoRequest, context: Context) -> pb.RemoveVideoResponse:
+        """Stop the work on a video and remove it."""
+        await self._calls.run(
+            self._stops.remove,
+            caller_of(context),
+            request.session_id,
+            request.video_id,
+            restorable=request.restorable,
+        )
+        return pb.RemoveVideoResponse()
+
+    async def Interrupt(self, request: pb.InterruptRequest, context: Context) -> pb.InterruptResponse:
+        """Pause work."""
+        await self._calls.run(
+            self._stops.interrupt, caller_of(context), request.session_id, request.video_ids
+        )
+        return pb.InterruptResponse()
+
+    async def Reset(self, request: pb.ResetRequest, context: Context) -> pb.ResetResponse:
+        """Interrupt, and make the session as new."""
+        await self._calls.run(self._stops.reset, caller_of(context), request.session_id)
+        return pb.ResetResponse()
