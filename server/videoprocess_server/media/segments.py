@@ -165,7 +165,7 @@ def _results(filtered: Iterator[VideoFrame], plan: Plan) -> Iterator[tuple[Video
             pts = source_pts(frame)
             yield frame, pts, output_pts(pts, plan.time_base, plan.encoder.time_base)
         return
-    for frame, slot in choose(filtered, source_pts, plan.grid, plan.time_base):
+    for frame, slot in choose(filtered, source_pts, plan.grid, plan.time_base, plan.end_pts):
         yield frame, source_pts(frame), slot_pts(slot, plan.grid, plan.time_base)
 
 

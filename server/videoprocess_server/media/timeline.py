@@ -36,7 +36,7 @@ class Timeline:
             for pts in self.pts:
                 yield pts, output_pts(pts, self.time_base, self.output_time_base)
             return
-        for pts, slot in choose(self.pts, lambda pts: pts, self.grid, self.time_base):
+        for pts, slot in choose(self.pts, lambda pts: pts, self.grid, self.time_base, self.end_pts):
             yield pts, slot_pts(slot, self.grid, self.time_base)
 
 

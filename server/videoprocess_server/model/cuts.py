@@ -25,7 +25,7 @@ def choose_cuts(
     """Choose the first frames of all segments, as indexes into `pts`; the first is always 0.
 
     A segment ends at the first key frame at or after `segment_ticks`. Inside a GOP it ends only if the GOP is longer than
-    `longest_gop_ticks` and no key frame comes before the segment were that long itself. No segment is shorter than
+    `longest_gop_ticks` and neither a key frame nor the end comes before the segment were that long itself. No segment is shorter than
     MIN_SEGMENT_FRAMES, unless the video or a part of it is.
 
     Args:
@@ -61,7 +61,12 @@ def _cuts_of_part(
 
 
 def _cut_at_or_after(
-    pts: Sequence[int], keys: Sequence[int], end_pts: int, rules: CutRules, earliest: int, latest_pts: Fraction
+    pts: Sequence[int],
+    keys: Sequence[int],
+    end_pts: int,
+    rules: CutRules,
+    earliest: int,
+    latest_pts: Fraction,
 ) -> int:
     """Index of the frame the next segment starts with; len(pts) where none may."""
     following = bisect_left(keys, pts[earliest])

@@ -39,7 +39,7 @@ def slot_pts(slot: int, grid: FrameGrid, time_base: Fraction) -> int:
 
 
 def choose(
-    items: Iterable[_Item], pts_of: Callable[[_Item], int], grid: FrameGrid, time_base: Fraction
+    items: Iterable[_Item], pts_of: Callable[[_Item], int], grid: FrameGrid, time_base: Fraction, end_pts: int
 ) -> Iterator[tuple[_Item, int]]:
     """Give each item that fills a slot, with the slot's number; one item is held at a time.
 
@@ -48,11 +48,15 @@ def choose(
         pts_of: tells an item's time stamp in ticks of the source.
         grid: the slots.
         time_base: of the source.
+        end_pts: where the source's last frame is shown no longer.
     """
+    end = (end_pts - grid.origin_pts) * time_base * grid.rate
     best: tuple[Fraction, _Item, int] | None = None
     for item in items:
         pts = pts_of(item)
         slot = slot_of(pts, grid, time_base)
+        if slot >= end:
+            continue
         distance = abs((pts - grid.origin_pts) * time_base - slot / grid.rate)
         if best is not None and best[2] != slot:
             yield best[1], best[2]

@@ -40,7 +40,8 @@ class FrameGrid:
     """Frames are dropped to `rate` on the exact grid origin_pts·time_base + k / rate.
 
     Slot k holds the frame nearest to it within half a slot (the later bound excluded; of two equally near the earlier),
-    and that frame gets the slot's time. A slot without a frame stays empty: nothing is made up.
+    and that frame gets the slot's time. A slot without a frame stays empty: nothing is made up. There is no
+    slot at or after the end of the last frame's display.
     """
 
     rate: Fraction
