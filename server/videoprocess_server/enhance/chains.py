@@ -90,8 +90,9 @@ def _believed(sigma: float) -> float:
 
 
 def _average_over_time(luma: float, blue: float, red: float) -> str:
-    """Ata = adaptive temporal averaging, D. Bartovcak, M. Vrankic, "FPGA implementation of adaptive temporal averaging
-    denoiser", 2012. Limits of 0 leave a plane as it is.
+    """Average each pixel with those of the frames around that hardly differ; limits of 0 leave a plane as it is.
+
+    D. Bartovcak, M. Vrankic, "FPGA implementation of adaptive temporal averaging", 2012.
     """
     limits = []
     for plane, sigma in enumerate((luma, blue, red)):
@@ -105,8 +106,10 @@ def _average_over_time(luma: float, blue: float, red: float) -> str:
 
 
 def _non_local_means(luma: float, chroma: float, _bit_depth: int) -> tuple[str, ...]:
-    """A. Buades, B. Coll, J.-M. Morel, "A non-local algorithm for image denoising", CVPR 2005. A search of 1 finds the
-    pixel itself only and leaves the plane as it is, so luma and chroma get strengths of their own.
+    """Average pixels whose surroundings are alike.
+
+    A. Buades, B. Coll, J.-M. Morel, "A non-local algorithm for image denoising", CVPR 2005. A search of 1 finds the pixel
+    itself only and leaves the plane as it is, so luma and chroma get strengths of their own.
     """
     filters = []
     if luma:
@@ -117,8 +120,10 @@ def _non_local_means(luma: float, chroma: float, _bit_depth: int) -> tuple[str, 
 
 
 def _edge_preserving_blur(luma: float, chroma: float, bit_depth: int) -> tuple[str, ...]:
-    """J.-S. Lee, "Digital image enhancement and noise filtering by use of local statistics", 1980: towards the mean of
-    3x3 pixels, the less the more they vary. FFmpeg wants the variance in the frame's own code values.
+    """Move pixels towards the mean of 3x3, the less the more those vary.
+
+    J.-S. Lee, "Digital image enhancement and noise filtering by use of local statistics", 1980. FFmpeg wants the variance
+    in the frame's own code values.
     """
     scale = _BLUR_VARIANCE * 4 ** (bit_depth - 8)
     planes = ((1, luma), (6, chroma))

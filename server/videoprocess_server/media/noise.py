@@ -87,11 +87,32 @@ def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
     Raises:
         MediaFault: DECODE_FAILED, there is no frame.
     """
-    found = [_frame_sigmas(frame) for frame in frames]
-    if not found:
-        raise MediaFault("DECODE_FAILED", "no frame decodes at any place the noise is measured at")
-    y, u, v = (round(float(sigma), 2) for sigma in np.median(np.asarray(found), axis=0))
-    return NoiseEstimate(sigma_y=y, sigma_u=u, sigma_v=v, frame_count=len(found))
+    meter = NoiseMeter()
+    for frame in frames:
+        meter.add(frame)
+    return meter.estimate()
+
+
+class NoiseMeter:
+    """Measures frames as they come by and keeps three numbers of each."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[float, float, float]] = []
+
+    def add(self, frame: VideoFrame) -> None:
+        """Measures one frame; other pixel formats than planar YUV are converted."""
+        self._found.append(_frame_sigmas(frame))
+
+    def estimate(self) -> NoiseEstimate:
+        """The median over the frames, in code values of 255, rounded to hundredths.
+
+        Raises:
+            MediaFault: DECODE_FAILED, there was no frame.
+        """
+        if not self._found:
+            raise MediaFault("DECODE_FAILED", "No frame decodes at any place the noise is measured at.")
+        y, u, v = (round(float(sigma), 2) for sigma in np.median(np.asarray(self._found), axis=0))
+        return NoiseEstimate(sigma_y=y, sigma_u=u, sigma_v=v, frame_count=len(self._found))
 
 
 def sample_places(first: int, duration: int | None) -> list[int]:

@@ -1,0 +1,267 @@
+"""Makes one file of the segments: their packets, and the source's other tracks packet by packet."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, cast
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.container.core import Flags
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.orientation import fit_matrix, read_matrix
+from videoprocess_server.media.source import open_source, video_stream
+from videoprocess_server.media.timestamps import rebuild_dts_array
+from videoprocess_server.media.track_reports import Tally, report_losses, report_tracks
+from videoprocess_server.media.tracks import (
+    add_copy,
+    container_metadata,
+    copied_packets,
+    copied_streams,
+    count_packets,
+    decode_time,
+    metadata_losses,
+    muxer_options,
+    rewritten_tracks,
+    track_metadata,
+)
+from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.tasks import JoinResult, JoinTask, Progress, TaskMessage
+
+#: seconds between two signs of life
+_PULSE_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """When each packet of the picture is decoded and how long it is shown, in ticks of the encoder, in decode order."""
+
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    duration: NDArray[np.int64]
+
+
+def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinResult:
+    """Writes the result beside everything else the source has; the same bytes whenever it is called.
+
+    Args:
+        task: the plan, its segments' files and where to write.
+        fd: the source, opened for reading.
+        emit: gets a sign of life about twice a second.
+
+    Returns:
+        What was written and what was not; file and directory are on the disk.
+
+    Raises:
+        MediaFault: JOIN_FAILED, the segments are not those of the plan or the muxer refuses.
+        FileExistsError: the output path exists.
+    """
+    started = time.process_time()
+    path = Path(task.output_path)
+    with path.open("xb"):
+        pass
+    pulse = _Pulse(emit)
+    try:
+        timeline = _read_timeline(task, pulse)
+        with open_source(fd) as source:
+            expected = container_metadata(source.metadata)
+            totals = count_packets(fd, source)
+        tally = _write(task, fd, timeline, pulse)
+        with _open_own(task.output_path) as written:
+            metadata = tuple(metadata_losses(written, expected))
+    except av.error.FFmpegError as error:
+        raise MediaFault("JOIN_FAILED", f"The result cannot be written: {error.strerror}.") from error
+    tracks = report_tracks(task.media, task.plan, totals, tally)
+    losses = tuple(report_losses(task.plan, tracks, tally))
+    size, digest = _settle(path)
+    return JoinResult(
+        size_bytes=size,
+        sha256=digest,
+        tracks=tracks,
+        not_kept=(*losses, *metadata),
+        cpu_seconds=time.process_time() - started,
+    )
+
+
+def _read_timeline(task: JoinTask, pulse: _Pulse) -> _Timeline:
+    """Reads the time stamps of all segments and compares them with the plan."""
+    plan = task.plan
+    pts = array("q")
+    parameter_sets: bytes | None = None
+    for segment, segment_path in zip(plan.segments, task.segment_paths, strict=True):
+        before = len(pts)
+        with _open_own(segment_path) as container:
+            stream = container.streams.video[0]
+            found = stream.codec_context.extradata or b""
+            if parameter_sets not in {None, found}:
+                raise MediaFault(
+                    "JOIN_FAILED", f"Segment {segment.index} has other parameter sets than the one before."
+                )
+            parameter_sets = found
+            pts.extend(_ticks(packet, plan) for packet in container.demux(stream) if packet.size)
+        pulse.beat(0, 0)
+        if len(pts) - before != segment.frame_count:
+            raise MediaFault(
+                "JOIN_FAILED",
+                f"Segment {segment.index} has {len(pts) - before} frames where the plan has {segment.frame_count}.",
+            )
+    return _timeline(np.frombuffer(pts, dtype=np.int64), plan)
+
+
+def _timeline(pts: NDArray[np.int64], plan: Plan) -> _Timeline:
+    shown = np.sort(pts)
+    digest = hashlib.sha256()
+    for part in np.array_split(shown, max(1, len(shown) // 4096)):
+        digest.update("".join(f"{tick}\n" for tick in part.tolist()).encode())
+    if len(shown) != plan.frame_count or digest.hexdigest() != plan.pts_sha256:
+        raise MediaFault("JOIN_FAILED", "The segments' time stamps are not those of the plan.")
+    end = round(plan.end_pts * plan.time_base / plan.encoder.time_base)
+    following = np.append(shown[1:], max(end, int(shown[-1]) + 1))
+    durations = following - shown
+    step = int(durations[0])
+    return _Timeline(
+        pts=pts, dts=rebuild_dts_array(pts, step), duration=durations[np.searchsorted(shown, pts)]
+    )
+
+
+def _ticks(packet: Packet[VideoStream], plan: Plan) -> int:
+    """The packet's time stamp in ticks of the encoder, which its file must tell exactly."""
+    if packet.pts is None:
+        raise MediaFault("JOIN_FAILED", "A segment's packet has no time stamp.")
+    ticks = packet.pts * packet.time_base / plan.encoder.time_base
+    if ticks.denominator != 1:
+        raise MediaFault("JOIN_FAILED", "A segment's time stamp lies between two ticks of the plan.")
+    return int(ticks)
+
+
+def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: _Pulse) -> Tally:
+    plan, tally = task.plan, Tally()
+    matrix = _matrix(task, fd)
+    with open_source(fd) as source, _open_own(task.segment_paths[0]) as first:
+        copied = copied_streams(source, plan.video_track_index, plan.container)
+        metadata = container_metadata(source.metadata)
+        ticks = [plan.encoder.time_base, *(stream.time_base or Fraction(1) for stream in copied)]
+        options = muxer_options(plan.container, metadata, ticks)
+        with av.open(task.output_path, "w", format=plan.container, options=options) as out:
+            # Without it Matroska draws a random number and every muxer writes FFmpeg's version.
+            out.flags |= cast("int", Flags.bitexact.value)
+            out.metadata.update(metadata)
+            out.set_chapters(source.chapters())
+            added: dict[int, Stream] = {}
+            for stream in source.streams:
+                if stream.index == plan.video_track_index:
+                    added[stream.index] = _add_video(out, first.streams.video[0], stream, plan, matrix)
+                elif stream in copied:
+                    added[stream.index] = add_copy(out, stream)
+            out.start_encoding()
+            tally.kept.update(added)
+            tally.rewritten.update(rewritten_tracks(source))
+            pictures = _pictures(task, timeline, added[plan.video_track_index], tally)
+            for packet in heapq.merge(
+                pictures, copied_packets(source, added, copied, tally), key=decode_time
+            ):
+                size = packet.size
+                out.mux_one(packet)
+                pulse.beat(tally.packets[plan.video_track_index], size)
+    return tally
+
+
+def _matrix(task: JoinTask, fd: int) -> tuple[int, ...] | None:
+    video, encoder = task.media.video, task.plan.encoder
+    with open_source(fd) as source:
+        matrix = read_matrix(source, video_stream(source, video.index))
+    return matrix and fit_matrix(matrix, (video.width, video.height), (encoder.width, encoder.height))
+
+
+def _add_video(
+    out: OutputContainer, encoded: VideoStream, original: Stream, plan: Plan, matrix: tuple[int, ...] | None
+) -> VideoStream:
+    # add_stream would open an encoder, whose parameter sets replace those of the packets.
+    added = out.add_stream_from_template(encoded, opaque=True)
+    added.time_base = plan.encoder.time_base
+    added.metadata.update(track_metadata(original.metadata))
+    added.disposition = original.disposition
+    added.codec_context.codec_tag = plan.encoder.codec_tag
+    if plan.encoder.sample_aspect_ratio:
+        added.codec_context.sample_aspect_ratio = plan.encoder.sample_aspect_ratio
+    if matrix:
+        added.set_display_matrix(matrix)
+    return added
+
+
+def _pictures(task: JoinTask, timeline: _Timeline, added: Stream, tally: Tally) -> Iterator[Packet[Stream]]:
+    """The packets of all segments, with the times of the whole."""
+    index = task.plan.video_track_index
+    for path in task.segment_paths:
+        with _open_own(path) as container:
+            for packet in container.demux(_only_track(container)):
+                if not packet.size:
+                    continue
+                k = tally.packets[index]
+                tally.packets[index] += 1
+                packet.stream = added
+                packet.time_base = task.plan.encoder.time_base
+                packet.pts, packet.dts = int(timeline.pts[k]), int(timeline.dts[k])
+                packet.duration = int(timeline.duration[k])
+                yield packet
+
+
+@contextmanager
+def _open_own(path: str) -> Iterator[InputContainer]:
+    """Opens a file of the service's own as sources are opened."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with open_source(fd) as container:
+            yield container
+    finally:
+        os.close(fd)
+
+
+def _settle(path: Path) -> tuple[int, str]:
+    """Brings the file and its name to the disk; its size and SHA-256."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return size, digest
+
+
+def _only_track(container: InputContainer) -> Stream:
+    return container.streams[0]
+
+
+class _Pulse:
+    """Tells progress, not more often than it is wanted."""
+
+    def __init__(self, emit: Callable[[TaskMessage], None]) -> None:
+        self._emit = emit
+        self._bytes = 0
+        self._told_at = time.monotonic()
+
+    def beat(self, frames: int, size: int) -> None:
+        self._bytes += size
+        now = time.monotonic()
+        if now - self._told_at >= _PULSE_SECONDS:
+            self._told_at = now
+            self._emit(Progress(frames=frames, bytes=self._bytes))

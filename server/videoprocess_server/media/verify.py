@@ -1,0 +1,215 @@
+"""Decodes a joined file before it is published and compares it with its plan."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Final, cast
+
+import av.error
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
+from videoprocess_server.media.probe import plain_pixel_format
+from videoprocess_server.media.source import open_source, prepare_decoder
+from videoprocess_server.model.media_info import TrackKind
+from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.tasks import Progress, TaskMessage, VerifyResult, VerifyTask
+
+#: seconds between two signs of life
+_PULSE_SECONDS: Final = 0.5
+_MICROSECONDS: Final = 1_000_000
+#: half a tick of Matroska, in which its muxer rounds time stamps
+_MATROSKA_ROUNDING: Final = Fraction(1, 2000)
+
+
+def verify(task: VerifyTask, _fd: int, emit: Callable[[TaskMessage], None]) -> VerifyResult:
+    """Reads the result as a player would: every frame decodes, at its time, and every kept track has its packets.
+
+    Args:
+        task: the plan, what the join says it wrote, and the file.
+        _fd: the source's; not read.
+        emit: gets a sign of life about twice a second.
+
+    Returns:
+        What the result is, its noise measured as the source's was.
+
+    Raises:
+        MediaFault: VERIFY_FAILED, and which of it is not as planned.
+    """
+    started = time.process_time()
+    own = os.open(task.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check_bytes(own, task)
+        with open_source(own) as container:
+            check = _Check(task, container, emit)
+            check.run()
+    except av.error.FFmpegError as error:
+        raise _mismatch(f"it does not decode to its end: {error.strerror}") from error
+    except MediaFault as fault:
+        if fault.reason == "VERIFY_FAILED":
+            raise
+        raise _mismatch(fault.message) from fault
+    finally:
+        os.close(own)
+    return VerifyResult(
+        frame_count=check.frames,
+        noise=check.meter.estimate(),
+        duration_us=int(check.end * _MICROSECONDS),
+        cpu_seconds=time.process_time() - started,
+    )
+
+
+class _Check:
+    """One pass over a result."""
+
+    def __init__(
+        self, task: VerifyTask, container: InputContainer, emit: Callable[[TaskMessage], None]
+    ) -> None:
+        self.frames = 0
+        #: seconds at which the last frame's display ends
+        self.end = Fraction(0)
+        self.meter = NoiseMeter()
+        self._task = task
+        self._plan = task.plan
+        self._container = container
+        self._emit = emit
+        self._told_at = time.monotonic()
+        self._bytes = 0
+        self._packets: Counter[int] = Counter()
+        self._last_pts: int | None = None
+        self._digest = hashlib.sha256()
+
+    def run(self) -> None:
+        """Reads all packets once and decodes those of the picture."""
+        stream, kept = self._tracks()
+        _check_declared(self._plan, stream)
+        prepare_decoder(stream)
+        for packet in self._container.demux():
+            if not packet.size:
+                continue
+            self._packets[packet.stream_index] += 1
+            self._bytes += packet.size
+            if packet.stream_index == stream.index:
+                self.end = max(self.end, ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
+                for frame in packet.decode():
+                    self._frame(cast("VideoFrame", frame))
+            self._beat()
+        for frame in stream.decode(None):
+            self._frame(frame)
+        self._check_times()
+        for index, track in kept.items():
+            if self._packets[index] != track:
+                raise _mismatch(f"track {index} has {self._packets[index]} packets, {track} were written")
+
+    def _tracks(self) -> tuple[VideoStream, dict[int, int]]:
+        """The track of the picture, and packets expected by track of the result, in the join's order."""
+        reports = [report for report in self._task.join.tracks if report.kept]
+        streams = list(self._container.streams)
+        if len(streams) < len(reports):
+            raise _mismatch(f"it has {len(streams)} tracks, {len(reports)} were written")
+        for stream, report in zip(streams, reports, strict=False):
+            if report.kind not in {stream.type, TrackKind.UNKNOWN.value}:
+                raise _mismatch(f"track {stream.index} is {stream.type}, not {report.kind}")
+        places = [k for k, report in enumerate(reports) if report.index == self._plan.video_track_index]
+        picture = streams[places[0]] if places else None
+        if not isinstance(picture, VideoStream):
+            raise _mismatch("it has no picture")
+        return picture, {streams[k].index: report.packet_count for k, report in enumerate(reports)}
+
+    def _frame(self, frame: VideoFrame) -> None:
+        if frame.pts is None or frame.time_base is None:
+            raise _mismatch(f"frame {self.frames} has no time stamp")
+        if frame.is_corrupt:
+            raise _mismatch(f"frame {self.frames} is damaged")
+        if not self.frames:
+            _check_picture(self._plan, frame)
+        pts = _planned_ticks(frame.pts * frame.time_base, self._plan)
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise _mismatch(f"frame {self.frames} is shown before the one before it")
+        self._last_pts = pts
+        self._digest.update(f"{pts}\n".encode())
+        if _is_sampled(self.frames, self._plan.frame_count):
+            self.meter.add(frame)
+        self.frames += 1
+
+    def _check_times(self) -> None:
+        plan = self._plan
+        if self.frames != plan.frame_count:
+            raise _mismatch(f"{self.frames} frames decode where the plan has {plan.frame_count}")
+        if self._digest.hexdigest() != plan.pts_sha256:
+            raise _mismatch("its time stamps are not those of the plan")
+        planned = plan.end_pts * plan.time_base
+        rounding = max(
+            plan.encoder.time_base, _MATROSKA_ROUNDING * 2 if plan.container == "matroska" else Fraction(0)
+        )
+        if abs(self.end - planned) > rounding:
+            raise _mismatch(f"it ends at {float(self.end):.4f} s, not {float(planned):.4f}")
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _PULSE_SECONDS:
+            self._told_at = now
+            self._emit(Progress(frames=self.frames, bytes=self._bytes))
+
+
+def _check_bytes(fd: int, task: VerifyTask) -> None:
+    with os.fdopen(os.dup(fd), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != task.join.sha256 or os.fstat(fd).st_size != task.join.size_bytes:
+        raise _mismatch("its bytes are not those that were written")
+
+
+def _check_declared(plan: Plan, stream: VideoStream) -> None:
+    """Compares what the container says of the picture."""
+    encoder, context = plan.encoder, stream.codec_context
+    if context.codec.canonical_name != encoder.codec:
+        raise _mismatch(f"its picture is {context.codec.canonical_name}, not {encoder.codec}")
+    if encoder.sample_aspect_ratio and (stream.sample_aspect_ratio or 1) != encoder.sample_aspect_ratio:
+        raise _mismatch(f"its pixels are {stream.sample_aspect_ratio}, not {encoder.sample_aspect_ratio}")
+
+
+def _check_picture(plan: Plan, frame: VideoFrame) -> None:
+    encoder = plan.encoder
+    made = (frame.width, frame.height, plain_pixel_format(frame.format.name))
+    if made != (encoder.width, encoder.height, plain_pixel_format(encoder.pixel_format)):
+        raise _mismatch(f"its picture is {made}")
+    wanted = encoder.colour
+    seen = (frame.color_primaries, frame.color_trc, frame.colorspace)
+    if seen != (wanted.primaries, wanted.transfer, wanted.matrix):
+        raise _mismatch(f"its colour is {seen}")
+    full_range = 2
+    if (frame.color_range == full_range or "yuvj" in frame.format.name) != (wanted.range == full_range):
+        raise _mismatch(f"its range is {frame.color_range}, not {wanted.range}")
+
+
+def _planned_ticks(seconds: Fraction, plan: Plan) -> int:
+    """A frame's time in ticks of the encoder: exact, or in Matroska the one tick its milliseconds can mean."""
+    if plan.container != "matroska":
+        ticks = seconds / plan.encoder.time_base
+        if ticks.denominator != 1:
+            raise _mismatch(f"a frame at {seconds} s lies between two ticks")
+        return int(ticks)
+    if plan.grid is not None:
+        origin = plan.grid.origin_pts * plan.time_base
+        seconds = origin + round((seconds - origin) * plan.grid.rate) / plan.grid.rate
+    return round(seconds / plan.encoder.time_base)
+
+
+def _is_sampled(number: int, count: int) -> bool:
+    """Whether the noise is measured on this frame: a few from the middle of each of a few equal parts on."""
+    first = {
+        min(count * (2 * k + 1) // (2 * PLACES), max(0, count - FRAMES_PER_PLACE)) for k in range(PLACES)
+    }
+    return any(number - ahead in first for ahead in range(FRAMES_PER_PLACE))
+
+
+def _mismatch(what: str) -> MediaFault:
+    return MediaFault("VERIFY_FAILED", f"The result is not what was planned: {what}.")
