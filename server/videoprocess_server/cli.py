@@ -6,7 +6,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -87,7 +87,7 @@ def _read(flags: dict[str, Any]) -> Settings:
         _die(f"{os.environ.get(CONFIG_VARIABLE)}: {error}", EXIT_USAGE)
 
 
-def _die(message: str, code: int) -> Any:  # noqa: ANN401 - never returns
+def _die(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"videoprocess-server: {message}\n")
     raise typer.Exit(code)
 
