@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,8 +25,8 @@ UPLOAD, SEGMENT, RESULT, WORK = BlobKind.UPLOAD, BlobKind.SEGMENT, BlobKind.RESU
 
 @pytest.fixture(params=[LocalBlobStore])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    store: BlobStore = request.param(tmp_path / "data")
-    return store
+    make: Callable[[Path], BlobStore] = request.param
+    return make(tmp_path / "data")
 
 
 def content(blobs: BlobStore, kind: BlobKind, key: str) -> bytes:
@@ -208,7 +208,7 @@ class TestEveryBlobStore:
 
 
 @pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The disk has as many bytes left as the list says; writes are short in between."""
     left = [10]
     real = os.pwrite

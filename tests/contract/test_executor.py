@@ -214,10 +214,11 @@ class TestEveryExecutor:
     def test_waiting_tasks_run_in_order_of_submission(self, executor: Executor) -> None:
         blocker, other = running(executor, LONG), running(executor, LONG)
         order: list[int] = []
-        handles = [
-            submit(executor, "emit:1", on_message=lambda _message, number=number: order.append(number))
-            for number in range(20)
-        ]
+
+        def submit_number(number: int) -> TaskHandle:
+            return submit(executor, "emit:1", on_message=lambda _message: order.append(number))
+
+        handles = [submit_number(number) for number in range(20)]
         blocker.cancel()
         for handle in handles:
             handle.result()
@@ -305,9 +306,12 @@ class TestEveryExecutor:
         assert called == [handle]
 
     def test_a_done_callback_that_fails_harms_nobody(self, executor: Executor) -> None:
+        def fail(_handle: TaskHandle) -> None:
+            raise LookupError
+
         called: list[TaskHandle] = []
         handle = running(executor, LONG)
-        handle.add_done_callback(lambda _handle: called[1])
+        handle.add_done_callback(fail)
         handle.add_done_callback(called.append)
         handle.cancel()
         assert eventually(lambda: called == [handle])

@@ -25,9 +25,11 @@ def of_type(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
         return st.lists(of_type(arguments[0]), max_size=2).map(tuple)
     if origin is dict:
         return st.dictionaries(of_type(arguments[0]), of_type(arguments[1]), max_size=2)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return st.builds(kind, **{field.name: of_type(hints[field.name]) for field in dataclasses.fields(kind)})
+        return st.builds(
+            kind, **{field.name: of_type(hints[field.name]) for field in dataclasses.fields(kind)}
+        )
     if isinstance(kind, type) and issubclass(kind, Enum):
         return st.sampled_from(kind)
     return _LEAVES[kind]
