@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 
 import google_crc32c
+from structlog.contextvars import bind_contextvars
 
 from videoprocess.v1 import file_transfer_pb2 as pb
 from videoprocess.v1 import file_transfer_pb2_grpc as pb_grpc
@@ -39,6 +40,7 @@ class FileTransferService(pb_grpc.FileTransferServiceServicer):
         arguments = (start.user_id, start.upload_id, start.file_name, start.video_id, start.declared_size)
         opened = self._files.hold(self._uploads.abandon, self._uploads.open, caller_of(context), *arguments)
         async with opened as writer:
+            bind_contextvars(user_id=start.user_id, upload_id=writer.upload.upload_id)
             await context.send_initial_metadata(((UPLOAD_ID_METADATA, writer.upload.upload_id),))
             await self._take_in(writer, first, request_iterator)
             return files.upload_response(writer.upload, writer.committed_size)

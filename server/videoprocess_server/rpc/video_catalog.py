@@ -29,7 +29,10 @@ class VideoCatalogService(pb_grpc.VideoCatalogServiceServicer):
         return await self._calls.run(self._catalog.page, caller_of(context), request)
 
     async def RestoreVideo(
-        self, request: pb.RestoreVideoRequest, context: Context
-    ) -> pb.RestoreVideoResponse:  # noqa: ARG002 - a method's shape
+        self,
+        request: pb.RestoreVideoRequest,
+        context: Context,  # noqa: ARG002 - a method's shape
+    ) -> pb.RestoreVideoResponse:
         """Refuse: there is no trash to bring anything back from."""
+        user_id_of(request)
         raise VideoProcessError("METHOD_NOT_SUPPORTED", "a trash is not supported by this version")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Self
 
 from videoprocess.v1 import video_process_callback_pb2 as pb
 from videoprocess.v1 import video_process_callback_pb2_grpc as pb_grpc
@@ -39,8 +41,10 @@ class Alarm:
         """Return when it has rung since the last reset."""
         await self._rung.wait()
 
-    def stop(self) -> None:
-        """Forget the watch for the end."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._watch.cancel()
 
     async def _watch_drain(self, draining: asyncio.Event) -> None:
@@ -63,17 +67,16 @@ class VideoProcessCallbackService(pb_grpc.VideoProcessCallbackServiceServicer):
         """Stream the status, kept events and live ones."""
         user_id = user_id_of(request)
         after = request.after_sequence if request.HasField("after_sequence") else None
-        alarm = Alarm(self._draining)
-        try:
+        with Alarm(self._draining) as alarm:
             arguments = (caller_of(context), user_id, request.session_id, after, alarm.ring)
             opened = self._calls.hold(self._subscriptions.close, self._subscriptions.open, *arguments)
-            async with opened as subscription:
-                async for response in self._follow(subscription, alarm):
+            async with opened as subscription, aclosing(self._follow(subscription, alarm)) as responses:
+                async for response in responses:
                     yield response
-        finally:
-            alarm.stop()
 
-    async def _follow(self, subscription: Subscription, alarm: Alarm) -> AsyncIterator[pb.SubscribeResponse]:
+    async def _follow(
+        self, subscription: Subscription, alarm: Alarm
+    ) -> AsyncGenerator[pb.SubscribeResponse, None]:
         while True:
             alarm.reset()
             draining = self._draining.is_set()

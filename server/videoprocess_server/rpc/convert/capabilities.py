@@ -49,7 +49,7 @@ _ENCODERS: Mapping[str, _Encoder] = {
 _NOT_MADE = (
     "Accepted by CreateStreams; a job with such a stream ends in OnError(PROCESS, STREAM_NOT_SUPPORTED)."
 )
-_INTENTS: Mapping[StreamIntent, str] = {intent: _NOT_MADE for intent in StreamIntent} | {
+_INTENTS: Mapping[StreamIntent, str] = dict.fromkeys(StreamIntent, _NOT_MADE) | {
     StreamIntent.VIDEO: "The enhanced video; exactly one such stream a job."
 }
 
@@ -190,7 +190,9 @@ def _operation_modes(build: BuildInfo) -> list[capabilities_pb2.OperationModeSup
 
 
 def _settings() -> list[capabilities_pb2.SettingSupport]:
-    tags = {known.field: tag for tag, known in reversed(TAGS.items())}
+    tags: dict[str, int] = {}
+    for tag, known in TAGS.items():
+        tags.setdefault(known.field, tag)
     return [
         capabilities_pb2.SettingSupport(
             name=name,

@@ -36,7 +36,7 @@ def file_references(messages: Sequence[types_pb2.FileDescriptor]) -> list[FileRe
     """Return the files that Prepare names.
 
     Raises:
-        VideoProcessError: NO_FILE, METHOD_NOT_SUPPORTED.
+        VideoProcessError: MISSING_FIELD, METHOD_NOT_SUPPORTED.
     """
     return [_file_reference(message, f"fds[{position}]") for position, message in enumerate(messages)]
 
@@ -53,7 +53,7 @@ def _file_reference(message: types_pb2.FileDescriptor, field: str) -> FileRefere
             f"{field}: passing descriptors is not supported by this version; upload the file or name a shared path",
             {f"{field}.fd_token": "is not supported"},
         )
-    raise VideoProcessError("NO_FILE", f"{field} names no file", {field: "names no file"})
+    raise missing(f"{field}.source")
 
 
 def upload_start(message: file_transfer_pb2.UploadRequest | None) -> UploadStart:

@@ -18,8 +18,6 @@ def stream_infos(messages: Sequence[types_pb2.StreamInfoV11]) -> list[StreamInfo
     Raises:
         VideoProcessError: MISSING_FIELD, INVALID_FIELD, METHOD_NOT_SUPPORTED.
     """
-    if not messages:
-        raise missing("stream_infos")
     return [_stream_info(message, f"stream_infos[{position}]") for position, message in enumerate(messages)]
 
 
