@@ -45,13 +45,14 @@ _MARGIN: Final = 24.0
 _MARGIN_SIGMAS: Final = 3.0
 
 _ROWS, _COLUMNS = np.meshgrid(np.arange(_SIDE), np.arange(_SIDE), indexing="ij")
-#: the orthonormal DCT-II
-_DCT: Final = (
-    np.sqrt(np.where(_ROWS == 0, 1.0, 2.0) / _SIDE) * np.cos(np.pi * (2 * _COLUMNS + 1) * _ROWS / (2 * _SIDE))
-).astype(np.float32)
+_ROW_DCT: Final = np.sqrt(np.where(_ROWS == 0, 1.0, 2.0) / _SIDE) * np.cos(
+    np.pi * (2 * _COLUMNS + 1) * _ROWS / (2 * _SIDE)
+)
+#: the orthonormal DCT-II of a whole block, for blocks as rows of a matrix
+_DCT: Final = np.kron(_ROW_DCT, _ROW_DCT).T.astype(np.float32)
 #: coefficients that tell picture, without the mean, and those that tell noise
-_PICTURE: Final = (_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5)
-_NOISE: Final = _ROWS + _COLUMNS >= 8
+_PICTURE: Final = np.flatnonzero((_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5))
+_NOISE: Final = np.flatnonzero(_ROWS + _COLUMNS >= 8)
 
 
 def analyze(task: AnalyzeTask, fd: int) -> NoiseEstimate:
@@ -141,12 +142,12 @@ def estimate_plane(values: NDArray[np.float32]) -> float:
 def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
     if not len(blocks):
         return 0.0
-    means = blocks.mean(axis=(1, 2))
-    varied = np.ptp(blocks, axis=(1, 2)) > 0
+    means = blocks.mean(axis=1)
+    varied = np.ptp(blocks, axis=1) > 0
     usable = blocks[(means > margin) & (means < 255 - margin) & varied]
     if len(usable) < _FEWEST_BLOCKS:
         usable = blocks
-    coefficients = _DCT @ usable @ _DCT.T
+    coefficients = usable @ _DCT
     picture = np.square(coefficients[:, _PICTURE]).sum(axis=1)
     count = min(len(usable), max(_FEWEST_BLOCKS, int(len(usable) * _QUIET_SHARE)))
     quiet = np.argsort(picture, kind="stable")[:count]
@@ -155,12 +156,12 @@ def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
 
 
 def _blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The plane's blocks, every nth where they are more than enough."""
+    """The plane's blocks as rows, every nth where they are more than enough."""
     rows, columns = values.shape[0] // _SIDE, values.shape[1] // _SIDE
     whole = values[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE)
     every = max(1, -(-rows * columns // _MOST_BLOCKS))
     row, column = np.divmod(np.arange(0, rows * columns, every), max(1, columns))
-    return whole[row, :, column, :]
+    return whole[row, :, column, :].reshape(-1, _SIDE * _SIDE)
 
 
 def _frame_sigmas(frame: VideoFrame) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -19,6 +20,7 @@ from av.video.stream import VideoStream
 from videoprocess_server.media.containers import ISO_DEMUXER_MARK
 from videoprocess_server.media.source import open_source
 from videoprocess_server.media.track_reports import Tally
+from videoprocess_server.media.units import count_units, single_units
 from videoprocess_server.model.plan import NotKept
 
 #: muxers that write ISO base media files
@@ -28,12 +30,16 @@ _MOST_TICKS: Final = 2**31 - 1
 
 #: what describes the old file's bytes and not the recording, lower case
 _OF_THE_FILE: Final = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
-#: of a track: also what the muxer measures itself, and the vendor of an encoder that is not the new one
+#: of a track: also what the muxer measures itself, the vendor of an encoder that is not the new one, and the time code,
+#: for which FFmpeg would make a track at a frame rate that PyAV cannot tell it
 _OF_THE_TRACK: Final = frozenset({"encoder", "vendor_id", "duration", "timecode"})
 #: keys FFmpeg writes to MP4 and MOV without being told to keep all; creation_time has fields of its own
 _PLAIN_KEYS: Final = frozenset(
     {"creation_time", "title", "artist", "album", "comment", "copyright", "description", "date", "genre"}
 )
+#: a place of ISO 6709, whose numbers may have leading zeros
+_NUMBER: Final = re.compile(r"[+-]\d+(?:\.\d+)?")
+_PLACE: Final = re.compile(r"(?:[+-]\d+(?:\.\d+)?){2,3}/?")
 #: AV_PKT_DATA_SKIP_SAMPLES begins with the number to skip at the packet's begin
 _SKIP: Final = struct.Struct("<I")
 
@@ -95,23 +101,28 @@ def copied_packets(
 ) -> Iterator[Packet[Stream]]:
     """The packets of the copied tracks as the demuxer gives them, for their tracks of the result."""
     last: dict[int, int] = {}
-    for packet in source.demux(copied) if copied else ():
-        if not packet.size:
-            continue
-        index = packet.stream_index
-        if index not in last:
-            tally.unhidden[index] = _unhidden(packet)
-        if packet.dts is None:
-            packet.dts = packet.pts if packet.pts is not None else last.get(index, -1) + 1
-        if index in last and packet.dts <= last[index]:
-            packet.dts = last[index] + 1
-            tally.moved[index] += 1
-        if packet.pts is None or packet.pts < packet.dts:
-            packet.pts = packet.dts
-        last[index] = packet.dts
-        tally.packets[index] += 1
-        packet.stream = added[index]
-        yield packet
+    for demuxed in source.demux(copied) if copied else ():
+        index = demuxed.stream_index
+        if demuxed.size and index not in last:
+            tally.unhidden[index] = _unhidden(demuxed)
+        for packet in single_units(demuxed) if demuxed.size else ():
+            tally.moved[index] += _settle_times(packet, last.get(index))
+            last[index] = packet.dts or 0
+            tally.packets[index] += count_units(packet)
+            packet.stream = added[index]
+            yield packet
+
+
+def _settle_times(packet: Packet[Stream], last_dts: int | None) -> bool:
+    """Gives the packet times that a muxer takes; whether its decode time had to be moved."""
+    if packet.dts is None:
+        packet.dts = packet.pts if packet.pts is not None else (0 if last_dts is None else last_dts + 1)
+    moved = last_dts is not None and packet.dts <= last_dts
+    if moved:
+        packet.dts = (last_dts or 0) + 1
+    if packet.pts is None or packet.pts < packet.dts:
+        packet.pts = packet.dts
+    return moved
 
 
 def decode_time(packet: Packet[Stream]) -> Fraction:
@@ -150,7 +161,7 @@ def count_packets(fd: int, source: InputContainer) -> dict[int, int]:
                 stream.discard = Discard.all
         for packet in container.demux():
             if packet.size and not isinstance(packet.stream, VideoStream):
-                counts[packet.stream_index] = counts.get(packet.stream_index, 0) + 1
+                counts[packet.stream_index] = counts.get(packet.stream_index, 0) + count_units(packet)
         for stream in container.streams:
             if isinstance(stream, VideoStream):
                 counts[stream.index] = len(stream.index_entries)
@@ -168,7 +179,13 @@ def metadata_losses(written: InputContainer, expected: Mapping[str, str]) -> Ite
 
 
 def _reads_otherwise(read: str | None, given: str) -> bool:
-    return read is None or read.strip() != given.strip()
+    if read is None:
+        return True
+    if _PLACE.fullmatch(given) and _PLACE.fullmatch(read):
+        return [Fraction(number) for number in _NUMBER.findall(read)] != [
+            Fraction(number) for number in _NUMBER.findall(given)
+        ]
+    return read.strip() != given.strip()
 
 
 def _makes_header(muxer: str, stream: Stream) -> bool:

@@ -19,6 +19,7 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
 from videoprocess_server.media.source import open_source, prepare_decoder
+from videoprocess_server.media.units import count_units
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.tasks import Progress, TaskMessage, VerifyResult, VerifyTask
@@ -84,6 +85,7 @@ class _Check:
         self._told_at = time.monotonic()
         self._bytes = 0
         self._packets: Counter[int] = Counter()
+        self._time_base = Fraction(1)
         self._last_pts: int | None = None
         self._digest = hashlib.sha256()
 
@@ -92,10 +94,11 @@ class _Check:
         stream, kept = self._tracks()
         _check_declared(self._plan, stream)
         prepare_decoder(stream)
+        self._time_base = stream.time_base or Fraction(1)
         for packet in self._container.demux():
             if not packet.size:
                 continue
-            self._packets[packet.stream_index] += 1
+            self._packets[packet.stream_index] += count_units(packet)
             self._bytes += packet.size
             if packet.stream_index == stream.index:
                 self.end = max(self.end, ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
@@ -125,13 +128,13 @@ class _Check:
         return picture, {streams[k].index: report.packet_count for k, report in enumerate(reports)}
 
     def _frame(self, frame: VideoFrame) -> None:
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None:
             raise _mismatch(f"frame {self.frames} has no time stamp")
         if frame.is_corrupt:
             raise _mismatch(f"frame {self.frames} is damaged")
         if not self.frames:
             _check_picture(self._plan, frame)
-        pts = _planned_ticks(frame.pts * frame.time_base, self._plan)
+        pts = _planned_ticks(frame.pts * self._time_base, self._plan)
         if self._last_pts is not None and pts <= self._last_pts:
             raise _mismatch(f"frame {self.frames} is shown before the one before it")
         self._last_pts = pts
