@@ -1,0 +1,52 @@
+"""How this library connects: one channel with the contract's service config, keepalive and bounded messages."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+
+import grpc
+from grpc import aio
+
+TARGET_VARIABLE = "VIDEOPROCESS_TARGET"
+DEFAULT_TARGET = "127.0.0.1:50051"
+
+# A page of 10,000 ids of 256 bytes is 2.6 MB, a message of a Download 3 MiB, a page of 500 videos may be more.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# A subscription may be silent for hours; this finds a connection that died without a word. The server must allow it
+# (grpc.http2.min_ping_interval_without_data_ms); one that does not makes gRPC double the interval by itself.
+KEEPALIVE_MS = 30_000
+KEEPALIVE_TIMEOUT_MS = 10_000
+# Back soon after a restart of the server, however long it was away.
+RECONNECT_MIN_MS = 200
+RECONNECT_MAX_MS = 2_000
+
+
+def default_target() -> str:
+    """Address of the service: the environment's VIDEOPROCESS_TARGET, else 127.0.0.1:50051."""
+    return os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+
+
+def open_channel(target: str, credentials: grpc.ChannelCredentials | None = None) -> aio.Channel:
+    """Open a channel to the service at `target`; it connects when it is first used.
+
+    Args:
+        target: Address in gRPC's notation, e.g. `host:port` or `unix:path`.
+        credentials: For TLS and tokens. None: plain text.
+    """
+    service_config = files("videoprocess.v1").joinpath("service_config.json").read_text("utf-8")
+    options: list[tuple[str, str | int]] = [
+        ("grpc.service_config", service_config),
+        ("grpc.enable_retries", 1),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),
+        ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+    ]
+    if credentials is None:
+        return aio.insecure_channel(target, options=options)
+    return aio.secure_channel(target, credentials, options=options)

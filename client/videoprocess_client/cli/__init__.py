@@ -1,0 +1,5 @@
+"""The command `videoprocess`."""
+
+from videoprocess_client.cli.app import main
+
+__all__ = ["main"]

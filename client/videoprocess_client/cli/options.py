@@ -1,0 +1,71 @@
+"""Options that several commands have, and the forms of their values."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated, TypeAlias
+
+import typer
+
+from videoprocess.v1 import types_pb2
+from videoprocess_client.channel import TARGET_VARIABLE
+from videoprocess_client.sources import shared
+
+DEFAULT_USER_ID = 100
+_MAX_TIMESTAMP_US = 2**63 - 1
+
+Target: TypeAlias = Annotated[
+    str, typer.Option(envvar=TARGET_VARIABLE, metavar="HOST:PORT", help="Address of the server.")
+]
+User: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        envvar="VIDEOPROCESS_USER",
+        min=-(2**31),
+        max=2**31 - 1,
+        help="Number of the user who owns the videos.",
+    ),
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Write exactly one JSON object to stdout, for errors too.")
+]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`1280x720` as width and height in pixels."""
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.lower())
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is not WIDTHxHEIGHT in pixels, e.g. 1280x720", param_hint="--size"
+        )
+    return int(found[1]), int(found[2])
+
+
+def parse_rates(text: str) -> tuple[int, int]:
+    """`24-30` as the lowest and highest frame rate; `30` is both."""
+    found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= low <= high:
+        raise typer.BadParameter(
+            f"{text!r} is not MIN-MAX in frames per second, e.g. 24-30", param_hint="--fps"
+        )
+    return low, high
+
+
+def parse_seconds(text: str) -> int:
+    """Decimal seconds as media time in microseconds, without rounding through a float."""
+    if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text) is None:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds, e.g. 12.5", param_hint="--from")
+    microseconds = int(Fraction(text if text[-1] != "." else text[:-1]) * 1_000_000)
+    if microseconds > _MAX_TIMESTAMP_US:
+        raise typer.BadParameter(f"{text!r} is too late", param_hint="--from")
+    return microseconds
+
+
+def parse_shared(text: str) -> types_pb2.FileDescriptor:
+    """`ROOT:PATH` as a file on the server's side."""
+    root, colon, path = text.partition(":")
+    if not (root and colon and path):
+        raise typer.BadParameter(f"{text!r} is not ROOT:PATH, e.g. media:trip/a.mp4", param_hint="--shared")
+    return shared(root, path)

@@ -1,0 +1,76 @@
+"""Sizes, times and reports as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from videoprocess.v1.job_pb2 import JobPhase
+from videoprocess.v1.report_pb2 import NotKept, NotKeptCategory, ProcessReport
+from videoprocess_client.names import short_name
+
+_LABEL_WIDTH = 10
+
+
+def megabytes(size_bytes: int) -> str:
+    """A size in MB, or in smaller units where that says more."""
+    for limit, unit in ((1_000_000, "MB"), (1_000, "kB")):
+        if size_bytes >= limit:
+            return f"{size_bytes / limit:.1f} {unit}"
+    return f"{size_bytes} B"
+
+
+def clock(seconds: float) -> str:
+    """A length of time, e.g. `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def words(name: str) -> str:
+    """An enum's name for people, e.g. `space limit`."""
+    return name.lower().replace("_", " ")
+
+
+def labelled(label: str, text: str) -> str:
+    """A line of a report."""
+    return f"  {label:<{_LABEL_WIDTH}} {text}"
+
+
+def report_lines(report: ProcessReport, source_bytes: int, output_bytes: int) -> Iterator[str]:
+    """What a job did, in a few lines.
+
+    Args:
+        report: The job's report.
+        source_bytes: Size of the source in bytes.
+        output_bytes: Size of the enhanced video in bytes.
+    """
+    frames = report.frames
+    detail = f"{frames.enhanced} enhanced, {frames.carried_over} carried over, {frames.dropped} dropped"
+    yield labelled("frames", f"{frames.source} in, {frames.encoded} out ({detail})")
+    yield labelled("size", f"{megabytes(source_bytes)} in, {megabytes(output_bytes)} out")
+    yield labelled("noise", ", ".join(_noise(report)) or "not measured")
+    stages = (f"{words(_phase(s.phase))} {s.wall_seconds:.1f}" for s in report.stages)
+    yield labelled("seconds", ", ".join(stages) or "none")
+    if report.reused_segment_count:
+        yield labelled(
+            "segments", f"{report.segment_count}, of these {report.reused_segment_count} from before"
+        )
+    if not report.not_kept:
+        yield labelled("not kept", "nothing, all was kept")
+    for entry in report.not_kept:
+        yield labelled("not kept", _not_kept(entry))
+
+
+def _phase(number: int) -> str:
+    return short_name(JobPhase.DESCRIPTOR, number)
+
+
+def _noise(report: ProcessReport) -> Iterator[str]:
+    for plane in report.noise.planes:
+        yield f"{plane.plane} {plane.sigma_before:.2f} -> {plane.sigma_after:.2f}"
+
+
+def _not_kept(entry: NotKept) -> str:
+    what = words(short_name(NotKeptCategory.DESCRIPTOR, entry.what))
+    track = f" of track {entry.track_index}" if entry.HasField("track_index") else ""
+    return f"{entry.count} x {what}{track}: {entry.reason}"

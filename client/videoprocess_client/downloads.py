@@ -1,0 +1,167 @@
+"""Resumable downloads into a file that appears whole, with the right digest, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import google_crc32c
+from grpc import aio
+
+from videoprocess.v1 import file_transfer_pb2 as pb
+from videoprocess.v1.report_pb2 import Artifact
+from videoprocess_client.errors import ConnectionFailed, DataLoss, VideoProcessError
+from videoprocess_client.link import Link
+from videoprocess_client.retry import may_pass
+from videoprocess_client.uploads import STALL_SECONDS, TransferProgress
+
+_DownloadCall: TypeAlias = "aio.UnaryStreamCall[pb.DownloadRequest, pb.DownloadResponse]"
+# Where a file system has no hard links, e.g. FAT.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+
+
+class Download:
+    """One result on its way into a file."""
+
+    def __init__(
+        self,
+        link: Link,
+        artifact_id: str,
+        target: Path,
+        *,
+        overwrite: bool = False,
+        on_progress: TransferProgress | None = None,
+    ) -> None:
+        self._link = link
+        self._artifact_id = artifact_id
+        self._target = target
+        self._overwrite = overwrite
+        self._on_progress = on_progress
+        self._artifact: Artifact | None = None
+        self._offset = 0
+        self._hash = hashlib.sha256()
+
+    async def run(self) -> Artifact:
+        """Fetch the file and put it in place; leaves nothing behind when that fails.
+
+        Raises:
+            FileExistsError: There is a file at the target, and it may not be replaced.
+            DataLoss: What arrived is not what its SHA-256 says.
+        """
+        if not self._overwrite:
+            _refuse_existing(self._target)
+        temp = self._target.with_name(f".videoprocess-{secrets.token_hex(8)}.part")
+        try:
+            with temp.open("xb") as file:
+                await self._fetch(file)
+                artifact = self._checked()
+                await asyncio.to_thread(_sync, file)
+            _put_in_place(temp, self._target, overwrite=self._overwrite)
+        finally:
+            temp.unlink(missing_ok=True)
+        return artifact
+
+    async def _fetch(self, file: BinaryIO) -> None:
+        patience = self._link.patience()
+        while True:
+            before = self._offset
+            try:
+                await self._receive(file)
+            except (VideoProcessError, aio.AioRpcError) as error:
+                failure = self._link.error(error) if isinstance(error, aio.AioRpcError) else error
+                if not may_pass(failure) and failure.reason != "CHECKSUM_MISMATCH":
+                    raise failure from error
+                if self._offset > before:
+                    patience.renew()
+                await patience.pause(failure)
+            else:
+                return
+
+    async def _receive(self, file: BinaryIO) -> None:
+        """Append what one stream brings, from the offset reached on."""
+        request = pb.DownloadRequest(
+            user_id=self._link.user_id, artifact_id=self._artifact_id, offset=self._offset
+        )
+        call: _DownloadCall = self._link.files.Download(request)
+        try:
+            while (message := await _next(call)) is not None:
+                self._link.answered()
+                await self._append(file, message)
+        finally:
+            call.cancel()
+        if self._artifact is None or self._offset < self._artifact.size_bytes:
+            raise ConnectionFailed("STREAM_ENDED", "The service ended the download before it was complete.")
+
+    async def _append(self, file: BinaryIO, message: pb.DownloadResponse) -> None:
+        if message.HasField("artifact"):
+            if self._artifact is not None and self._artifact.sha256 != message.artifact.sha256:
+                raise DataLoss("ARTIFACT_CHANGED", "The file changed on the server while it was fetched.")
+            self._artifact = message.artifact
+        if not message.data:
+            return
+        if message.offset != self._offset or message.crc32c != google_crc32c.value(message.data):
+            raise DataLoss("CHECKSUM_MISMATCH", "The bytes were damaged on the way.")
+        await asyncio.to_thread(file.write, message.data)
+        self._hash.update(message.data)
+        self._offset += len(message.data)
+        if self._on_progress is not None and self._artifact is not None:
+            self._on_progress(self._offset, self._artifact.size_bytes)
+
+    def _checked(self) -> Artifact:
+        artifact = self._artifact
+        if (
+            artifact is None
+            or self._offset != artifact.size_bytes
+            or self._hash.hexdigest() != artifact.sha256
+        ):
+            raise DataLoss("DIGEST_MISMATCH", "What was fetched is not what its SHA-256 says.")
+        return artifact
+
+
+async def _next(call: _DownloadCall) -> pb.DownloadResponse | None:
+    """The next message; None at the end."""
+    try:
+        async with asyncio.timeout(STALL_SECONDS):
+            message = await call.read()
+    except TimeoutError as error:
+        raise ConnectionFailed("STALLED", "The service sent nothing for too long.") from error
+    return message if isinstance(message, pb.DownloadResponse) else None
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _put_in_place(temp: Path, target: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        temp.replace(target)
+    else:
+        _rename_without_replace(temp, target)
+    with suppress(OSError):  # some file systems cannot sync a directory; the file itself is safe
+        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _rename_without_replace(temp: Path, target: Path) -> None:
+    try:
+        os.link(temp, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _refuse_existing(target)
+        temp.rename(target)
+
+
+def _refuse_existing(target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))

@@ -1,0 +1,251 @@
+"""The main job in one call: upload, prepare, process, fetch, verify, clean up."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from videoprocess.v1 import types_pb2
+from videoprocess.v1.job_pb2 import JobProgress
+from videoprocess.v1.mode_setting_pb2 import ModeSetting
+from videoprocess.v1.report_pb2 import Artifact
+from videoprocess_client.enums import EncodeType, ErrorCode, ExecutionMode, Priority
+from videoprocess_client.errors import JobFailed, NotFound, SessionClosed, VideoProcessError
+from videoprocess_client.events import Event, ProgressChanged, StatusChanged
+from videoprocess_client.jobs import Job, ProcessResult
+from videoprocess_client.session import Session
+from videoprocess_client.sources import stream, uploaded
+
+if TYPE_CHECKING:
+    from videoprocess_client.client import Client
+
+# How long a cancelled enhancement may still take to pause its work on the server.
+PAUSE_SECONDS = 3.0
+# How many sessions are tried when the service closes one after the other.
+SESSIONS = 5
+STREAM_ID = 0
+
+
+@dataclass(frozen=True)
+class EnhanceOptions:
+    """What is asked of `Client.enhance`."""
+
+    #: id of the video on the server; None: drawn from the file's name and 64 random bits
+    video_id: str | None = None
+    #: serialised camera metadata, the typed form, or None for the defaults
+    settings: bytes | ModeSetting | None = None
+    #: codec of the result; NULL: the source's
+    encode_type: EncodeType = EncodeType.NULL
+    #: width of the result in pixels; 0: the source's
+    width: int = 0
+    #: height of the result in pixels; 0: the source's
+    height: int = 0
+    #: media time in microseconds where enhancement starts
+    timestamp_us: int = 0
+    priority: Priority = Priority.UNSPECIFIED
+    execution_mode: ExecutionMode = ExecutionMode.DEFAULT
+    #: True: the video stays on the server. A video that was there before always stays.
+    keep: bool = False
+    #: True: a file at the output is replaced
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class EnhanceProgress:
+    """How far an enhancement is."""
+
+    #: `upload`, `prepare`, `process` or `download`
+    stage: str
+    video_id: str
+    #: bytes of the file that were sent or fetched; for `upload` and `download`
+    bytes_done: int = 0
+    bytes_total: int = 0
+    #: how far the job is; for `process`
+    job: JobProgress | None = None
+    #: what holds the work back, e.g. `SPACE_LIMIT`; empty when nothing does
+    blocked_by: str = ""
+
+
+@dataclass(frozen=True)
+class EnhanceResult(ProcessResult):
+    """What `Client.enhance` made.
+
+    Attributes:
+        output: The file that was written.
+        artifact: The enhanced video as the service described it, with size in bytes and SHA-256.
+        kept: Whether the video is still on the server.
+    """
+
+    output: Path = field(default_factory=Path)
+    artifact: Artifact = field(default_factory=Artifact)
+    kept: bool = False
+
+
+ProgressListener: TypeAlias = Callable[[EnhanceProgress], None]
+
+
+class Enhancement:
+    """One run of `Client.enhance`."""
+
+    def __init__(
+        self,
+        client: Client,
+        source: str | Path | types_pb2.FileDescriptor,
+        output: Path,
+        options: EnhanceOptions,
+        on_progress: ProgressListener | None,
+    ) -> None:
+        self._client = client
+        self._source = source if isinstance(source, types_pb2.FileDescriptor) else Path(source)
+        self._output = output
+        self._options = options
+        self._on_progress = on_progress
+        self._video_id = options.video_id or draw_video_id(source)
+        self._session: Session | None = None
+        self._blocked_by = ""
+
+    async def run(self) -> EnhanceResult:
+        """Do all of it."""
+        check_output(self._output, self._source, overwrite=self._options.overwrite)
+        was_there = await self._is_there()
+        try:
+            descriptor = await self._descriptor()
+            result = await self._process(await self._accepted(descriptor))
+            artifact = await self._fetch(result)
+            kept = was_there or self._options.keep or not await self._removed()
+        except JobFailed as error:
+            # A video whose id only this call knows is of no more use when its media cannot be processed.
+            if (
+                error.error_code == ErrorCode.PROCESS
+                and not self._options.keep
+                and not self._options.video_id
+            ):
+                await self._removed()
+            raise
+        finally:
+            await self._close()
+        return EnhanceResult(
+            result.video_id, result.job_id, result.report, result.meta_data, self._output, artifact, kept
+        )
+
+    async def _is_there(self) -> bool:
+        """Whether the user had the video before: then it is not ours to remove."""
+        try:
+            await self._client.get_video(self._video_id)
+        except NotFound:
+            return False
+        return True
+
+    async def _descriptor(self) -> types_pb2.FileDescriptor:
+        if isinstance(self._source, types_pb2.FileDescriptor):
+            return self._source
+        self._tell("upload")
+        upload = await self._client.upload(
+            self._source, on_progress=lambda done, total: self._tell("upload", done, total)
+        )
+        return uploaded(upload.upload_id)
+
+    async def _accepted(self, descriptor: types_pb2.FileDescriptor) -> Job:
+        """The accepted job. A session that the service closes meanwhile is replaced by a new one."""
+        self._tell("prepare")
+        for _ in range(SESSIONS - 1):
+            with suppress(SessionClosed):
+                return await self._accepted_in_new_session(descriptor)
+        return await self._accepted_in_new_session(descriptor)
+
+    async def _accepted_in_new_session(self, descriptor: types_pb2.FileDescriptor) -> Job:
+        options = self._options
+        session = self._session = await self._client.open_session(options.execution_mode)
+        await session.prepare(self._video_id, descriptor)
+        video = stream(STREAM_ID, encode_type=options.encode_type, width=options.width, height=options.height)
+        await session.create_streams([video])
+        await session.commit_streams(options.settings)
+        return await session.process(self._video_id, options.timestamp_us, priority=options.priority)
+
+    async def _process(self, job: Job) -> ProcessResult:
+        self._tell("process")
+        try:
+            return await job.wait(self._hear)
+        except asyncio.CancelledError:
+            with suppress(VideoProcessError, TimeoutError):
+                async with asyncio.timeout(PAUSE_SECONDS), self._client.session() as session:
+                    await session.interrupt([self._video_id])
+            raise
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, StatusChanged) and event.video_id in ("", self._video_id):
+            self._blocked_by = event.blocked_by
+            self._tell("process")
+        elif isinstance(event, ProgressChanged):
+            self._tell("process", job=event.progress)
+
+    async def _fetch(self, result: ProcessResult) -> Artifact:
+        artifact = result.video_artifact
+        if artifact is None:
+            raise NotFound("ARTIFACT_NOT_FOUND", "The job made no video.")
+        return await self._client.download(
+            artifact.artifact_id,
+            self._output,
+            overwrite=self._options.overwrite,
+            on_progress=lambda done, total: self._tell("download", done, total),
+        )
+
+    async def _removed(self) -> bool:
+        """Remove the video from the server; whether that worked. The result is safe either way."""
+        try:
+            session = self._session or await self._client.open_session()
+            try:
+                await session.remove(self._video_id)
+            except SessionClosed:
+                self._session = await self._client.open_session()
+                await self._session.remove(self._video_id)
+        except VideoProcessError:
+            return False
+        return True
+
+    async def _close(self) -> None:
+        if self._session is not None:
+            await self._client.close_session_quietly(self._session.session_id)
+
+    def _tell(
+        self, stage: str, bytes_done: int = 0, bytes_total: int = 0, *, job: JobProgress | None = None
+    ) -> None:
+        if self._on_progress is not None:
+            progress = EnhanceProgress(stage, self._video_id, bytes_done, bytes_total, job, self._blocked_by)
+            self._on_progress(progress)
+
+
+def draw_video_id(source: str | Path | types_pb2.FileDescriptor) -> str:
+    """An id that nobody has: the file's name and 64 random bits."""
+    name = source.shared_path.path if isinstance(source, types_pb2.FileDescriptor) else str(source)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem)[:64].strip("-.") or "video"
+    return f"{stem}-{secrets.token_hex(8)}"
+
+
+def check_output(output: Path, source: Path | types_pb2.FileDescriptor, *, overwrite: bool) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises:
+        OSError: It cannot; the subclass and the text say why.
+    """
+    if output.is_dir():
+        raise _os_error(errno.EISDIR, output)
+    if not output.parent.is_dir():
+        raise _os_error(errno.ENOENT, output.parent)
+    if not os.access(output.parent, os.W_OK):
+        raise _os_error(errno.EACCES, output.parent)
+    is_source = isinstance(source, Path) and output.exists() and source.exists() and output.samefile(source)
+    if is_source or (os.path.lexists(output) and not overwrite):
+        raise _os_error(errno.EEXIST, output)
+
+
+def _os_error(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))

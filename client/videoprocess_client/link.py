@@ -1,0 +1,79 @@
+"""The way to one service for one user: its stubs and how patiently they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from grpc import aio
+
+from videoprocess.v1 import (
+    file_transfer_pb2_grpc,
+    video_catalog_pb2_grpc,
+    video_process_callback_pb2_grpc,
+    video_process_service_pb2_grpc,
+    video_process_session_pb2_grpc,
+)
+from videoprocess_client.errors import ConnectionFailed, VideoProcessError, from_rpc_error
+from videoprocess_client.retry import Patience, RetryPolicy
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class Link:
+    """Stubs, user and retry policy, shared by everything a `Client` makes."""
+
+    def __init__(self, channel: aio.Channel, user_id: int, policy: RetryPolicy) -> None:
+        self.user_id = user_id
+        self._policy = policy
+        self._reached = False
+        self.service = video_process_service_pb2_grpc.VideoProcessServiceStub(channel)
+        self.session = video_process_session_pb2_grpc.VideoProcessSessionServiceStub(channel)
+        self.callback = video_process_callback_pb2_grpc.VideoProcessCallbackServiceStub(channel)
+        self.files = file_transfer_pb2_grpc.FileTransferServiceStub(channel)
+        self.catalog = video_catalog_pb2_grpc.VideoCatalogServiceStub(channel)
+
+    def patience(self) -> Patience:
+        """A fresh patience for one operation, short until the service has answered once."""
+        policy = self._policy
+        limit = policy.patience_seconds
+        return Patience(policy, limit if self._reached else min(limit, policy.first_contact_seconds))
+
+    def answered(self) -> None:
+        """Note that the service is there."""
+        self._reached = True
+
+    def error(self, error: aio.AioRpcError) -> VideoProcessError:
+        """The typed exception for a status; an answer of the service counts as contact."""
+        typed = from_rpc_error(error)
+        if not isinstance(typed, ConnectionFailed):
+            self.answered()
+        return typed
+
+    async def call(
+        self,
+        method: aio.UnaryUnaryMultiCallable[_Request, _Response],
+        request: _Request,
+        *,
+        before_retry: Callable[[VideoProcessError], Awaitable[object]] | None = None,
+    ) -> _Response:
+        """Make a call that may be repeated, until it is answered or the patience is used up.
+
+        Args:
+            method: The stub's method.
+            request: Its request; sent unchanged each time.
+            before_retry: Awaited after the pause, with the error, before the call is made again.
+        """
+        patience = self.patience()
+        while True:
+            try:
+                response = await method(request)
+            except aio.AioRpcError as error:
+                failure = self.error(error)
+                await patience.pause_or_raise(failure)
+                if before_retry is not None:
+                    await before_retry(failure)
+            else:
+                self.answered()
+                return response

@@ -1,0 +1,53 @@
+"""What Prepare can be given: the contract's file descriptors, and the streams of a session."""
+
+from __future__ import annotations
+
+from videoprocess.v1 import hdi_enums_pb2, types_pb2
+from videoprocess_client.enums import EncodeType, StreamIntent
+
+
+def uploaded(upload_id: str) -> types_pb2.FileDescriptor:
+    """The file of a finished upload of the same user."""
+    return types_pb2.FileDescriptor(upload_id=upload_id)
+
+
+def shared(root: str, path: str) -> types_pb2.FileDescriptor:
+    """A file on the server's side, read in place.
+
+    Args:
+        root: Name of one of the server's shared roots.
+        path: Path below the root, `/` as separator.
+    """
+    return types_pb2.FileDescriptor(shared_path=types_pb2.SharedPath(root=root, path=path))
+
+
+def passed(fd_token: str) -> types_pb2.FileDescriptor:
+    """A descriptor that was passed over the server's Unix socket, by its token: single use, valid for 60 s."""
+    return types_pb2.FileDescriptor(fd_token=fd_token)
+
+
+def stream(
+    stream_id: int,
+    intent: StreamIntent = StreamIntent.VIDEO,
+    *,
+    encode_type: EncodeType = EncodeType.NULL,
+    width: int = 0,
+    height: int = 0,
+) -> types_pb2.StreamInfoV11:
+    """A stream for `Session.create_streams`.
+
+    Args:
+        stream_id: Number of the stream, unique in the session.
+        intent: What it is for.
+        encode_type: How its output is encoded; NULL is the usual form for the intent.
+        width: Width of the output in pixels; 0 is the source's.
+        height: Height of the output in pixels; 0 is the source's.
+    """
+    info = types_pb2.StreamInfo(
+        stream_id=stream_id,
+        width=width,
+        height=height,
+        intent=hdi_enums_pb2.StreamIntent.ValueType(intent),
+        encode_type=hdi_enums_pb2.EncodeType.ValueType(encode_type),
+    )
+    return types_pb2.StreamInfoV11(v1_0=info)

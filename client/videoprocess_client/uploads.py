@@ -1,0 +1,231 @@
+"""Resumable uploads: whatever is cut, only what the service has not stored is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import BinaryIO, TypeAlias
+
+import google_crc32c
+from grpc import aio
+
+from videoprocess.v1 import file_transfer_pb2 as pb
+from videoprocess_client.errors import ConnectionFailed, DataLoss, NotFound, VideoProcessError
+from videoprocess_client.link import Link
+from videoprocess_client.retry import may_pass
+
+# gRPC's default limit is 4 MiB, the service's for data 3 MiB; 1 MiB is what the contract calls a good size.
+CHUNK_BYTES = 1 << 20
+# A server that takes no message for so long is as good as gone.
+STALL_SECONDS = 60.0
+# The service may read a large file again before it says that it is whole.
+FINISH_SECONDS = 600.0
+# Causes that go away when the client goes on at the committed size.
+_RESUMABLE = frozenset({"UPLOAD_OFFSET", "CHECKSUM_MISMATCH", "SIZE_MISMATCH"})
+
+#: called with bytes stored by the service or on their way, and bytes in all
+TransferProgress: TypeAlias = Callable[[int, int], None]
+_UploadCall: TypeAlias = "aio.StreamUnaryCall[pb.UploadRequest, pb.UploadResponse]"
+
+
+@dataclass(frozen=True)
+class UploadResult:
+    """A finished upload.
+
+    Attributes:
+        upload_id: Its id, for `uploaded()`.
+        size_bytes: Size of the file in bytes.
+        sha256: SHA-256 of the file, 64 lower-case hexadecimal digits.
+        sent_bytes: Bytes that went over the wire, more than the size when a part had to be sent again.
+    """
+
+    upload_id: str
+    size_bytes: int
+    sha256: str
+    sent_bytes: int
+
+
+def new_upload_id() -> str:
+    """Draw an id for an upload: 128 random bits as 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+class _HashedFile:
+    """A file that is read in pieces from anywhere and hashed from its beginning, each byte once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = Lock()  # a read that was given up may still run when the next one begins
+        self._hash = hashlib.sha256()
+        self._hashed_bytes = 0
+        self.size_bytes = file.seek(0, os.SEEK_END)
+
+    async def read(self, offset: int) -> bytes:
+        """Read one chunk; shorter only at the end of the file."""
+        return await asyncio.to_thread(self._read, offset)
+
+    async def sha256(self) -> str:
+        """The digest of the whole file."""
+        return await asyncio.to_thread(self._digest)
+
+    def _read(self, offset: int) -> bytes:
+        with self._lock:
+            self._hash_up_to(offset)
+            data = self._read_exactly(offset)
+            self._hash.update(memoryview(data)[self._hashed_bytes - offset :])
+            self._hashed_bytes = max(self._hashed_bytes, offset + len(data))
+            return data
+
+    def _digest(self) -> str:
+        with self._lock:
+            self._hash_up_to(self.size_bytes)
+            return self._hash.hexdigest()
+
+    def _hash_up_to(self, offset: int) -> None:
+        while self._hashed_bytes < offset:
+            data = self._read_exactly(self._hashed_bytes)[: offset - self._hashed_bytes]
+            self._hash.update(data)
+            self._hashed_bytes += len(data)
+
+    def _read_exactly(self, offset: int) -> bytes:
+        wanted = min(CHUNK_BYTES, self.size_bytes - offset)
+        self._file.seek(offset)
+        data = self._file.read(wanted)
+        if len(data) != wanted:
+            raise DataLoss("SOURCE_CHANGED", "The file became shorter while it was uploaded.")
+        return data
+
+
+class Upload:
+    """One file on its way to the service."""
+
+    def __init__(
+        self,
+        link: Link,
+        file: BinaryIO,
+        *,
+        file_name: str = "",
+        video_id: str = "",
+        upload_id: str = "",
+        on_progress: TransferProgress | None = None,
+    ) -> None:
+        self._link = link
+        self._file = _HashedFile(file)
+        self._resumes = bool(upload_id)
+        self._header = pb.UploadHeader(
+            user_id=link.user_id,
+            upload_id=upload_id or new_upload_id(),
+            file_name=_bounded_name(file_name),
+            size_bytes=self._file.size_bytes,
+            video_id=video_id,
+        )
+        self._on_progress = on_progress
+        self._sent_bytes = 0
+
+    async def run(self) -> UploadResult:
+        """Send the file until the service has all of it."""
+        patience = self._link.patience()
+        committed = await self._committed() if self._resumes else 0
+        while committed is not None:
+            try:
+                return self._result(await self._send(committed))
+            except (VideoProcessError, aio.AioRpcError) as error:
+                failure = self._link.error(error) if isinstance(error, aio.AioRpcError) else error
+                if not may_pass(failure) and failure.reason not in _RESUMABLE:
+                    raise failure from error
+                await patience.pause(failure)
+                before, committed = committed, await self._committed()
+                if committed is None or committed > before:
+                    patience.renew()
+        digest = await self._file.sha256()
+        return UploadResult(self._header.upload_id, self._file.size_bytes, digest, self._sent_bytes)
+
+    async def _committed(self) -> int | None:
+        """Bytes that the service has stored; None when the upload is complete."""
+        request = pb.QueryUploadRequest(user_id=self._link.user_id, upload_id=self._header.upload_id)
+        try:
+            response = await self._link.call(self._link.files.QueryUpload, request)
+        except NotFound:
+            return 0
+        if response.complete and response.sha256 != await self._file.sha256():
+            raise DataLoss("DIGEST_MISMATCH", "The finished upload of this id is another file.")
+        return None if response.complete else response.committed_size_bytes
+
+    async def _send(self, offset: int) -> pb.UploadResponse:
+        """Send everything from `offset` on in one stream."""
+        call: _UploadCall = self._link.files.Upload()
+        try:
+            await self._write_all(call, offset)
+            return await _bounded(call, FINISH_SECONDS)
+        finally:
+            call.cancel()
+
+    async def _write_all(self, call: _UploadCall, offset: int) -> None:
+        reading = asyncio.create_task(self._file.read(offset))  # one chunk ahead of what is sent
+        first = True
+        try:
+            while True:
+                data = await reading
+                end = offset + len(data)
+                finish = None
+                if end < self._file.size_bytes:
+                    reading = asyncio.create_task(self._file.read(end))
+                else:
+                    digest = await self._file.sha256()
+                    finish = pb.UploadFinish(size_bytes=self._file.size_bytes, sha256=digest)
+                header = self._header if first else None
+                request = pb.UploadRequest(
+                    header=header, offset=offset, data=data, crc32c=google_crc32c.value(data), finish=finish
+                )
+                await self._write(call, request)
+                offset, first = end, False
+                if finish is not None:
+                    break
+        finally:
+            reading.cancel()
+        await call.done_writing()
+
+    async def _write(self, call: _UploadCall, request: pb.UploadRequest) -> None:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await call.write(request)
+        except TimeoutError as error:
+            raise _stalled() from error
+        except (aio.AioRpcError, asyncio.InvalidStateError):
+            # The service has ended the call: its own status is what counts, not that of the write.
+            await _bounded(call, STALL_SECONDS)
+            raise _ended_early() from None
+        self._sent_bytes += len(request.data)
+        if self._on_progress is not None:
+            self._on_progress(request.offset + len(request.data), self._file.size_bytes)
+
+    def _result(self, response: pb.UploadResponse) -> UploadResult:
+        if not response.complete:
+            raise _ended_early()
+        return UploadResult(response.upload_id, response.size_bytes, response.sha256, self._sent_bytes)
+
+
+async def _bounded(call: _UploadCall, seconds: float) -> pb.UploadResponse:
+    try:
+        async with asyncio.timeout(seconds):
+            return await call
+    except TimeoutError as error:
+        raise _stalled() from error
+
+
+def _ended_early() -> ConnectionFailed:
+    return ConnectionFailed("STREAM_ENDED", "The service ended the upload before it was complete.")
+
+
+def _stalled() -> ConnectionFailed:
+    return ConnectionFailed("STALLED", "The service took no bytes for too long.")
+
+
+def _bounded_name(name: str) -> str:
+    """At most 255 bytes of UTF-8, as the contract asks."""
+    return name.encode("utf-8", "replace")[:255].decode("utf-8", "ignore")
