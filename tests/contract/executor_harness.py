@@ -1,0 +1,140 @@
+"""How tests of executors submit scripts and watch what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from contract.sample_tasks import script
+from videoprocess_server.execution.executor import (
+    Executor,
+    Slot,
+    TaskHandle,
+)
+from videoprocess_server.execution.process_pool import ProcessPoolExecutor
+from videoprocess_server.model.tasks import (
+    EncodeResult,
+    TaskMessage,
+)
+
+FAKE_WORKER = "contract.fake_worker"
+LONG = "sleep:60"
+
+
+#: of the running test
+submitted: list[TaskHandle] = []
+
+
+@contextmanager
+def workers_find_the_tests() -> Iterator[None]:
+    """Let workers import fake_worker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        yield
+
+
+def cancel_what_is_left() -> None:
+    for handle in submitted:
+        handle.cancel()
+    submitted.clear()
+
+
+@contextmanager
+def new_pool(
+    worker_count: int, *, worker_module: str = FAKE_WORKER, **more: Any
+) -> Iterator[ProcessPoolExecutor]:
+    executor = ProcessPoolExecutor(worker_count, worker_module=worker_module, **more)
+    executor.start()
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def submit(
+    executor: Executor,
+    *steps: str,
+    slot: Slot = Slot.GENERAL,
+    source_fd: int | None = None,
+    stall_seconds: float = 30,
+    on_message: Callable[[TaskMessage], None] | None = None,
+) -> TaskHandle:
+    handle = executor.submit(
+        script(*steps), slot=slot, source_fd=source_fd, stall_seconds=stall_seconds, on_message=on_message
+    )
+    submitted.append(handle)
+    return handle
+
+
+def facts(handle: TaskHandle) -> list[str]:
+    result = handle.result()
+    assert isinstance(result, EncodeResult)
+    return [segment.path for segment in result.segments]
+
+
+class Messages(list[TaskMessage]):
+    """Collects messages and tells when the first one is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = threading.Event()
+
+    def receive(self, message: TaskMessage) -> None:
+        self.append(message)
+        self._first.set()
+
+    def wait(self) -> None:
+        assert self._first.wait(10)
+
+
+def running(executor: Executor, *steps: str) -> TaskHandle:
+    """Submit a task and wait until it runs."""
+    messages = Messages()
+    handle = submit(executor, *steps, on_message=messages.receive)
+    messages.wait()
+    return handle
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return condition()
+
+
+def ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def a_source(text: str = "hello") -> int:
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.flush()
+        return os.dup(file.fileno())
+
+
+def pings(executor: Executor) -> bool:
+    try:
+        executor.ping()
+    except RuntimeError:
+        return False
+    return True
