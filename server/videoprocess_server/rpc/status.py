@@ -14,8 +14,9 @@ from videoprocess_server.store.repository import StoreUnavailableError
 
 DOMAIN = "videoprocess"
 #: statuses travel in HTTP/2 trailers, of which peers take 8 KiB: text from callers must not fill them
-MAX_MESSAGE_BYTES = 768
-MAX_VALUE_BYTES = 256
+MAX_MESSAGE_BYTES = 512
+MAX_NAME_BYTES = 128
+MAX_VALUE_BYTES = 192
 MAX_VIOLATIONS = 8
 #: where an UNAVAILABLE does not say after how long
 DEFAULT_RETRY_SECONDS = 1.0
@@ -68,8 +69,7 @@ def _details(error: VideoProcessError) -> list[Message]:
 
 def _error_info(error: VideoProcessError) -> Message:
     metadata = {
-        _short(name, MAX_VALUE_BYTES): _short(value, MAX_VALUE_BYTES)
-        for name, value in error.metadata.items()
+        _short(name, MAX_NAME_BYTES): _short(value, MAX_VALUE_BYTES) for name, value in error.metadata.items()
     }
     metadata["cam_ret_code"] = str(int(error.row.cam_ret_code))
     metadata["retryable"] = "true" if error.row.retryable else "false"
@@ -79,7 +79,7 @@ def _error_info(error: VideoProcessError) -> Message:
 
 def _bad_request(error: VideoProcessError) -> Message:
     violations = [
-        {"field": _short(field, MAX_VALUE_BYTES), "description": _short(problem, MAX_VALUE_BYTES)}
+        {"field": _short(field, MAX_NAME_BYTES), "description": _short(problem, MAX_VALUE_BYTES)}
         for field, problem in list(error.violations.items())[:MAX_VIOLATIONS]
     ]
     request: Message = error_details_pb2.BadRequest(field_violations=violations)
