@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,7 +29,7 @@ def plain(message: Message) -> dict[str, Any]:
     return values
 
 
-def _value(enum: EnumDescriptor | None, value: Any) -> Any:  # noqa: ANN401 - of whatever type the field is
+def _value(enum: Any, value: Any) -> Any:  # noqa: ANN401 - a descriptor of either implementation, any value
     if isinstance(value, Timestamp | Duration):
         return value.ToJsonString()
     if isinstance(value, Message):
