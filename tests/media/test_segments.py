@@ -13,10 +13,11 @@ import pytest
 
 from media_factory import make_clip, read_frame_numbers
 from media_tasks import as_one_segment, encode, filtered_hashes, opened, plan_file, with_enhancement
+from videoprocess_server.media import segments
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.segments import filtered_frames
 from videoprocess_server.model.plan import Plan
-from videoprocess_server.model.tasks import SegmentDone
+from videoprocess_server.model.tasks import EncodeTask, Progress, SegmentDone, TaskMessage
 
 HALF_SECOND = Fraction(1, 2)
 #: small, and yet large enough for a readable frame number
@@ -190,6 +191,111 @@ def test_a_plain_chain_passes_pixels_untouched(tmp_path: Path) -> None:
     assert all(
         (one.to_ndarray() == other.to_ndarray()).all() for one, other in zip(made, source, strict=True)
     )
+
+
+def test_frames_that_are_only_marked_as_key_frames_are_not_decoded_from(clips: Path) -> None:
+    """A 2004 handset's sync samples after the first are P frames: decoding from one gives rubbish and no error."""
+    path = clips / "phone_2004_h263_amr_vfr.3gp"
+    plan = with_enhancement(plan_file(path, segment_seconds=Fraction(2)))
+    # Its own key frames instead of the beginning, as a plan without a look-back would have them.
+    plan = replace(plan, segments=tuple(replace(s, decode_from_pts=s.start_pts) for s in plan.segments))
+    plain = replace(
+        plan, filters=replace(plan.filters, enhancement=(), pre_roll_frames=0, post_roll_frames=0)
+    )
+    whole = as_one_segment(plain)
+    unsegmented = filtered_hashes(path, whole, whole.segments)
+    assert unsegmented == [
+        entry for segment in plain.segments for entry in filtered_hashes(path, plain, [segment])
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_file_that_begins_in_an_open_gop(tmp_path: Path, suffix: str, codec: str) -> None:
+    """Frames that need others from before the file's beginning are shown by no player."""
+    whole = make_clip(
+        tmp_path / "whole.mp4", **SMALL, frames=60, gop=15, b_frames=3, open_gop=True, codec=codec
+    ).path
+    path = tmp_path / f"cut{suffix}"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        keys = 0
+        for packet in source.demux(source.streams.video[0]):
+            keys += packet.is_keyframe
+            if packet.size and keys > 1:
+                packet.stream = stream
+                out.mux(packet)
+    plan = plan_file(path, segment_seconds=HALF_SECOND)
+    made = [
+        shown
+        for done in encode(path, plan, plan.segments, tmp_path / "out")
+        for shown in read_frame_numbers(Path(done.path))
+    ]
+    assert made == read_frame_numbers(path)
+
+
+def test_static_hdr_metadata_goes_through(tmp_path: Path) -> None:
+    static = (
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
+    )
+    path = tmp_path / "hdr.mp4"
+    with av.open(str(path), "w") as out:
+        options = {"x265-params": f"log-level=error:pools=none:frame-threads=1:hdr10=1:{static}"}
+        stream = out.add_stream("libx265", rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        stream.codec_context.color_trc = 16
+        for k in range(9):
+            frame = av.VideoFrame(64, 64, "yuv420p10le")
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.pts = k
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    plan = plan_file(path)
+    assert static in plan.encoder.options["x265-params"]
+    done = encode(path, plan, plan.segments, tmp_path / "out")[0]
+    assert _hdr(Path(done.path)) == _hdr(path) != {}
+
+
+def _hdr(path: Path) -> dict[str, bytes]:
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        names = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+        return {
+            name: bytes(frame.side_data[name])
+            for name in names
+            if name in {d.type.name for d in frame.side_data}
+        }
+
+
+def test_a_worker_tells_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "PROGRESS_SECONDS", 0)
+    path = make_clip(tmp_path / "clip.mp4", **SMALL, frames=10).path
+    plan = plan_file(path)
+    messages: list[TaskMessage] = []
+    task = EncodeTask(plan=plan, segments=plan.segments, output_paths=(str(tmp_path / "0.mp4"),))
+    with opened(path) as fd:
+        segments.encode_segments(task, fd, messages.append)
+    told = [message for message in messages if isinstance(message, Progress)]
+    assert [message.frames for message in told] == sorted(message.frames for message in told)
+    assert told[0].frames == 0
+    assert told[-1].frames == 10
+    assert isinstance(messages[-1], SegmentDone)
+
+
+def test_a_frame_the_decoder_calls_damaged_is_not_passed_on(clips: Path, tmp_path: Path) -> None:
+    source = clips / "dog_720p30_10s.mp4"
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+        position, size = packets[20].pos or 0, packets[20].size
+    data = bytearray(source.read_bytes())
+    for offset in range(size // 2, size // 2 + 40, 4):
+        data[position + offset] ^= 0x55
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    plan = plan_file(path)
+    with pytest.raises(MediaFault, match="DECODE_FAILED: At 0"):
+        encode(path, plan, plan.segments[:1], tmp_path)
 
 
 def test_a_damaged_source_fails_and_says_where(clips: Path, tmp_path: Path) -> None:

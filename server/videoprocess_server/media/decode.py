@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 
 import av.error
 from av.container import InputContainer
@@ -16,8 +17,10 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.model.plan import Plan, SegmentPlan
 
-#: seconds before the wanted key frame that a second seek aims at; some demuxers land after the wanted one
-_SEEK_MARGIN_SECONDS = 2
+#: seconds before the wanted key frame that seeks aim at, one after the other, before decoding starts at the beginning
+_SEEK_MARGINS_SECONDS = (0, 2, 8, 32, 128, 512)
+#: frames that may be shown before the key frame that they were coded after
+_MOST_LEADING_FRAMES = 32
 
 
 class Ledger:
@@ -54,16 +57,19 @@ class Ledger:
             self._digests[position].update(packet)
             self._packet_pts[position].add(packet.pts)
 
-    def frame(self, pts: int) -> None:
+    def frame(self, pts: int, *, damaged: bool) -> None:
         """Note a decoded frame in order of display; those around the segments too.
 
         Raises:
-            MediaFault: DECODE_FAILED where frames of a segment are missing, come twice or out of order.
+            MediaFault: DECODE_FAILED where frames of a segment are missing, damaged, come twice or out of order.
         """
         while self._current < len(self._segments) and pts >= self._segments[self._current].end_pts:
             self._settle()
         if self._current == len(self._segments) or pts < self._segments[self._current].start_pts:
             return
+        if damaged:
+            # What a decoder puts in the place of what it could not read depends on where decoding began.
+            raise self._fault(pts, "the frame is damaged")
         if self._last_pts is not None and pts <= self._last_pts:
             raise self._fault(pts, "a frame comes after a later one")
         if pts not in self._packet_pts[self._current]:
@@ -112,8 +118,10 @@ def decoded_frames(
 ) -> Iterator[VideoFrame]:
     """Decode from a key frame on, to the end of the source unless the caller stops.
 
-    Seeks land elsewhere on files with edit lists, open GOPs or poor indexes: what counts is that a frame at or before the
-    key frame comes out, else decoding starts earlier, at last at the file's beginning.
+    Seeks land elsewhere on files with edit lists, open GOPs or poor indexes, and some files (a 2004 handset's H.263) mark
+    frames as key frames that are none, which then decode to rubbish without any error. So it counts what comes out: a key
+    frame by the decoder's word, not later than the one that is wanted. Otherwise decoding starts earlier, at last at the
+    file's beginning.
 
     Args:
         fd: the source.
@@ -135,9 +143,9 @@ def decoded_frames(
             if seek_pts is None:
                 yield from frames
                 return
-            first = _first(frames)
-            if first is not None and first.pts is not None and first.pts <= decode_from_pts:
-                yield first
+            key = _first_key(frames)
+            if key is not None and key.pts is not None and key.pts <= decode_from_pts:
+                yield key
                 yield from frames
                 return
 
@@ -145,8 +153,10 @@ def decoded_frames(
 def _attempts(plan: Plan, decode_from_pts: int) -> Iterator[int | None]:
     """Give the time stamps to seek to, one after the other; None is the file's beginning."""
     if decode_from_pts > plan.first_pts:
-        yield decode_from_pts
-        yield decode_from_pts - int(_SEEK_MARGIN_SECONDS / plan.time_base)
+        for margin in _SEEK_MARGINS_SECONDS:
+            aim = decode_from_pts - int(margin / plan.time_base)
+            if aim > plan.first_pts or margin == 0:
+                yield aim
     yield None
 
 
@@ -158,9 +168,10 @@ def _seek(container: InputContainer, stream: VideoStream, pts: int) -> bool:
     return True
 
 
-def _first(frames: Iterator[VideoFrame]) -> VideoFrame | None:
+def _first_key(frames: Iterator[VideoFrame]) -> VideoFrame | None:
+    """Pass over frames that are shown before the key frame they were coded after; they are not wanted."""
     try:
-        return next(frames, None)
+        return next((frame for frame in islice(frames, _MOST_LEADING_FRAMES) if frame.key_frame), None)
     except MediaFault:
         return None
 

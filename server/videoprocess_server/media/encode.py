@@ -165,11 +165,15 @@ def _add_encoder(container: OutputContainer, encoder: EncoderPlan) -> VideoStrea
 
 
 def _encode(context: VideoCodecContext, frame: VideoFrame | None, writer: _Writer) -> None:
-    try:
-        for packet in context.encode_lazy(frame):
-            writer.take(packet)
-    except av.error.ExternalError as error:
-        raise MediaFault("ENCODE_FAILED", "The encoder failed.") from error
+    packets = context.encode_lazy(frame)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            raise MediaFault("ENCODE_FAILED", "The encoder failed.") from error
+        if packet is None:
+            return
+        writer.take(packet)
 
 
 def _check_picture(frame: VideoFrame, encoder: EncoderPlan) -> None:

@@ -130,7 +130,7 @@ def _window(
             continue
         while before:
             yield before.popleft()
-        ledger.frame(frame.pts)
+        ledger.frame(frame.pts, damaged=frame.is_corrupt)
         if frame.pts >= end_pts:
             if after == post_roll:
                 break

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import av
 import av.error
 from av.container import InputContainer
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from videoprocess_server.media.faults import MediaFault
@@ -57,7 +58,7 @@ def open_source(fd: int, *, ignore_edit_list: bool = False) -> Iterator[InputCon
 
 
 def video_stream(container: InputContainer, index: int) -> VideoStream:
-    """Give the video stream of that index, its decoder prepared but not yet opened.
+    """Give the video stream of that index, its decoder prepared but not yet opened; the others deliver nothing.
 
     Raises:
         MediaFault: SOURCE_CHANGED where the file no longer has it.
@@ -65,6 +66,9 @@ def video_stream(container: InputContainer, index: int) -> VideoStream:
     stream = container.streams[index] if index < len(container.streams) else None
     if not isinstance(stream, VideoStream):
         raise MediaFault("SOURCE_CHANGED", f"The file no longer has a video track {index}.")
+    for other in container.streams:
+        if other.index != index:
+            other.discard = Discard.all  # the demuxer need not read what nobody asks for
     prepare_decoder(stream)
     return stream
 
