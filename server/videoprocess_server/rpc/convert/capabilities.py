@@ -54,11 +54,11 @@ _INTENTS: Mapping[StreamIntent, str] = dict.fromkeys(StreamIntent, _NOT_MADE) | 
 }
 
 _MODES: Mapping[OperationMode, str] = {
-    OperationMode.NORMAL: "Removes noise by the strength measured in the video, and sharpens a little.",
+    OperationMode.NORMAL: "Removes as much noise as was measured in the video, and sharpens a little.",
     OperationMode.VIDEO: "The same as NORMAL.",
 }
 #: what enhancements are made of
-_MODE_FILTERS = ("atadenoise", "unsharp")
+_MODE_FILTERS = ("atadenoise", "nlmeans", "yaepblur", "unsharp")
 
 #: field of ModeSetting → the values it takes; None where only what changes nothing is taken
 SETTINGS: Mapping[str, str | None] = {

@@ -85,8 +85,15 @@ TRACK_KINDS: Mapping[TrackKind, report_pb2.TrackKind.ValueType] = {
 #: words of a report that are no category of their own
 _CATEGORIES_OF_WORDS: Mapping[str, report_pb2.NotKeptCategory.ValueType] = {
     "AUDIO_PACKETS_OUTSIDE_EDIT": report_pb2.NOT_KEPT_CATEGORY_PACKET,
+    "PACKETS_OUTSIDE_EDIT": report_pb2.NOT_KEPT_CATEGORY_PACKET,
     "UNDECODABLE_FRAMES": report_pb2.NOT_KEPT_CATEGORY_FRAME,
+    "TIME_STAMPS": report_pb2.NOT_KEPT_CATEGORY_TIMESTAMP,
+    "METADATA": report_pb2.NOT_KEPT_CATEGORY_USER_METADATA,
     "ODD_SIZE": report_pb2.NOT_KEPT_CATEGORY_PICTURE_SIZE,
+    "BIT_DEPTH": report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    "PIXEL_FORMAT": report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    "ALPHA": report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    "INTERLACED": report_pb2.NOT_KEPT_CATEGORY_OTHER,
 }
 
 

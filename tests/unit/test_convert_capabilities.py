@@ -1,0 +1,98 @@
+"""GetCapabilities tells what is there, and what it tells is so."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from test_convert_reports import unset
+
+from videoprocess.v1 import hdi_enums_pb2 as hdi_pb
+from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
+from videoprocess_server.engine.sources import SharedRoot
+from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.mode_setting import TAGS, SettingError, TypedSettings, from_typed
+from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect
+from videoprocess_server.model.tasks import BuildInfo, MediaLimits
+from videoprocess_server.rpc.capability_facts import CapabilityFacts
+from videoprocess_server.rpc.convert import capabilities
+
+
+class TestCapabilities:
+    BUILD = BuildInfo(
+        versions={"pyav": "18.1.0"},
+        video_decoders=("h264", "hevc"),
+        video_encoders=("libx264", "libx265"),
+        filters=("atadenoise", "crop", "unsharp"),
+    )
+
+    def facts(self, build: BuildInfo = BUILD) -> CapabilityFacts:
+        return CapabilityFacts(
+            limits=Limits(),
+            media_limits=MediaLimits(),
+            build_info=lambda: build,
+            worker_count=3,
+            upload_commit_bytes=1 << 20,
+            shared_roots=lambda user_id: [SharedRoot(name=f"of-{user_id}", path=None)],  # type: ignore[arg-type]
+            versions={"videoprocess": "0.1.0"},
+        )
+
+    def test_everything_is_told(self) -> None:
+        made = capabilities.capabilities(self.facts(), 7)
+        assert set() == unset(made)
+        assert {"max_source_bytes", "user_quota_bytes", "max_blocked_duration"} == unset(made.limits)
+        assert made.retention.session_idle_timeout.seconds == 1800
+        assert made.retention.removed_results.seconds == 3600
+        assert [root.name for root in made.shared_roots] == ["of-7"]
+        assert {"videoprocess", "protocol", "pyav"} == {version.name for version in made.versions}
+        assert not any(extra.present for extra in made.extras)
+
+    def test_each_intent_is_there_once_and_only_video_is_made(self) -> None:
+        made = capabilities.capabilities(self.facts(), 7)
+        assert [int(support.intent) for support in made.intents] == list(StreamIntent)
+        assert all(support.HasField("intent") and support.description for support in made.intents)
+        able = {int(one.intent): {*map(int, one.encode_types)} for one in made.intents if one.encode_types}
+        assert able == {int(StreamIntent.VIDEO): set(ENCODE_TYPES_OF_INTENT[StreamIntent.VIDEO])}
+
+    def test_an_encoder_that_is_not_there_is_not_told(self) -> None:
+        made = capabilities.capabilities(self.facts(replace(self.BUILD, video_encoders=("libx264",))), 7)
+        assert [encoder.name for encoder in made.encoders] == ["libx264"]
+        video = next(support for support in made.intents if support.intent == hdi_pb.STREAM_INTENT_VIDEO)
+        assert list(video.encode_types) == [hdi_pb.ENCODE_TYPE_NULL, hdi_pb.ENCODE_TYPE_H264]
+
+    def test_each_setting_is_there_once_with_its_tag(self) -> None:
+        made = capabilities.capabilities(self.facts(), 7)
+        told = {support.name.rpartition(".")[2]: support for support in made.settings}
+        assert {field.name for field in fields(TypedSettings)} == set(told)
+        for name, support in told.items():
+            assert support.tag == 0 or TAGS[support.tag].field == name
+            assert bool(support.tag) == (name in {known.field for known in TAGS.values()})
+
+    def test_what_is_told_to_be_supported_is(self) -> None:
+        """CommitStreams takes an example of each supported setting, and refuses one of each other."""
+        examples: dict[str, Any] = {
+            "operation_mode": 2,
+            "frame_rate_range": FrameRateRange(min_fps=30, max_fps=30),
+            "zoom_ratio": 2.0,
+            "zoom_crop_region": Rect(x=0, y=0, width=100, height=100),
+            "video_stabilization": 1,
+            "mirror": True,
+            "orientation_degrees": 90,
+            "denoise_strength": 0.5,
+            "sharpen_strength": 0.5,
+            "deband_strength": 0.5,
+            "crf": 20.0,
+            "bitrate_bps": 1000,
+            "tone_mapping": 2,
+        }
+        for support in capabilities.capabilities(self.facts(), 7).settings:
+            name = support.name.rpartition(".")[2]
+            asked = TypedSettings(**{name: examples[name]})
+            if support.supported:
+                from_typed(asked)
+                continue
+            with pytest.raises(SettingError) as refusal:
+                from_typed(asked)
+            assert ("unsupported", support.name) == (refusal.value.kind, refusal.value.field)
