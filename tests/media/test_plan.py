@@ -99,7 +99,7 @@ def test_cuts_at_key_frames_and_inside_long_gops() -> None:
     assert choose_cuts(pts, [0], pts[-1] + 1, rules) == (0, 120, 240, 360, 480, 600, 720)
     # The key frame after a long GOP, and the end, are waited for where the segment does not grow too long by that.
     assert choose_cuts(pts, [0, 250, 500, 750], pts[-1] + 1, rules) == (0, 120, 250, 370, 500, 620, 750)
-    assert choose_cuts(pts[:725], [0, 240, 480], 725, rules) == (0, 240, 480)
+    assert choose_cuts(pts[:720], [0, 240, 480], 720, rules) == (0, 240, 480)
 
 
 # plans
