@@ -62,7 +62,9 @@ def plane_values(frame: VideoFrame, index: int) -> NDArray[np.float64]:
     plane = frame.planes[index]
     ten = frame.format.components[0].bits > 8
     kind = np.dtype(np.uint16 if ten else np.uint8)
-    lines = np.frombuffer(plane, dtype=kind).reshape(plane.height, plane.line_size // kind.itemsize)
+    lines = np.frombuffer(memoryview(plane), dtype=kind).reshape(
+        plane.height, plane.line_size // kind.itemsize
+    )
     values: NDArray[np.float64] = lines[:, : plane.width].astype(np.float64)
     return values
 

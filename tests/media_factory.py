@@ -111,7 +111,10 @@ def make_clip(
         draw_frame(k, width, height, pix_fmt, flash=k in flashing, noise_sigma=noise_sigma, movement=movement)
         for k in range(len(ticks))
     )
-    options = {"movflags": "use_metadata_tags"} if metadata and path.suffix in {".mp4", ".mov"} else {}
+    # The default of 1000 ticks a second would round where the picture starts.
+    options = {"movie_timescale": str(time_base.denominator)} if path.suffix in {".mp4", ".mov"} else {}
+    if metadata and options:
+        options["movflags"] = "use_metadata_tags"
     with cast("OutputContainer", av.open(str(path), "w", options=options)) as out:
         out.metadata.update(metadata or {})
         stream = cast(

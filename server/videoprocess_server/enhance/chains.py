@@ -39,8 +39,8 @@ _NLMEANS_LEAST: Final = 1.0
 #: yaepblur's s is a variance: a multiple of the noise's before atadenoise
 _BLUR_VARIANCE: Final = 2.5
 
-#: unsharp's amount on luma: a clean clip keeps 47 dB with the first; the second costs 0.4 dB of 6 at a noise of 5
-_SHARPEN_CLEAN: Final = 0.2
+#: unsharp's amount on luma: a clean clip keeps 46 dB with the first; the second costs 0.4 dB of 6 at a noise of 5
+_SHARPEN_CLEAN: Final = 0.15
 _SHARPEN_DENOISED: Final = 0.1
 
 
@@ -74,12 +74,12 @@ def _natural(noise: NoiseEstimate, bit_depth: int) -> Chain:
     """Denoise as much as was measured and sharpen a little."""
     luma, blue, red = (_believed(sigma) for sigma in (noise.sigma_y, noise.sigma_u, noise.sigma_v))
     if not luma and not blue and not red:
-        return Chain(filters=(_sharpen(_SHARPEN_CLEAN),), pre_roll_frames=0, post_roll_frames=0)
+        return Chain(filters=(_sharpen(_SHARPEN_CLEAN, bit_depth),), pre_roll_frames=0, post_roll_frames=0)
     spatial = _non_local_means if bit_depth == 8 else _edge_preserving_blur
     filters = (
         _average_over_time(luma, blue, red),
         *spatial(luma, max(blue, red), bit_depth),
-        _sharpen(_SHARPEN_DENOISED if luma else _SHARPEN_CLEAN),
+        _sharpen(_SHARPEN_DENOISED if luma else _SHARPEN_CLEAN, bit_depth),
     )
     return Chain(filters=filters, pre_roll_frames=_WINDOW // 2, post_roll_frames=_WINDOW // 2)
 
@@ -130,8 +130,9 @@ def _edge_preserving_blur(luma: float, chroma: float, bit_depth: int) -> tuple[s
     return tuple(f"yaepblur=r=1:p={mask}:s={round(scale * sigma**2)}" for mask, sigma in planes if sigma)
 
 
-def _sharpen(amount: float) -> str:
-    return f"unsharp=lx=5:ly=5:la={amount}:ca=0"
+def _sharpen(amount: float, bit_depth: int) -> str:
+    """Sharpen luma; FFmpeg divides the amount by 2 for each bit above 8, so it is multiplied here."""
+    return f"unsharp=lx=5:ly=5:la={amount * 2 ** (bit_depth - 8):g}:ca=0"
 
 
 #: a mode's row: adding one is one line here and one in GetCapabilities' test

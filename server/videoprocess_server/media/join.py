@@ -104,6 +104,9 @@ def _read_timeline(task: JoinTask, pulse: _Pulse) -> _Timeline:
     plan = task.plan
     pts = array("q")
     parameter_sets: bytes | None = None
+    shown_until: int | None = None
+    if len(task.segment_paths) != len(plan.segments):
+        raise MediaFault("JOIN_FAILED", f"{len(task.segment_paths)} files for {len(plan.segments)} segments.")
     for segment, segment_path in zip(plan.segments, task.segment_paths, strict=True):
         before = len(pts)
         with _open_own(segment_path) as container:
@@ -116,11 +119,17 @@ def _read_timeline(task: JoinTask, pulse: _Pulse) -> _Timeline:
             parameter_sets = found
             pts.extend(_ticks(packet, plan) for packet in container.demux(stream) if packet.size)
         pulse.beat(0, 0)
-        if len(pts) - before != segment.frame_count:
+        own = pts[before:]
+        if len(own) != segment.frame_count:
             raise MediaFault(
                 "JOIN_FAILED",
-                f"Segment {segment.index} has {len(pts) - before} frames where the plan has {segment.frame_count}.",
+                f"Segment {segment.index} has {len(own)} frames where the plan has {segment.frame_count}.",
             )
+        if shown_until is not None and min(own) <= shown_until:
+            raise MediaFault(
+                "JOIN_FAILED", f"Segment {segment.index} is not what comes after the one before."
+            )
+        shown_until = max(own)
     return _timeline(np.frombuffer(pts, dtype=np.int64), plan)
 
 

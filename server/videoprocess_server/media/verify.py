@@ -94,6 +94,8 @@ class _Check:
         stream, kept = self._tracks()
         _check_declared(self._plan, stream)
         prepare_decoder(stream)
+        # By default decoders paint over damage without a word.
+        stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
         self._time_base = stream.time_base or Fraction(1)
         for packet in self._container.demux():
             if not packet.size:

@@ -1,0 +1,102 @@
+"""Takes a file through all media tasks, and looks at results with readers that are not the service's."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+from av.stream import Stream
+
+from media_tasks import encode, opened, plan_file, probe_file
+from videoprocess_server.media.join import join
+from videoprocess_server.media.units import count_units, single_units
+from videoprocess_server.model.media_info import MediaInfo
+from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.tasks import JoinResult, JoinTask
+
+
+@dataclass(frozen=True)
+class Joined:
+    source: Path
+    media: MediaInfo
+    plan: Plan
+    segment_paths: tuple[str, ...]
+    path: Path
+    result: JoinResult
+
+
+def joined(source: Path, folder: Path, segment_seconds: Fraction = Fraction(1, 2)) -> Joined:
+    """Plans, encodes and joins; the enhancement is what the plan chooses for a noise of 2."""
+    media, plan = probe_file(source), plan_file(source, segment_seconds=segment_seconds)
+    segments = encode(source, plan, plan.segments, folder / "segments")
+    paths = tuple(segment.path for segment in segments)
+    path = folder / f"result{plan.file_extension}"
+    return Joined(source, media, plan, paths, path, join_again(source, media, plan, paths, path))
+
+
+def join_again(
+    source: Path, media: MediaInfo, plan: Plan, segment_paths: tuple[str, ...], path: Path
+) -> JoinResult:
+    task = JoinTask(media=media, plan=plan, segment_paths=segment_paths, output_path=str(path))
+    with opened(source) as fd:
+        return join(task, fd, lambda message: None)
+
+
+def messages_of_ffmpeg(path: Path) -> str:
+    """What the independent ffmpeg program says while it decodes all picture and sound; "" when it is content."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "warning", "-xerror", "-i", str(path)]
+    # Without the time base of the file the null muxer counts frames and complains about variable rates.
+    command += [
+        "-map",
+        "0:v",
+        "-map",
+        "0:a?",
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base",
+        "demux",
+        "-f",
+        "null",
+        "-",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    # PCM in Matroska has channels and no layout, in the source as well.
+    said = [line for line in run.stderr.splitlines(keepends=True) if "Guessed Channel Layout" not in line]
+    return "".join(said) if run.returncode == 0 else f"exit {run.returncode}: {run.stderr}"
+
+
+def packets_of(path: Path, kind: str) -> list[list[tuple[Fraction, str]]]:
+    """Of each track of a kind: time in seconds and SHA-256 of every unit the track holds, as FFmpeg reads it."""
+    tracks: dict[int, list[tuple[Fraction, str]]] = {}
+    with av.open(str(path), metadata_errors="replace") as container:
+        for stream in container.streams:
+            if stream.type == kind:
+                tracks[stream.index] = []
+        for packet in container.demux():
+            if packet.size and packet.stream_index in tracks:
+                for unit in single_units(packet):
+                    assert unit.pts is not None
+                    digest = hashlib.sha256(bytes(unit)).hexdigest()
+                    tracks[packet.stream_index].append((unit.pts * unit.time_base, digest))
+    return [tracks[index] for index in sorted(tracks)]
+
+
+def units_of(path: Path, index: int) -> int:
+    with av.open(str(path), metadata_errors="replace") as container:
+        return sum(count_units(packet) for packet in container.demux(container.streams[index]) if packet.size)
+
+
+def stream_facts(stream: Stream) -> tuple[str | None, str | None, int]:
+    return stream.metadata.get("language"), stream.metadata.get("handler_name"), int(stream.disposition)
+
+
+def display_matrix(path: Path) -> bytes | None:
+    with av.open(str(path)) as container:
+        frame = next(container.decode(container.streams.video[0]))
+        data = frame.side_data.get("DISPLAYMATRIX")
+        return None if data is None else bytes(data)
