@@ -36,9 +36,7 @@ class Link:
 
     def patience(self) -> Patience:
         """A fresh patience for one operation, short until the service has answered once."""
-        policy = self._policy
-        limit = policy.patience_seconds
-        return Patience(policy, limit if self._reached else min(limit, policy.first_contact_seconds))
+        return Patience(self._policy, first_contact=not self._reached)
 
     def answered(self) -> None:
         """Note that the service is there."""

@@ -17,7 +17,7 @@ class RetryPolicy:
 
     #: how long the service may be away, counted from the first failure after the last success
     patience_seconds: float = 60.0
-    #: the same before the service has answered at all: a wrong address is told soon
+    #: the same before the service has answered at all, counted from the call: a wrong address is told soon
     first_contact_seconds: float = 2.0
     #: the first pause; each one after it is twice as long
     initial_pause_seconds: float = 0.1
@@ -28,17 +28,20 @@ class RetryPolicy:
 class Patience:
     """The patience for one operation: pauses after failures, until it is used up."""
 
-    def __init__(self, policy: RetryPolicy, limit_seconds: float) -> None:
+    def __init__(self, policy: RetryPolicy, *, first_contact: bool) -> None:
         self._policy = policy
-        self._limit_seconds = limit_seconds
+        self._limit_seconds = policy.patience_seconds
         self._failing_since: float | None = None
+        if first_contact:
+            self._limit_seconds = min(policy.patience_seconds, policy.first_contact_seconds)
+            self._failing_since = asyncio.get_running_loop().time()
         self._pause_seconds = policy.initial_pause_seconds
 
     def renew(self) -> None:
         """There was progress: the next failure is the first one again."""
         self._failing_since = None
         self._pause_seconds = self._policy.initial_pause_seconds
-        self._limit_seconds = max(self._limit_seconds, self._policy.patience_seconds)
+        self._limit_seconds = self._policy.patience_seconds
 
     async def pause_or_raise(self, error: VideoProcessError) -> None:
         """Wait before the next try, or raise `error` when that cannot help or takes too long."""

@@ -23,6 +23,9 @@ from videoprocess_client.errors import NotFound
 from videoprocess_client.jobs import find_video
 from videoprocess_client.names import short_name
 
+# Wide enough for `queued (store unreachable)`.
+_STATE_WIDTH = 26
+
 VideoId: TypeAlias = Annotated[str, typer.Argument(metavar="VIDEO_ID", help="Id of the video.")]
 AnyVideoId: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="VIDEO_ID", help="Id of a video. None: list all.")
@@ -47,7 +50,7 @@ def status(
             output.result({"video": plain(video)}, _video_lines(video))
         else:
             videos = [video async for video in client.list_videos()]
-            lines = (f"{_state(video)}\t{video.video_id}" for video in videos)
+            lines = (f"{_state(video):<{_STATE_WIDTH}} {video.video_id}" for video in videos)
             output.result({"videos": [plain(video) for video in videos]}, lines)
 
     execute(Connection(target, user, as_json), work)

@@ -1,0 +1,39 @@
+"""A fake service and a client of it, both quick to try again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from fake_service import FakeService, State
+
+from videoprocess_client import Client, RetryPolicy
+
+QUICK = RetryPolicy(
+    patience_seconds=10.0, first_contact_seconds=0.3, initial_pause_seconds=0.01, max_pause_seconds=0.05
+)
+
+
+@pytest.fixture(name="left")
+def _left(tmp_path: Path) -> Callable[[], list[str]]:
+    """The names of the files that there are now."""
+    return lambda: sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.fixture(name="state")
+async def _state() -> State:
+    return State()
+
+
+@pytest.fixture(name="fake")
+async def _fake(state: State) -> AsyncIterator[FakeService]:
+    fake = await FakeService(state).start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture(name="client")
+async def _client(fake: FakeService) -> AsyncIterator[Client]:
+    async with Client(fake.target, retry=QUICK) as client:
+        yield client

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from fake_service import FakeService, Refusal, State
+from google.protobuf import json_format
+
+from videoprocess.v1 import report_pb2, video_pb2
+from videoprocess_client.cli.app import run
+from videoprocess_client.cli.plain import plain
+
+PROGRAM = [sys.executable, "-W", "error", "-c", "from videoprocess_client.cli import main; main()"]
+
+
+@dataclass
+class Run:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        (line,) = self.out.splitlines()
+        return json.loads(line)
+
+
+@dataclass
+class Command:
+    target: str
+    directory: Path
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        environment = {**os.environ, "VIDEOPROCESS_TARGET": self.target, "COLUMNS": "80"}
+        return await asyncio.create_subprocess_exec(
+            *PROGRAM, *arguments, stdout=pipe, stderr=pipe, cwd=self.directory, env=environment
+        )
+
+    async def __call__(self, *arguments: str) -> Run:
+        process = await self.start(*arguments)
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        assert b"Traceback" not in err
+        return Run(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture(name="command")
+def _command(fake: FakeService, tmp_path: Path) -> Command:
+    (tmp_path / "in.mp4").write_bytes(b"abc")
+    return Command(fake.target, tmp_path)
+
+
+async def test_enhance_makes_the_file_and_tells_what_it_did(command: Command, state: State) -> None:
+    done = await command("enhance", "in.mp4", "-o", "out.mp4", "--report", "report.json")
+    assert done.code == 0, done.err
+    assert (command.directory / "out.mp4").read_bytes() == b"cba"
+    for text in ("out.mp4", "300 in, 300 out", "3 B in, 3 B out", "Y 4.00 -> 1.00", "enhance 2.0"):
+        assert text in done.out
+    assert "2 x chapter: [red]No[/red]." in done.out
+    assert "upload" in done.err
+    report = json.loads((command.directory / "report.json").read_text())
+    assert report["frames"]["encoded"] == 300
+    assert state.videos == {}
+
+
+async def test_enhance_passes_on_what_is_asked_for(command: Command, state: State) -> None:
+    asked = [
+        "--zoom",
+        "2",
+        "--fps",
+        "24-30",
+        "--codec",
+        "h264",
+        "--size",
+        "640x360",
+        "--from",
+        "1.5",
+        "--keep",
+    ]
+    done = await command(
+        "enhance", "--shared", "media:a.mp4", "-o", "out.mp4", "--video-id", "v", *asked, "--json"
+    )
+    assert (done.code, done.json["video_id"], done.json["kept_on_server"]) == (0, "v", True)
+    assert done.json["artifact"]["size_bytes"] == 6
+    typed = state.settings[0].typed
+    assert (typed.zoom_ratio, typed.frame_rate_range.min_fps, typed.frame_rate_range.max_fps) == (2.0, 24, 30)
+    assert (state.streams[0].width, state.streams[0].height, state.streams[0].encode_type) == (640, 360, 1)
+
+
+async def test_enhance_sends_a_settings_file_as_it_is(command: Command, state: State) -> None:
+    (command.directory / "tags").write_bytes(b"\x00\x01")
+    done = await command("enhance", "in.mp4", "-o", "out.mp4", "--settings-file", "tags")
+    assert (done.code, state.settings[0].serialized) == (0, b"\x00\x01")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_failed_job_ends_with_1_and_its_reason(command: Command, state: State, as_json: bool) -> None:
+    state.work = lambda state, job_id: state.fail(job_id, 1, "DECODE_FAILED")
+    done = await command("enhance", "in.mp4", "-o", "out.mp4", *(["--json"] if as_json else []))
+    assert done.code == 1
+    if as_json:
+        error = done.json["error"]
+        assert (
+            error["reason"],
+            error["error_code"],
+            error["job_id"],
+        ) == ("DECODE_FAILED", "PROCESS", "job-1")
+    else:
+        assert done.out == ""
+        assert "Not \N{REPLACEMENT CHARACTER}[31m[b]possible[/b]." in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["enhance", "none.mp4", "-o", "out.mp4"],
+        ["enhance", "in.mp4"],
+        ["enhance", "in.mp4", "--shared", "a:b", "-o", "out.mp4"],
+        ["enhance", "in.mp4", "-o", "in.mp4", "--overwrite"],
+        ["enhance", "in.mp4", "-o", "none/out.mp4"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--size", "big"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--zoom", "0.5"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--settings-file", "none"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--settings-file", "in.mp4", "--max-fps", "30"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_ends_with_2_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.mp4").write_bytes(b"abc")
+    assert run([*arguments, "--json"]) == 2
+    assert json.loads(capfd.readouterr().out)["error"]["message"]
+    assert run(arguments) == 2
+    out, err = capfd.readouterr()
+    assert (out, "Traceback" in err, bool(err)) == ("", False, True)
+
+
+def test_no_server_ends_with_3(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["capabilities", "--target", "127.0.0.1:1", "--json"]) == 3
+    message = json.loads(capfd.readouterr().out)["error"]["message"]
+    assert message.startswith("No answer from the server at 127.0.0.1:1: ")
+
+
+def test_help_tells_the_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["enhance", "--help"]) == 0
+    assert "130  interrupted" in capfd.readouterr().out
+
+
+async def test_a_refusal_ends_with_4_and_names_the_field(command: Command, state: State) -> None:
+    refusal = Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SETTING", violations={"typed.zoom_ratio": "too far"}
+    )
+    state.fail_next("CommitStreams", refusal)
+    done = await command("enhance", "in.mp4", "-o", "out.mp4", "--zoom", "99")
+    assert (done.code, done.out) == (4, "")
+    assert "typed.zoom_ratio: too far" in done.err
+
+
+async def test_an_unknown_video_ends_with_5(command: Command) -> None:
+    assert (await command("status", "none")).code == 5
+    done = await command("fetch", "none", "-o", "out.mp4", "--json")
+    assert (done.code, done.json["error"]["reason"]) == (5, "UNKNOWN_VIDEO")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupt_ends_with_130_and_leaves_nothing(
+    command: Command, state: State, left: Callable[[], list[str]], number: int
+) -> None:
+    state.work = lambda state, job_id: None
+    process = await command.start("enhance", "in.mp4", "-o", "out.mp4", "--video-id", "v", "--json")
+    await state.until_called("Subscribe")
+    process.send_signal(number)
+    out, err = await process.communicate()
+    assert (process.returncode, json.loads(out)["error"]["reason"]) == (130, "INTERRUPTED")
+    assert b"Traceback" not in err
+    assert b"Video id on the server: v" in err
+    assert left() == ["in.mp4"]
+    assert "Interrupt" in state.calls
+
+
+async def test_the_commands_that_look(command: Command, state: State) -> None:
+    artifact = state.add_artifact(b"result")
+    state.videos["v"] = video_pb2.Video(
+        video_id="v", state=video_pb2.VIDEO_STATE_COMPLETED, artifacts=[artifact]
+    )
+    state.videos["w"] = video_pb2.Video(video_id="w", state=video_pb2.VIDEO_STATE_PENDING)
+    runs = await asyncio.gather(
+        command("status"),
+        command("status", "--json"),
+        command("status", "v"),
+        command("pending", "--json"),
+        command("capabilities", "--json"),
+        command("capabilities"),
+        command("fetch", "v", "-o", "out.mp4", "--json"),
+    )
+    listed, listed_json, shown, pending, capabilities, capabilities_text, fetched = runs
+    assert {run.code for run in runs} == {0}
+    assert [line.split() for line in listed.out.splitlines()] == [["completed", "v"], ["pending", "w"]]
+    assert [video["video_id"] for video in listed_json.json["videos"]] == ["v", "w"]
+    assert "completed" in shown.out
+    assert pending.json == {"video_ids": ["w"]}
+    assert capabilities.json["limits"]["upload_commit_bytes"] == 1 << 20
+    assert "videoprocess 0.1.0" in capabilities_text.out
+    assert artifact.sha256 == fetched.json["artifact"]["sha256"]
+    assert (command.directory / "out.mp4").read_bytes() == b"result"
+
+
+def test_plain_values_can_be_read_back() -> None:
+    report = report_pb2.ProcessReport(
+        artifacts=[
+            report_pb2.Artifact(artifact_id="a", kind=report_pb2.ARTIFACT_KIND_VIDEO, size_bytes=1 << 40)
+        ],
+        quality=[report_pb2.QualityScore(name="psnr_y", value=41.5)],
+        filters=["a", "b"],
+    )
+    report.artifacts[0].create_time.GetCurrentTime()
+    values = json.loads(json.dumps(plain(report)))
+    assert values["artifacts"][0]["size_bytes"] == 1 << 40
+    assert json_format.ParseDict(values, report_pb2.ProcessReport()) == report
