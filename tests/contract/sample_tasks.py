@@ -63,6 +63,7 @@ PLAN = Plan(
 )
 
 VIDEO = VideoTrackInfo(
+    variable_frame_rate=False,
     index=0,
     codec="h264",
     profile="High",

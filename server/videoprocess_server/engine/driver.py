@@ -81,6 +81,7 @@ class JobDriver:
         self._runner = TaskRunner(shop.executor, shop.limits.stall_seconds)
         self._meter = ProgressMeter()
         self._stages: dict[Phase, StageCost] = {}
+        self._reused_segments = 0
         self._log = log.bind(job_id=job.job_id, user_id=job.user_id, video_id=job.video_id)
         #: set when a full disk or the like made it give the job back for a while
         self.wants_pause = threading.Event()
@@ -200,6 +201,7 @@ class JobDriver:
         try:
             return encoding.run()
         finally:
+            self._reused_segments = encoding.reused_count
             self._charge(Phase.ENHANCE, time.monotonic() - begin, encoding.cpu_seconds)
             self._keep_stages(record)
 
@@ -227,7 +229,8 @@ class JobDriver:
         self._runner.check()
         now = self._shop.clock.now_us()
         self._keep_stages(record)
-        report = report_of(record, self._video, joined, verified, tuple(self._stages.values()))
+        stages = tuple(self._stages.values())
+        report = report_of(record, self._video, joined, verified, stages, self._reused_segments, self._shop.build())
         artifact = artifact_of(self._job, self._video, record, joined, new_id(), now)
         self._shop.blobs.publish(work_key, BlobKind.RESULT, artifact.artifact_id)
 

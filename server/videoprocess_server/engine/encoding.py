@@ -75,6 +75,8 @@ class Encoding:
         self._foreign_kills = 0
         self._news: queue.SimpleQueue[tuple[TaskHandle | None, Lease, SegmentDone | None]] = queue.SimpleQueue()
         self.cpu_seconds = 0.0
+        #: segments that were finished before this run
+        self.reused_count = 0
 
     def run(self) -> list[SegmentRecord]:
         """Return all segments, DONE, in order.
@@ -109,6 +111,7 @@ class Encoding:
                 self._durable.write(partial(_reset, plan_id=row.plan_id, index=row.index))
             self._waiting.add(row.index)
         self._durable.write(lambda tx: tx.release_segments(self._record.plan_id))
+        self.reused_count = len(self._done)
         self._count()
 
     def _is_whole(self, row: SegmentRecord) -> bool:

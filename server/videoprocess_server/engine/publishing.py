@@ -17,7 +17,7 @@ from videoprocess_server.model.records import (
     StageCost,
     Video,
 )
-from videoprocess_server.model.tasks import JoinResult, VerifyResult
+from videoprocess_server.model.tasks import BuildInfo, JoinResult, VerifyResult
 
 MEDIA_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".3gp": "video/3gpp", ".mkv": "video/x-matroska"}
 
@@ -43,12 +43,18 @@ def artifact_of(job: Job, video: Video, record: PlanRecord, joined: JoinResult, 
 
 def _file_name(video: Video) -> str:
     assert video.source is not None
-    stem = PurePath(video.source.path).stem
+    stem = PurePath(video.source.file_name).stem
     return f"{stem}_enhanced" if stem else "enhanced"
 
 
 def report_of(
-    record: PlanRecord, video: Video, joined: JoinResult, verified: VerifyResult, stages: tuple[StageCost, ...]
+    record: PlanRecord,
+    video: Video,
+    joined: JoinResult,
+    verified: VerifyResult,
+    stages: tuple[StageCost, ...],
+    reused_segment_count: int,
+    build: BuildInfo,
 ) -> Report:
     """Return what the result is, and what of the source it does not have."""
     assert video.media is not None
@@ -59,7 +65,9 @@ def report_of(
         source_frame_count=plan.source_frame_count,
         frame_count=verified.frame_count,
         dropped_frame_count=plan.source_frame_count - plan.frame_count,
+        enhanced_frame_count=sum(segment.frame_count for segment in plan.segments if segment.enhanced),
         segment_count=len(plan.segments),
+        reused_segment_count=reused_segment_count,
         enhanced=enhanced,
         carried_over=carried_over,
         noise_before=plan.noise,
@@ -69,6 +77,10 @@ def report_of(
         encoder_options=dict(plan.encoder.options),
         source_codec=video.media.video.codec,
         codec=plan.encoder.codec,
+        width=plan.encoder.width,
+        height=plan.encoder.height,
+        pixel_format=plan.encoder.pixel_format,
+        versions=dict(build.versions),
         source_size_bytes=video.source.size_bytes,
         size_bytes=joined.size_bytes,
         duration_us=verified.duration_us,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.blobs.shared_path import SharedPathError, identity, open_beneath
@@ -59,7 +59,11 @@ class Sources:
         if upload.size_bytes == 0:
             raise VideoProcessError("EMPTY_FILE", "the upload has 0 bytes")
         return Source(
-            kind=SourceKind.UPLOAD, identity=f"sha256:{upload.sha256}", size_bytes=upload.size_bytes, upload_id=upload_id
+            kind=SourceKind.UPLOAD,
+            identity=f"sha256:{upload.sha256}",
+            size_bytes=upload.size_bytes,
+            file_name=upload.file_name,
+            upload_id=upload_id,
         )
 
     def of_shared_path(self, user_id: int, root_name: str, path: str) -> Source:
@@ -76,7 +80,14 @@ class Sources:
             size = os.fstat(fd).st_size
             if size == 0:
                 raise VideoProcessError("EMPTY_FILE", "the file has 0 bytes")
-            return Source(kind=SourceKind.SHARED, identity=identity(fd), size_bytes=size, root=root_name, path=path)
+            return Source(
+                kind=SourceKind.SHARED,
+                identity=identity(fd),
+                size_bytes=size,
+                file_name=PurePosixPath(path).name,
+                root=root_name,
+                path=path,
+            )
         finally:
             os.close(fd)
 

@@ -49,8 +49,8 @@ class Stops:
         self._clock = clock
         self._limits = limits
 
-    def interrupt(self, caller: Caller, session_id: str, video_ids: Sequence[str]) -> None:
-        """Pause the session's work, or that of the named videos of the user. Idle is fine.
+    def interrupt(self, caller: Caller, session_id: str, video_ids: Sequence[str]) -> list[str]:
+        """Pause the session's work, or that of the named videos of the user; return the ids of the jobs. Idle is fine.
 
         Raises:
             VideoProcessError: SESSION_CLOSED, INVALID_VIDEO_ID.
@@ -61,9 +61,13 @@ class Stops:
         with self._repository.read() as reader:
             jobs = active_jobs(reader, session, tuple(video_ids))
         self._stop(session.user_id, jobs, StopReason.INTERRUPT)
+        return [job.job_id for job in jobs]
 
-    def reset(self, caller: Caller, session_id: str) -> None:
+    def reset(self, caller: Caller, session_id: str) -> list[str]:
         """Interrupt; then the session is as new, and the checkpoints of its unfinished work are gone.
+
+        Returns:
+            The ids of the jobs that were stopped.
 
         Raises:
             VideoProcessError: SESSION_CLOSED.
@@ -76,6 +80,7 @@ class Stops:
             plan_ids = self._restart_paused(tx, session.user_id, session_id)
         delete_segments(self._blobs, plan_ids)
         self._stop(session.user_id, jobs, StopReason.RESET)
+        return [job.job_id for job in jobs]
 
     def _restart_paused(self, tx: Transaction, user_id: int, session_id: str) -> list[str]:
         plan_ids: list[str] = []
@@ -113,8 +118,11 @@ class Stops:
                 endings.move(tx, video, trigger, now)
             return discard_plans(tx, job.user_id, job.video_id) if reason is StopReason.RESET else []
 
-    def remove(self, caller: Caller, session_id: str, video_id: str, *, restorable: bool) -> None:
+    def remove(self, caller: Caller, session_id: str, video_id: str, *, restorable: bool) -> int | None:
         """Stop a video's work and remove it; the id is free at once. An unknown id is fine.
+
+        Returns:
+            When its results can no longer be fetched, in microseconds since the Unix epoch; None where it has none.
 
         Raises:
             VideoProcessError: SESSION_CLOSED, INVALID_VIDEO_ID, METHOD_NOT_SUPPORTED.
@@ -127,12 +135,13 @@ class Stops:
         with self._repository.transaction() as tx:
             video = tx.get_video(session.user_id, video_id)
             if video is None:
-                return
+                return None
             job = tx.get_active_job(session.user_id, video_id)
             if job is not None:
                 endings.abort(tx, job, "REMOVED", now)
             plan_ids = discard_plans(tx, session.user_id, video_id)
-            for artifact in tx.list_artifacts_of_job(video.result_job_id) if video.result_job_id else ():
+            results = tx.list_artifacts_of_job(video.result_job_id) if video.result_job_id else ()
+            for artifact in results:
                 tx.put_artifact(replace(artifact, expire_time_us=now + REMOVED_RESULT_US))
             tx.delete_video(session.user_id, video_id)
             upload_id = self._release_upload(tx, video)
@@ -142,6 +151,7 @@ class Stops:
         if upload_id:
             self._blobs.delete(BlobKind.UPLOAD, upload_id)
         self._hub.committed(session.user_id)
+        return now + REMOVED_RESULT_US if results else None
 
     @staticmethod
     def _release_upload(tx: Transaction, video: Video) -> str:

@@ -157,6 +157,7 @@ def _describe_video(stream: VideoStream, frame: VideoFrame) -> VideoTrackInfo:
         bit_depth=max(component.bits for component in frame.format.components),
         time_base=stream.time_base or Fraction(1, _CONTAINER_TICKS),
         average_frame_rate=stream.average_rate,
+        variable_frame_rate=_varies(stream),
         duration=_track_seconds(stream),
         sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(0, 1),
         rotation_degrees=-frame.rotation % 360,
@@ -189,3 +190,9 @@ def _duration_us(container: InputContainer) -> int | None:
 
 def _specified(frame_value: int, container_value: int) -> int:
     return container_value if frame_value == UNSPECIFIED else frame_value
+
+
+def _varies(stream: VideoStream) -> bool:
+    """Whether the base rate, which tells every time stamp apart, is another than the average one."""
+    average, base = stream.average_rate, stream.base_rate
+    return bool(average and base and abs(base - average) > average / 100)

@@ -60,6 +60,8 @@ class VideoTrackInfo:
     time_base: Fraction
     #: frames per second as the container averages it; a hint, never used for time stamps
     average_frame_rate: Fraction | None
+    #: whether the container's average and base rates differ; a hint, never used for time stamps
+    variable_frame_rate: bool
     #: seconds; None where the container does not say
     duration: Fraction | None
     #: 0/1 where unknown

@@ -46,6 +46,8 @@ class Source:
     #: what makes it the same source: an upload's SHA-256, a shared file's device, inode, size and mtime
     identity: str
     size_bytes: int
+    #: as the caller knows it, without directories; "" where nobody said
+    file_name: str = ""
     upload_id: str = ""
     root: str = ""
     path: str = ""
@@ -142,7 +144,11 @@ class Report:
     source_frame_count: int
     frame_count: int
     dropped_frame_count: int
+    #: frames of the result that went through the enhancement
+    enhanced_frame_count: int
     segment_count: int
+    #: finished before the job that published the result began
+    reused_segment_count: int
     enhanced: tuple[MediaRange, ...]
     carried_over: tuple[MediaRange, ...]
     noise_before: NoiseEstimate
@@ -152,6 +158,11 @@ class Report:
     encoder_options: dict[str, str]
     source_codec: str
     codec: str
+    width: int
+    height: int
+    pixel_format: str
+    #: of the build that made it
+    versions: dict[str, str]
     source_size_bytes: int
     size_bytes: int
     duration_us: int

@@ -7,7 +7,7 @@ from videoprocess.v1 import video_process_session_pb2_grpc as pb_grpc
 from videoprocess_server.model.descriptions import describe_streams
 from videoprocess_server.rpc.caller import Context, caller_of
 from videoprocess_server.rpc.catalog import Catalog
-from videoprocess_server.rpc.convert import jobs
+from videoprocess_server.rpc.convert import jobs, times
 from videoprocess_server.rpc.convert.files import file_references
 from videoprocess_server.rpc.convert.settings import mode_setting
 from videoprocess_server.rpc.convert.streams import description, stream_ids, stream_infos
@@ -100,23 +100,23 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
 
     async def RemoveVideo(self, request: pb.RemoveVideoRequest, context: Context) -> pb.RemoveVideoResponse:
         """Stop the work on a video and remove it."""
-        await self._calls.run(
+        expire_time_us = await self._calls.run(
             self._stops.remove,
             caller_of(context),
             request.session_id,
             request.video_id,
             restorable=request.restorable,
         )
-        return pb.RemoveVideoResponse()
+        return pb.RemoveVideoResponse(expire_time=times.optional_timestamp(expire_time_us))
 
     async def Interrupt(self, request: pb.InterruptRequest, context: Context) -> pb.InterruptResponse:
         """Pause work."""
-        await self._calls.run(
+        job_ids = await self._calls.run(
             self._stops.interrupt, caller_of(context), request.session_id, request.video_ids
         )
-        return pb.InterruptResponse()
+        return pb.InterruptResponse(job_ids=job_ids)
 
     async def Reset(self, request: pb.ResetRequest, context: Context) -> pb.ResetResponse:
         """Interrupt, and make the session as new."""
-        await self._calls.run(self._stops.reset, caller_of(context), request.session_id)
-        return pb.ResetResponse()
+        job_ids = await self._calls.run(self._stops.reset, caller_of(context), request.session_id)
+        return pb.ResetResponse(job_ids=job_ids)

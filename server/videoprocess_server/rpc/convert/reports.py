@@ -29,6 +29,8 @@ def report(made: Report, artifacts: Sequence[Artifact]) -> report_pb2.ProcessRep
         filters=made.filters,
         encodings=[_encoding(made, file.stream_id) for file in artifacts],
         segment_count=made.segment_count,
+        reused_segment_count=made.reused_segment_count,
+        versions=[report_pb2.SoftwareVersion(name=name, version=text) for name, text in made.versions.items()],
         stages=[
             report_pb2.StageDuration(
                 phase=PHASES[stage.phase], wall_seconds=stage.wall_seconds, cpu_seconds=stage.cpu_seconds
@@ -60,14 +62,14 @@ def artifact(file: Artifact) -> report_pb2.Artifact:
 
 
 def _frames(made: Report) -> report_pb2.FrameCounts:
-    """A result of which only a part was enhanced does not tell how many frames that were."""
+    """Every frame of the source that a player shows was decoded, or the job would not have ended well."""
     return report_pb2.FrameCounts(
         source=made.source_frame_count,
         decoded=made.source_frame_count,
         encoded=made.frame_count,
         dropped=made.dropped_frame_count,
-        enhanced=0 if made.carried_over else made.frame_count,
-        carried_over=0 if made.enhanced else made.frame_count,
+        enhanced=made.enhanced_frame_count,
+        carried_over=made.frame_count - made.enhanced_frame_count,
     )
 
 
@@ -96,6 +98,9 @@ def _encoding(made: Report, stream_id: int) -> report_pb2.EncodingReport:
         stream_id=stream_id,
         codec=made.codec,
         encoder=made.encoder,
+        width=made.width,
+        height=made.height,
+        pixel_format=made.pixel_format,
         settings=" ".join(f"{name}={value}" for name, value in made.encoder_options.items()),
         bitrate_bps=bits // made.duration_us if made.duration_us else 0,
     )

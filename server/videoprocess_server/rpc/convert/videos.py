@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import PurePosixPath
 
 from videoprocess.v1 import types_pb2, video_pb2
 from videoprocess_server.engine.videos import VideoView
@@ -75,7 +74,7 @@ def _source(source: Source, media: MediaInfo | None) -> video_pb2.SourceInfo:
         kind=SOURCE_KINDS[source.kind],
         upload_id=source.upload_id,
         shared_path=types_pb2.SharedPath(root=source.root, path=source.path) if shared else None,
-        file_name=PurePosixPath(source.path).name,
+        file_name=source.file_name,
         size_bytes=source.size_bytes,
         sha256=source.identity.removeprefix(_SHA256_IDENTITY)
         if source.identity.startswith(_SHA256_IDENTITY)
@@ -96,6 +95,7 @@ def media_info(media: MediaInfo) -> video_pb2.MediaInfo:
         height=media.video.height,
         rotation_degrees=media.video.rotation_degrees,
         frame_rate=_rational(media.video.average_frame_rate),
+        variable_frame_rate=media.video.variable_frame_rate,
         frame_count=track.packet_count if track else 0,
         audio_track_count=sum(track.kind is TrackKind.AUDIO for track in media.tracks),
         metadata_track_count=sum(stream.type is MediaStreamType.METADATA for stream in described),
