@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,7 @@ class Client:
         user_id: int = 100,
         credentials: grpc.ChannelCredentials | None = None,
         retry: RetryPolicy | None = None,
+        on_retry: Callable[[VideoProcessError], None] | None = None,
     ) -> None:
         """Connect when first used.
 
@@ -52,11 +53,12 @@ class Client:
             user_id: The user who owns videos, sessions, uploads and events.
             credentials: For TLS and tokens. None: plain text.
             retry: How patient the client is. None: 60 s, and 2 s before the first answer.
+            on_retry: Called with the error each time the client waits for a service that it had reached before.
         """
         self.target = target or default_target()
         self.user_id = user_id
         self._channel = open_channel(self.target, credentials)
-        self._link = Link(self._channel, user_id, retry or RetryPolicy())
+        self._link = Link(self._channel, user_id, retry or RetryPolicy(), on_retry)
 
     async def __aenter__(self) -> Self:
         return self

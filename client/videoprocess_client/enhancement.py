@@ -111,6 +111,7 @@ class Enhancement:
         self._video_id = options.video_id or draw_video_id(source)
         self._session: Session | None = None
         self._blocked_by = ""
+        self._job: JobProgress | None = None
 
     async def run(self) -> EnhanceResult:
         """Do all of it."""
@@ -183,9 +184,9 @@ class Enhancement:
     def _hear(self, event: Event) -> None:
         if isinstance(event, StatusChanged) and event.video_id in ("", self._video_id):
             self._blocked_by = event.blocked_by
-            self._tell("process")
         elif isinstance(event, ProgressChanged):
-            self._tell("process", job=event.progress)
+            self._job = event.progress
+        self._tell("process", job=self._job)
 
     async def _fetch(self, result: ProcessResult) -> Artifact:
         artifact = result.video_artifact

@@ -24,9 +24,16 @@ _Response = TypeVar("_Response")
 class Link:
     """Stubs, user and retry policy, shared by everything a `Client` makes."""
 
-    def __init__(self, channel: aio.Channel, user_id: int, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        channel: aio.Channel,
+        user_id: int,
+        policy: RetryPolicy,
+        on_retry: Callable[[VideoProcessError], None] | None = None,
+    ) -> None:
         self.user_id = user_id
         self._policy = policy
+        self._on_retry = on_retry
         self._reached = False
         self.service = video_process_service_pb2_grpc.VideoProcessServiceStub(channel)
         self.session = video_process_session_pb2_grpc.VideoProcessSessionServiceStub(channel)
@@ -36,7 +43,7 @@ class Link:
 
     def patience(self) -> Patience:
         """A fresh patience for one operation, short until the service has answered once."""
-        return Patience(self._policy, first_contact=not self._reached)
+        return Patience(self._policy, first_contact=not self._reached, on_retry=self._on_retry)
 
     def answered(self) -> None:
         """Note that the service is there."""

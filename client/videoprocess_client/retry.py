@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
 
@@ -28,10 +29,17 @@ class RetryPolicy:
 class Patience:
     """The patience for one operation: pauses after failures, until it is used up."""
 
-    def __init__(self, policy: RetryPolicy, *, first_contact: bool) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        first_contact: bool,
+        on_retry: Callable[[VideoProcessError], None] | None = None,
+    ) -> None:
         self._policy = policy
         self._limit_seconds = policy.patience_seconds
         self._failing_since: float | None = None
+        self._on_retry = None if first_contact else on_retry
         if first_contact:
             self._limit_seconds = min(policy.patience_seconds, policy.first_contact_seconds)
             self._failing_since = asyncio.get_running_loop().time()
@@ -57,6 +65,8 @@ class Patience:
         left_seconds = self._failing_since + self._limit_seconds - now
         if left_seconds <= 0:
             raise error
+        if self._on_retry is not None:
+            self._on_retry(error)
         # The jitter keeps many clients from coming back to a restarted server at the same instant.
         pause_seconds = self._pause_seconds * _RANDOM.uniform(0.5, 1.0)
         self._pause_seconds = min(2 * self._pause_seconds, self._policy.max_pause_seconds)

@@ -66,7 +66,7 @@ async def test_enhance_makes_the_file_and_tells_what_it_did(command: Command, st
     assert (command.directory / "out.mp4").read_bytes() == b"cba"
     for text in ("out.mp4", "300 in, 300 out", "3 B in, 3 B out", "Y 4.00 -> 1.00", "enhance 2.0"):
         assert text in done.out
-    assert "2 x chapter: [red]No[/red]." in done.out
+    assert "chapter (2): [red]No[/red]." in done.out
     assert "upload" in done.err
     report = json.loads((command.directory / "report.json").read_text())
     assert report["frames"]["encoded"] == 300
@@ -186,7 +186,7 @@ async def test_an_interrupt_ends_with_130_and_leaves_nothing(
     out, err = await process.communicate()
     assert (process.returncode, json.loads(out)["error"]["reason"]) == (130, "INTERRUPTED")
     assert b"Traceback" not in err
-    assert b"Video id on the server: v" in err
+    assert b"with --video-id v goes on" in err
     assert left() == ["in.mp4"]
     assert "Interrupt" in state.calls
 

@@ -33,7 +33,7 @@ from videoprocess_client.cli.texts import labelled, report_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceOptions, EnhanceProgress, EnhanceResult
 from videoprocess_client.enums import EncodeType
-from videoprocess_client.errors import VideoProcessError
+from videoprocess_client.errors import ConnectionFailed, JobAborted
 
 # A restart of the server, an upgrade too, should be over by then.
 PATIENCE_SECONDS = 600.0
@@ -157,9 +157,11 @@ class _Command:
 
             try:
                 result = await client.enhance(self.source, self.output, self.options, on_progress=listen)
-            except (asyncio.CancelledError, VideoProcessError, OSError):
+            except (asyncio.CancelledError, JobAborted, ConnectionFailed):
                 if last is not None and last.stage in ("process", "download"):
-                    output.note(f"Video id on the server: {last.video_id}")
+                    output.note(
+                        f"What is done is kept: the same command with --video-id {last.video_id} goes on."
+                    )
                 raise
         if self.report_path is not None:
             text = json.dumps(plain(result.report), indent=2) + "\n"

@@ -124,7 +124,7 @@ def _video_lines(video: video_pb2.Video) -> Iterator[str]:
         media = source.media
         what = f", {media.video_codec} {media.width}x{media.height}" if source.HasField("media") else ""
         yield labelled("source", f"{source.file_name or 'file'}, {megabytes(source.size_bytes)}{what}")
-    if video.HasField("progress"):
+    if video.HasField("progress") and video.state != video_pb2.VIDEO_STATE_COMPLETED:
         progress = video.progress
         yield labelled(
             "progress", f"{progress.percent:.1f} %, {progress.frames_done}/{progress.frames_total} frames"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,6 +18,8 @@ from videoprocess_client.errors import ConnectionFailed, VideoProcessError
 from videoprocess_client.retry import RetryPolicy
 
 Work: TypeAlias = Callable[[Client, Output], Awaitable[None]]
+
+NOTICE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,5 +57,21 @@ async def _run(connection: Connection, work: Work, output: Output, retry: RetryP
     task = asyncio.current_task()
     if task is not None:  # SIGINT cancels the task already; a service manager sends SIGTERM
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with Client(connection.target, user_id=connection.user_id, retry=retry) as client:
+    notice = _Notice(output, connection.target)
+    async with Client(connection.target, user_id=connection.user_id, retry=retry, on_retry=notice) as client:
         await work(client, output)
+
+
+class _Notice:
+    """Tells that the server is away, now and then."""
+
+    def __init__(self, output: Output, target: str) -> None:
+        self._output = output
+        self._target = target
+        self._next_time = 0.0
+
+    def __call__(self, error: VideoProcessError) -> None:
+        now = time.monotonic()
+        if now >= self._next_time:
+            self._next_time = now + NOTICE_SECONDS
+            self._output.note(f"Waiting for the server at {self._target} ({error.reason}).")

@@ -72,5 +72,7 @@ def _noise(report: ProcessReport) -> Iterator[str]:
 
 def _not_kept(entry: NotKept) -> str:
     what = words(short_name(NotKeptCategory.DESCRIPTOR, entry.what))
-    track = f" of track {entry.track_index}" if entry.HasField("track_index") else ""
-    return f"{entry.count} x {what}{track}: {entry.reason}"
+    if entry.HasField("track_index"):
+        is_track = entry.what == NotKeptCategory.NOT_KEPT_CATEGORY_TRACK
+        what = f"track {entry.track_index}" if is_track else f"{what} of track {entry.track_index}"
+    return f"{what}{f' ({entry.count})' if entry.count > 1 else ''}: {entry.reason}"
