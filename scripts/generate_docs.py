@@ -50,7 +50,9 @@ def states_page() -> str:
     ]
     parts.append(
         "## Transitions of a video\n\nA new video is PENDING. RemoveVideo takes any video away, whatever its state.\n"
-        "Each row is one transaction with its event.\n\n| from | trigger | to |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        "Each row is one transaction with its event.\n\n| from | trigger | to |\n|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
     )
     return "\n".join(parts)
 

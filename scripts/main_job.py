@@ -35,7 +35,16 @@ def main(video: str, output: str) -> int:
             if address is None:
                 sys.stderr.write(f"the server did not start:\n{log_path.read_text()}\n")
                 return 3
-            client = [str(BIN / "videoprocess"), "enhance", video, "-o", output, "--overwrite", "--target", address]
+            client = [
+                str(BIN / "videoprocess"),
+                "enhance",
+                video,
+                "-o",
+                output,
+                "--overwrite",
+                "--target",
+                address,
+            ]
             return subprocess.run(client, check=False).returncode
         finally:
             server.terminate()

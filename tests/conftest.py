@@ -17,7 +17,9 @@ CLIPS = Path(__file__).parent / "clips"
 @pytest.fixture(autouse=True)
 def _no_product_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the developer has set must not change a test."""
-    for name in [name for name in os.environ if name.startswith("VIDEOPROCESS_") and name != "VIDEOPROCESS_SOAK"]:
+    for name in [
+        name for name in os.environ if name.startswith("VIDEOPROCESS_") and name != "VIDEOPROCESS_SOAK"
+    ]:
         monkeypatch.delenv(name)
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import psutil
@@ -64,7 +64,14 @@ class Server:
     def start(self) -> Server:
         self._address_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "videoprocess_server.cli", "serve", "--data-dir", str(self.data_dir)]
-        command += ["--listen", "127.0.0.1:0", "--address-file", str(self._address_file), "--log-format", "json"]
+        command += [
+            "--listen",
+            "127.0.0.1:0",
+            "--address-file",
+            str(self._address_file),
+            "--log-format",
+            "json",
+        ]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen([*command, *self.flags], stderr=log, stdout=log)
         deadline = time.monotonic() + START_SECONDS
@@ -96,8 +103,9 @@ class Server:
         process.send_signal(number)
         return process.wait(PATIENCE_SECONDS)
 
-    def __enter__(self) -> Server:
-        return self.start()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
@@ -182,7 +190,9 @@ class Api:
         return b"".join([message.data async for message in self.transfer.Download(request)])
 
     async def video(self, video_id: str, user_id: int = USER) -> Any:
-        return (await self.catalog.GetVideo(catalog.GetVideoRequest(user_id=user_id, video_id=video_id))).video
+        return (
+            await self.catalog.GetVideo(catalog.GetVideoRequest(user_id=user_id, video_id=video_id))
+        ).video
 
 
 async def _each(messages: Iterable[Any]) -> AsyncIterator[Any]:

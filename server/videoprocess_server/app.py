@@ -109,13 +109,20 @@ def _roots(settings: Settings) -> Mapping[str, SharedRoot]:
 
 
 def _compose(
-    settings: Settings, repository: Repository, blobs: LocalBlobStore, executor: ProcessPoolExecutor, build: BuildInfo
+    settings: Settings,
+    repository: Repository,
+    blobs: LocalBlobStore,
+    executor: ProcessPoolExecutor,
+    build: BuildInfo,
 ) -> Machinery:
     clock, limits = SystemClock(), _limits(settings)
     policy: Policy = TrustEveryCaller() if settings.insecure_listen_anywhere else TrustLocalCallers()
-    media_limits = MediaLimits(max_pixels=settings.max_pixels, max_duration_seconds=settings.max_duration_seconds)
+    media_limits = MediaLimits(
+        max_pixels=settings.max_pixels, max_duration_seconds=settings.max_duration_seconds
+    )
     plan_settings = PlanSettings(
-        segment_seconds=_exact(settings.segment_seconds), longest_gop_seconds=_exact(settings.longest_gop_seconds)
+        segment_seconds=_exact(settings.segment_seconds),
+        longest_gop_seconds=_exact(settings.longest_gop_seconds),
     )
     hub = EventHub(repository, limits)
     sources = Sources(blobs, _roots(settings))
@@ -204,7 +211,11 @@ async def _serving(settings: Settings, machinery: Machinery) -> AsyncIterator[No
     machinery.housekeeping.start()
     await server.start()
     await health.set_serving()
-    address = settings.listen if settings.listen.startswith("unix:") else f"{settings.listen.rpartition(':')[0]}:{port}"
+    address = (
+        settings.listen
+        if settings.listen.startswith("unix:")
+        else f"{settings.listen.rpartition(':')[0]}:{port}"
+    )
     _tell_address(settings, address)
     log.info("serving", address=address, workers=machinery.executor.worker_count)
     try:

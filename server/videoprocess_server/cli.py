@@ -16,7 +16,9 @@ from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Se
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 3
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="The videoprocess service.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="The videoprocess service."
+)
 
 
 @app.callback()
@@ -36,7 +38,7 @@ def _option(name: str, **more: Any) -> Any:  # noqa: ANN401 - typer's own type
 
 
 @app.command()
-def serve(  # noqa: PLR0913 - one parameter a flag
+def serve(
     config: Annotated[
         Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
     ] = None,

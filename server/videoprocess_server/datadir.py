@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 LOCK_NAME = "lock"
 DATABASE_NAME = "videoprocess.sqlite3"
@@ -39,7 +40,7 @@ class DataDirectory:
         """Where the rows are."""
         return self.path / DATABASE_NAME
 
-    def __enter__(self) -> DataDirectory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

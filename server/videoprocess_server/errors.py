@@ -53,22 +53,33 @@ CATALOGUE: Mapping[str, Reason] = {
     "INVALID_FIELD": Reason(_BAD, _INVALID, False, "Correct the field that the violations name."),
     "MISSING_FIELD": Reason(_BAD, _INVALID, False, "Set the field that the violations name."),
     "INVALID_VIDEO_ID": Reason(_BAD, _INVALID, False, "Use 1 to 256 bytes of UTF-8."),
-    "INVALID_PAGE_TOKEN": Reason(_BAD, _INVALID, False, "Pass the token of the page before, with the same filters."),
+    "INVALID_PAGE_TOKEN": Reason(
+        _BAD, _INVALID, False, "Pass the token of the page before, with the same filters."
+    ),
     "REQUEST_ID_REUSED": Reason(_BAD, _INVALID, False, "Draw a new request_id for other arguments."),
-    "METADATA_MALFORMED": Reason(_BAD, _INVALID, False, "Send metadata as OpenHarmony serialises it, or the typed form."),
+    "METADATA_MALFORMED": Reason(
+        _BAD, _INVALID, False, "Send metadata as OpenHarmony serialises it, or the typed form."
+    ),
     "METADATA_TOO_LARGE": Reason(_BAD, _INVALID, False, "Send at most 256 KiB of metadata."),
     "INVALID_SETTING": Reason(_BAD, _INVALID, False, "Correct the setting that the violations name."),
     # order of calls
-    "NO_STREAM_CREATED": Reason(_BAD, Status.FAILED_PRECONDITION, False, "Call CreateStreams before CommitStreams."),
+    "NO_STREAM_CREATED": Reason(
+        _BAD, Status.FAILED_PRECONDITION, False, "Call CreateStreams before CommitStreams."
+    ),
     "SESSION_CLOSED": Reason(
-        CamRetCode.CAMERA_CLOSED, Status.FAILED_PRECONDITION, False, "Open a new session; videos and accepted work stay."
+        CamRetCode.CAMERA_CLOSED,
+        Status.FAILED_PRECONDITION,
+        False,
+        "Open a new session; videos and accepted work stay.",
     ),
     # what Prepare refuses
     "BAD_FD_COUNT": Reason(_BAD, _INVALID, False, "Give no file, one, or three."),
     "NO_FILE": Reason(_BAD, _INVALID, False, "Give a file: the video id has none yet."),
     "UNKNOWN_UPLOAD": Reason(_BAD, _INVALID, False, "Name a finished upload of the same user."),
     "UPLOAD_UNFINISHED": Reason(_BAD, _INVALID, False, "Finish the upload first."),
-    "UNKNOWN_FD_TOKEN": Reason(_BAD, _INVALID, False, "Pass the descriptor again: a token is for one use within 60 s."),
+    "UNKNOWN_FD_TOKEN": Reason(
+        _BAD, _INVALID, False, "Pass the descriptor again: a token is for one use within 60 s."
+    ),
     "DURATIONS_DIFFER": Reason(_BAD, _INVALID, False, "Give three files of the same recording."),
     "UNKNOWN_ROOT": Reason(_BAD, _INVALID, False, "Name a shared root of GetCapabilities."),
     "NO_SUCH_PATH": Reason(_BAD, _INVALID, False, "Check the path below the root."),
@@ -79,83 +90,177 @@ CATALOGUE: Mapping[str, Reason] = {
     "NOT_A_VIDEO": Reason(_BAD, _INVALID, False, "Send a whole MP4, MOV, 3GP, MKV or WebM file."),
     "NO_VIDEO_TRACK": Reason(_BAD, _INVALID, False, "Send a file with a video track."),
     "NO_DECODABLE_FRAME": Reason(_BAD, _INVALID, False, "Send the whole file: no frame of this one decodes."),
-    "UNSUPPORTED_CODEC": Reason(_BAD, _INVALID, False, "See GetCapabilities for the codecs that decode here."),
+    "UNSUPPORTED_CODEC": Reason(
+        _BAD, _INVALID, False, "See GetCapabilities for the codecs that decode here."
+    ),
     "OVER_LIMITS": Reason(_BAD, _INVALID, False, "See GetCapabilities for the limits."),
-    "PROBE_FAILED": Reason(_BAD, _INVALID, False, "The file makes the prober fail; check that it plays elsewhere."),
+    "PROBE_FAILED": Reason(
+        _BAD, _INVALID, False, "The file makes the prober fail; check that it plays elsewhere."
+    ),
     "SOURCE_IN_USE": Reason(
-        CamRetCode.DEVICE_CONFLICT, Status.ABORTED, True, "Interrupt the video's work, or wait for it, before another source."
+        CamRetCode.DEVICE_CONFLICT,
+        Status.ABORTED,
+        True,
+        "Interrupt the video's work, or wait for it, before another source.",
     ),
     "VIDEO_EXISTS": Reason(
-        CamRetCode.DEVICE_CONFLICT, Status.ABORTED, False, "Upload under another video_id, or without one and call Prepare."
+        CamRetCode.DEVICE_CONFLICT,
+        Status.ABORTED,
+        False,
+        "Upload under another video_id, or without one and call Prepare.",
     ),
     # streams and settings
-    "ENCODE_TYPE_NOT_SUPPORTED": Reason(_UNSUPPORTED, Status.UNIMPLEMENTED, False, "Use an encode type the intent can have."),
-    "SETTING_NOT_SUPPORTED": Reason(_UNSUPPORTED, Status.UNIMPLEMENTED, False, "See GetCapabilities for the settings."),
-    "METHOD_NOT_SUPPORTED": Reason(_UNSUPPORTED, Status.UNIMPLEMENTED, False, "This version does not do that."),
+    "ENCODE_TYPE_NOT_SUPPORTED": Reason(
+        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "Use an encode type the intent can have."
+    ),
+    "SETTING_NOT_SUPPORTED": Reason(
+        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "See GetCapabilities for the settings."
+    ),
+    "METHOD_NOT_SUPPORTED": Reason(
+        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "This version does not do that."
+    ),
     # transfers
     "UNKNOWN_VIDEO": Reason(_BAD, Status.NOT_FOUND, False, "Check the video id; it may have been removed."),
     "UPLOAD_NOT_FOUND": Reason(_BAD, Status.NOT_FOUND, False, "Start a new upload."),
-    "ARTIFACT_NOT_FOUND": Reason(_BAD, Status.NOT_FOUND, False, "Take an artifact_id of GetVideo; old results expire."),
-    "UPLOAD_OFFSET": Reason(_BAD, Status.OUT_OF_RANGE, True, "Go on at the committed size that QueryUpload tells."),
-    "UPLOAD_FINISHED": Reason(_BAD, Status.FAILED_PRECONDITION, False, "A finished upload never changes; start a new one."),
+    "ARTIFACT_NOT_FOUND": Reason(
+        _BAD, Status.NOT_FOUND, False, "Take an artifact_id of GetVideo; old results expire."
+    ),
+    "UPLOAD_OFFSET": Reason(
+        _BAD, Status.OUT_OF_RANGE, True, "Go on at the committed size that QueryUpload tells."
+    ),
+    "UPLOAD_FINISHED": Reason(
+        _BAD, Status.FAILED_PRECONDITION, False, "A finished upload never changes; start a new one."
+    ),
     "UPLOAD_TAKEN_OVER": Reason(
-        CamRetCode.DEVICE_CONFLICT, Status.ABORTED, True, "Another stream went on with this upload; this one ends."
+        CamRetCode.DEVICE_CONFLICT,
+        Status.ABORTED,
+        True,
+        "Another stream went on with this upload; this one ends.",
     ),
     "DOWNLOAD_OFFSET": Reason(_BAD, Status.OUT_OF_RANGE, False, "Use an offset within the artifact."),
-    "CHECKSUM_MISMATCH": Reason(_BAD, Status.DATA_LOSS, True, "Send the message again from the committed size."),
-    "DIGEST_MISMATCH": Reason(_BAD, Status.DATA_LOSS, False, "The whole is not what its SHA-256 says; upload it anew."),
-    "SIZE_MISMATCH": Reason(_BAD, Status.DATA_LOSS, True, "The size is not what was declared; send what is missing."),
-    "SEQUENCE_OUT_OF_RANGE": Reason(_BAD, Status.OUT_OF_RANGE, False, "Subscribe from a sequence that is kept."),
-    # resources
-    "SESSION_LIMIT": Reason(CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Close a session."),
-    "STREAM_LIMIT": Reason(CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, False, "Use at most 16 streams."),
-    "QUEUE_LIMIT": Reason(CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Wait for accepted work."),
-    "STORAGE_FULL": Reason(CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Free disk space."),
-    "SUBSCRIBER_LIMIT": Reason(CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Close a subscription."),
-    "SUBSCRIBER_TOO_SLOW": Reason(
-        CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Subscribe again after the last number you saw."
+    "CHECKSUM_MISMATCH": Reason(
+        _BAD, Status.DATA_LOSS, True, "Send the message again from the committed size."
     ),
-    "DRAINING": Reason(CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "The service is stopping; try its successor."),
-    "STORE_UNAVAILABLE": Reason(CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "Nothing happened; try again."),
-    "PROBE_BUSY": Reason(CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "Too many files are being probed; try again."),
+    "DIGEST_MISMATCH": Reason(
+        _BAD, Status.DATA_LOSS, False, "The whole is not what its SHA-256 says; upload it anew."
+    ),
+    "SIZE_MISMATCH": Reason(
+        _BAD, Status.DATA_LOSS, True, "The size is not what was declared; send what is missing."
+    ),
+    "SEQUENCE_OUT_OF_RANGE": Reason(
+        _BAD, Status.OUT_OF_RANGE, False, "Subscribe from a sequence that is kept."
+    ),
+    # resources
+    "SESSION_LIMIT": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Close a session."
+    ),
+    "STREAM_LIMIT": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, False, "Use at most 16 streams."
+    ),
+    "QUEUE_LIMIT": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Wait for accepted work."
+    ),
+    "STORAGE_FULL": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Free disk space."
+    ),
+    "SUBSCRIBER_LIMIT": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Close a subscription."
+    ),
+    "SUBSCRIBER_TOO_SLOW": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES,
+        Status.RESOURCE_EXHAUSTED,
+        True,
+        "Subscribe again after the last number you saw.",
+    ),
+    "DRAINING": Reason(
+        CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "The service is stopping; try its successor."
+    ),
+    "STORE_UNAVAILABLE": Reason(
+        CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "Nothing happened; try again."
+    ),
+    "PROBE_BUSY": Reason(
+        CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "Too many files are being probed; try again."
+    ),
     # who may
-    "USER_NOT_ALLOWED": Reason(CamRetCode.NO_PERMISSION, Status.PERMISSION_DENIED, False, "Use a user_id you may act for."),
+    "USER_NOT_ALLOWED": Reason(
+        CamRetCode.NO_PERMISSION, Status.PERMISSION_DENIED, False, "Use a user_id you may act for."
+    ),
     "NO_CREDENTIALS": Reason(CamRetCode.NO_PERMISSION, Status.UNAUTHENTICATED, False, "Send credentials."),
     # ours
-    "INTERNAL": Reason(CamRetCode.DEVICE_ERROR, Status.INTERNAL, True, "Report it with the time; the log tells more."),
+    "INTERNAL": Reason(
+        CamRetCode.DEVICE_ERROR, Status.INTERNAL, True, "Report it with the time; the log tells more."
+    ),
     # reasons of OnError only
     "UNKNOWN_VIDEO_ID": Reason(_BAD, Status.NOT_FOUND, False, "Prepare the video first."),
     "NOT_PREPARED": Reason(_BAD, Status.FAILED_PRECONDITION, False, "Call Prepare first."),
-    "NEEDS_PREPARE": Reason(_BAD, Status.FAILED_PRECONDITION, False, "The video ended in ERROR: call Prepare again."),
+    "NEEDS_PREPARE": Reason(
+        _BAD, Status.FAILED_PRECONDITION, False, "The video ended in ERROR: call Prepare again."
+    ),
     "NO_COMMITTED_STREAMS": Reason(
         _BAD, Status.FAILED_PRECONDITION, False, "Call CreateStreams and CommitStreams in this session first."
     ),
-    "STREAM_NOT_SUPPORTED": Reason(_UNSUPPORTED, Status.UNIMPLEMENTED, False, "Create one VIDEO stream that GetCapabilities allows."),
-    "TIMESTAMP_BEYOND_END": Reason(_BAD, Status.OUT_OF_RANGE, False, "Use a time stamp before the last frame's end."),
+    "STREAM_NOT_SUPPORTED": Reason(
+        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "Create one VIDEO stream that GetCapabilities allows."
+    ),
+    "TIMESTAMP_BEYOND_END": Reason(
+        _BAD, Status.OUT_OF_RANGE, False, "Use a time stamp before the last frame's end."
+    ),
     "ALREADY_RUNNING": Reason(
-        CamRetCode.DEVICE_CONFLICT, Status.ABORTED, True, "The video is processed with other settings; wait or Interrupt."
+        CamRetCode.DEVICE_CONFLICT,
+        Status.ABORTED,
+        True,
+        "The video is processed with other settings; wait or Interrupt.",
     ),
     "FRAME_RATE_RAISE_NOT_SUPPORTED": Reason(
-        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "METHOD_NOT_SUPPORTED: ask for a range that the source's rate reaches."
+        _UNSUPPORTED,
+        Status.UNIMPLEMENTED,
+        False,
+        "METHOD_NOT_SUPPORTED: ask for a range that the source's rate reaches.",
     ),
     "CROP_OUTSIDE_PICTURE": Reason(_BAD, _INVALID, False, "Keep the zoom crop region inside the picture."),
     "OUTPUT_EXISTS": Reason(
-        CamRetCode.DEVICE_CONFLICT, Status.ABORTED, False, "Choose another name, or ask for the file to be replaced."
+        CamRetCode.DEVICE_CONFLICT,
+        Status.ABORTED,
+        False,
+        "Choose another name, or ask for the file to be replaced.",
     ),
-    "BLOCKED_TOO_LONG": Reason(CamRetCode.DEVICE_ERROR, Status.UNAVAILABLE, True, "Call ProcessVideo when the cause is gone."),
-    "SIZE_NOT_SUPPORTED": Reason(_UNSUPPORTED, Status.UNIMPLEMENTED, False, "Ask for a size the encoder can make."),
+    "BLOCKED_TOO_LONG": Reason(
+        CamRetCode.DEVICE_ERROR, Status.UNAVAILABLE, True, "Call ProcessVideo when the cause is gone."
+    ),
+    "SIZE_NOT_SUPPORTED": Reason(
+        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "Ask for a size the encoder can make."
+    ),
     "INTERRUPTED": Reason(CamRetCode.NO_ERROR, Status.ABORTED, True, "Call ProcessVideo to go on."),
     "RESET": Reason(CamRetCode.NO_ERROR, Status.ABORTED, True, "Call ProcessVideo to start anew."),
     "REMOVED": Reason(CamRetCode.NO_ERROR, Status.ABORTED, False, "The video was removed."),
-    "SOURCE_CHANGED": Reason(_BAD, Status.FAILED_PRECONDITION, False, "The file changed while it was read; Prepare it again."),
+    "SOURCE_CHANGED": Reason(
+        _BAD, Status.FAILED_PRECONDITION, False, "The file changed while it was read; Prepare it again."
+    ),
     "SOURCE_GONE": Reason(_BAD, Status.NOT_FOUND, False, "The file is gone; Prepare the video again."),
-    "DECODE_FAILED": Reason(_BAD, Status.DATA_LOSS, False, "Frames of the source do not decode; check the file."),
-    "ENCODE_FAILED": Reason(CamRetCode.DEVICE_ERROR, Status.INTERNAL, False, "The encoder refused; report it with the file."),
-    "JOIN_FAILED": Reason(CamRetCode.DEVICE_ERROR, Status.INTERNAL, False, "The result could not be written; report it."),
-    "VERIFY_FAILED": Reason(CamRetCode.DEVICE_ERROR, Status.INTERNAL, False, "The result was not what was planned and was thrown away."),
-    "WORKER_CRASHED": Reason(CamRetCode.DEVICE_ERROR, Status.INTERNAL, False, "The media made three workers crash; check the file."),
-    "STALLED": Reason(CamRetCode.DEVICE_ERROR, Status.UNAVAILABLE, True, "No progress; call ProcessVideo to try again."),
-    "RETRIES_USED_UP": Reason(CamRetCode.DEVICE_ERROR, Status.UNAVAILABLE, True, "Call ProcessVideo to try again."),
+    "DECODE_FAILED": Reason(
+        _BAD, Status.DATA_LOSS, False, "Frames of the source do not decode; check the file."
+    ),
+    "ENCODE_FAILED": Reason(
+        CamRetCode.DEVICE_ERROR, Status.INTERNAL, False, "The encoder refused; report it with the file."
+    ),
+    "JOIN_FAILED": Reason(
+        CamRetCode.DEVICE_ERROR, Status.INTERNAL, False, "The result could not be written; report it."
+    ),
+    "VERIFY_FAILED": Reason(
+        CamRetCode.DEVICE_ERROR,
+        Status.INTERNAL,
+        False,
+        "The result was not what was planned and was thrown away.",
+    ),
+    "WORKER_CRASHED": Reason(
+        CamRetCode.DEVICE_ERROR, Status.INTERNAL, False, "The media made three workers crash; check the file."
+    ),
+    "STALLED": Reason(
+        CamRetCode.DEVICE_ERROR, Status.UNAVAILABLE, True, "No progress; call ProcessVideo to try again."
+    ),
+    "RETRIES_USED_UP": Reason(
+        CamRetCode.DEVICE_ERROR, Status.UNAVAILABLE, True, "Call ProcessVideo to try again."
+    ),
 }
 
 #: what planning may find to be the caller's slip: ends the job, leaves the video as it was

@@ -50,32 +50,48 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
 
-    listen: str = Field("127.0.0.1:50051", description="Address to listen on, HOST:PORT or unix:PATH; port 0 picks a free one.")
+    listen: str = Field(
+        "127.0.0.1:50051",
+        description="Address to listen on, HOST:PORT or unix:PATH; port 0 picks a free one.",
+    )
     insecure_listen_anywhere: bool = Field(
         False, description="Listen beyond this machine without TLS, and let every caller act for every user."
     )
-    data_dir: Path = Field(Path("data"), description="Directory of everything the service keeps; one service at a time has it.")
+    data_dir: Path = Field(
+        Path("data"), description="Directory of everything the service keeps; one service at a time has it."
+    )
     shared_root: Annotated[tuple[SharedRootSetting, ...], NoDecode] = Field(
         (), description="NAME=PATH of a directory whose files callers may name; may be given several times."
     )
     address_file: Path | None = Field(
-        None, description="File that the address is written to once the service is SERVING; tells the port that port 0 picked."
+        None,
+        description="File that the address is written to once the service is SERVING; tells the port that port 0 picked.",
     )
     workers: int = Field(0, ge=0, le=256, description="Worker processes that encode; 0 is one for each core.")
     max_running_jobs: int = Field(2, ge=1, le=64, description="Jobs that run at once and share the workers.")
-    segment_seconds: float = Field(4.0, ge=0.1, le=60, description="A segment ends at the first key frame after this time.")
-    longest_gop_seconds: float = Field(8.0, ge=0.1, le=600, description="A GOP longer than this is cut inside.")
+    segment_seconds: float = Field(
+        4.0, ge=0.1, le=60, description="A segment ends at the first key frame after this time."
+    )
+    longest_gop_seconds: float = Field(
+        8.0, ge=0.1, le=600, description="A GOP longer than this is cut inside."
+    )
     stall_seconds: float = Field(1200.0, ge=1, description="A worker silent for longer is killed.")
-    session_idle_seconds: float = Field(1800.0, ge=1, description="A session without calls, subscribers or work is closed after.")
+    session_idle_seconds: float = Field(
+        1800.0, ge=1, description="A session without calls, subscribers or work is closed after."
+    )
     max_sessions: int = Field(4096, ge=1, description="Open sessions at most.")
     max_sessions_per_user: int = Field(64, ge=1, description="Open sessions of one user at most.")
     max_queued_jobs: int = Field(10_000, ge=1, description="Accepted jobs that have not ended, at most.")
     max_upload_bytes: int = Field(1 << 40, ge=1, description="Size of one upload at most, in bytes.")
     max_pixels: int = Field(8192 * 4320, ge=1, description="Pixels of a source's picture at most.")
     max_duration_seconds: int = Field(24 * 3600, ge=1, description="Duration of a source at most.")
-    shutdown_grace_seconds: float = Field(10.0, ge=0, description="Time for calls and jobs to end after SIGTERM or Ctrl-C.")
+    shutdown_grace_seconds: float = Field(
+        10.0, ge=0, description="Time for calls and jobs to end after SIGTERM or Ctrl-C."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
-    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto is console on a terminal, else JSON.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto is console on a terminal, else JSON."
+    )
 
     @field_validator("shared_root", mode="before")
     @classmethod

@@ -28,7 +28,13 @@ def _root(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
     root = tmp_path_factory.mktemp("root")
     make_clip(root / "h264.mp4", frames=120, gop=20, audio="aac", noise_sigma=8.0, width=480, height=270)
     make_clip(
-        root / "hevc.mov", frames=60, gop=15, codec="libx265", pix_fmt="yuv420p10le", open_gop=True, noise_sigma=8.0
+        root / "hevc.mov",
+        frames=60,
+        gop=15,
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        open_gop=True,
+        noise_sigma=8.0,
     )
     make_clip(root / "sixty.mp4", frames=120, fps=Fraction(60), gop=30, noise_sigma=8.0)
     shutil.copy(clips / "flower_540p_5s.mp4", root)
@@ -178,9 +184,8 @@ async def test_a_stop_gives_the_work_to_the_next_start(tmp_path: Path, root: Pat
 
 
 async def test_a_second_service_on_the_same_data_directory_does_not_start(tmp_path: Path) -> None:
-    with Server(tmp_path / "data"):
-        with pytest.raises(AssertionError, match="in use by another"):
-            Server(tmp_path / "data").start()
+    with Server(tmp_path / "data"), pytest.raises(AssertionError, match="in use by another"):
+        Server(tmp_path / "data").start()
 
 
 async def test_a_changed_shared_file_is_never_mixed_in(tmp_path: Path, root: Path) -> None:

@@ -12,13 +12,17 @@ from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_process_session_pb2 as session
 
 #: what a camera's ability metadata looks like: valid, with tags this service does not use
-ABILITY = bytes.fromhex("010000000a00000068000000" + "00000000" + "01000070" + "00000000" + "03000000" + "010203")
+ABILITY = bytes.fromhex(
+    "010000000a00000068000000" + "00000000" + "01000070" + "00000000" + "03000000" + "010203"
+)
 INVALID_ARGUMENT = -3
 
 
 def _stream(stream_id: int, intent: hdi.StreamIntent) -> types.StreamInfoV11:
     return types.StreamInfoV11(
-        v1_0=types.StreamInfo(stream_id=stream_id, width=1920, height=1080, format=25, dataspace=8, intent=intent)
+        v1_0=types.StreamInfo(
+            stream_id=stream_id, width=1920, height=1080, format=25, dataspace=8, intent=intent
+        )
     )
 
 
@@ -35,9 +39,15 @@ async def test_054_passes_in_its_order_with_its_return_codes(api: Api) -> None:
     )
     assert (INVALID_ARGUMENT, grpc.StatusCode.INVALID_ARGUMENT) == (refusal.cam_ret_code, refusal.status)
     streams = [_stream(100, hdi.STREAM_INTENT_PREVIEW), _stream(101, hdi.STREAM_INTENT_STILL_CAPTURE)]
-    await api.session.CreateStreams(session.CreateStreamsRequest(session_id=session_id, stream_infos=streams))  # 6
-    await api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, serialized=ABILITY))  # 7
-    await api.session.ReleaseStreams(session.ReleaseStreamsRequest(session_id=session_id, stream_infos=streams))  # 8
+    await api.session.CreateStreams(
+        session.CreateStreamsRequest(session_id=session_id, stream_infos=streams)
+    )  # 6
+    await api.session.CommitStreams(
+        session.CommitStreamsRequest(session_id=session_id, serialized=ABILITY)
+    )  # 7
+    await api.session.ReleaseStreams(
+        session.ReleaseStreamsRequest(session_id=session_id, stream_infos=streams)
+    )  # 8
     accepted = await api.process(session_id, video_id, time.time_ns() // 1_000_000)  # 9: epoch milliseconds
     await api.session.RemoveVideo(session.RemoveVideoRequest(session_id=session_id, video_id=video_id))  # 10
     await api.session.Interrupt(session.InterruptRequest(session_id=session_id))  # 11
@@ -82,10 +92,17 @@ async def test_cases_5_to_8_streams_come_and_go_and_a_slip_leaves_the_session_us
     await api.session.CreateStreams(session.CreateStreamsRequest(session_id=session_id, stream_infos=streams))
     await api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, serialized=b""))
     await api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, serialized=ABILITY))
-    await api.session.ReleaseStreams(session.ReleaseStreamsRequest(session_id=session_id, stream_infos=streams))
+    await api.session.ReleaseStreams(
+        session.ReleaseStreamsRequest(session_id=session_id, stream_infos=streams)
+    )
     event = await api.terminal(await api.process(session_id, "nobody knows me", 1_700_000_000_000))
-    assert (hdi.ERROR_CODE_INVALID_ID, "UNKNOWN_VIDEO_ID") == (event.on_error.error_code, event.on_error.reason)
-    assert await api.session.GetPendingVideos(session.GetPendingVideosRequest(session_id=session_id)) is not None
+    assert (hdi.ERROR_CODE_INVALID_ID, "UNKNOWN_VIDEO_ID") == (
+        event.on_error.error_code,
+        event.on_error.reason,
+    )
+    assert (
+        await api.session.GetPendingVideos(session.GetPendingVideosRequest(session_id=session_id)) is not None
+    )
 
 
 async def test_case_9_removing_an_unknown_id_is_no_error(api: Api) -> None:

@@ -28,7 +28,11 @@ def _path(path: str, root: str = "media") -> types.FileDescriptor:
 
 
 BAD_FILES: dict[str, tuple[list[types.FileDescriptor], Code, str]] = {
-    "an unknown upload": ([types.FileDescriptor(upload_id="f" * 32)], Code.INVALID_ARGUMENT, "UNKNOWN_UPLOAD"),
+    "an unknown upload": (
+        [types.FileDescriptor(upload_id="f" * 32)],
+        Code.INVALID_ARGUMENT,
+        "UNKNOWN_UPLOAD",
+    ),
     "an unknown root": ([_path("dog_720p30_10s.mp4", "nowhere")], Code.INVALID_ARGUMENT, "UNKNOWN_ROOT"),
     "no such path": ([_path("missing.mp4")], Code.INVALID_ARGUMENT, "NO_SUCH_PATH"),
     "a way up": ([_path("../media/dog_720p30_10s.mp4")], Code.INVALID_ARGUMENT, "PATH_OUTSIDE_ROOT"),
@@ -139,7 +143,12 @@ async def test_create_streams_refuses_and_the_next_call_works(api: Api, name: st
 
 
 BAD_SETTINGS: dict[str, tuple[dict[str, Any], Code, int, str]] = {
-    "bytes that do not parse": ({"serialized": b"\x01\x02\x03"}, Code.INVALID_ARGUMENT, -3, "METADATA_MALFORMED"),
+    "bytes that do not parse": (
+        {"serialized": b"\x01\x02\x03"},
+        Code.INVALID_ARGUMENT,
+        -3,
+        "METADATA_MALFORMED",
+    ),
     "more than 256 KiB": ({"serialized": bytes(262_145)}, Code.INVALID_ARGUMENT, -3, "METADATA_TOO_LARGE"),
     "a known tag of another type": (
         {"serialized": bytes.fromhex("010000000a000000680000000000000001000510010000000100000002000000")},
@@ -227,12 +236,12 @@ SESSION_CALLS: dict[str, Callable[[Api, str], Awaitable[Any]]] = {
     ),
     "Prepare": lambda api, sid: api.prepare_path(sid, "v", "rot90_iphone_3f.mov"),
     "CreateStreams": lambda api, sid: api.session.CreateStreams(
-        session.CreateStreamsRequest(
-            session_id=sid, **_streams(types.StreamInfo(stream_id=1, intent=VIDEO))
-        )
+        session.CreateStreamsRequest(session_id=sid, **_streams(types.StreamInfo(stream_id=1, intent=VIDEO)))
     ),
     "CommitStreams": lambda api, sid: api.session.CommitStreams(session.CommitStreamsRequest(session_id=sid)),
-    "ReleaseStreams": lambda api, sid: api.session.ReleaseStreams(session.ReleaseStreamsRequest(session_id=sid)),
+    "ReleaseStreams": lambda api, sid: api.session.ReleaseStreams(
+        session.ReleaseStreamsRequest(session_id=sid)
+    ),
     "ProcessVideo": lambda api, sid: api.process(sid, "v"),
     "RemoveVideo": lambda api, sid: api.session.RemoveVideo(
         session.RemoveVideoRequest(session_id=sid, video_id="v")
@@ -262,15 +271,19 @@ async def test_closing_again_is_no_error(api: Api) -> None:
 
 
 async def test_a_session_needs_a_user(api: Api) -> None:
-    refusal = await refused(
-        api.service.CreateVideoProcessSession(service.CreateVideoProcessSessionRequest())
+    refusal = await refused(api.service.CreateVideoProcessSession(service.CreateVideoProcessSessionRequest()))
+    assert (Code.INVALID_ARGUMENT, -3, "MISSING_FIELD") == (
+        refusal.status,
+        refusal.cam_ret_code,
+        refusal.reason,
     )
-    assert (Code.INVALID_ARGUMENT, -3, "MISSING_FIELD") == (refusal.status, refusal.cam_ret_code, refusal.reason)
     assert "user_id" in refusal.violations
 
 
 async def test_a_request_id_gets_the_same_session_and_no_other_arguments(api: Api) -> None:
-    request = service.CreateVideoProcessSessionRequest(user_id=7, request_id="0f8fad5b-d9cb-469f-a165-70867728950e")
+    request = service.CreateVideoProcessSessionRequest(
+        user_id=7, request_id="0f8fad5b-d9cb-469f-a165-70867728950e"
+    )
     first, again = [await api.service.CreateVideoProcessSession(request) for _ in range(2)]
     assert first.session_id == again.session_id
     request.execution_mode = hdi.EXECUTION_MODE_LOW_POWER

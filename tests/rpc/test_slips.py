@@ -84,14 +84,14 @@ async def test_a_time_stamp_after_the_last_frame_but_before_the_end(api: Api) ->
             "FRAME_RATE_RAISE_NOT_SUPPORTED",
         ),
         (
-            mode.ModeSetting(
-                zoom_ratio=2, zoom_crop_region=mode.Rect(x=0, y=0, width=4000, height=3000)
-            ),
+            mode.ModeSetting(zoom_ratio=2, zoom_crop_region=mode.Rect(x=0, y=0, width=4000, height=3000)),
             "CROP_OUTSIDE_PICTURE",
         ),
     ],
 )
-async def test_a_setting_that_does_not_fit_the_video(api: Api, setting: mode.ModeSetting, reason: str) -> None:
+async def test_a_setting_that_does_not_fit_the_video(
+    api: Api, setting: mode.ModeSetting, reason: str
+) -> None:
     session_id = await api.open_session()
     await _commit(api, session_id, hdi.STREAM_INTENT_VIDEO, setting)
     await api.prepare_path(session_id, reason, CLIP)

@@ -11,7 +11,7 @@ from videoprocess_server.model.hdi import OperationMode
 from videoprocess_server.model.plan import NoiseEstimate
 
 #: filters measured to give the same bits on every CPU and at every seam (docs/picture.md)
-EXACT = {"atadenoise", "nlmeans", "yaepblur", "unsharp"}
+EXACT = {"atadenoise", "nlmeans", "yaepblur", "unsharp", "cas"}
 SIGMA = st.floats(0, 1000, allow_nan=False)
 
 
@@ -25,9 +25,12 @@ def test_any_noise_gives_exact_filters_within_their_ranges(y: float, u: float, v
     chain = _chain(y, u, v, bits)
     names = [stage.partition("=")[0] for stage in chain.filters]
     assert set(names) <= EXACT
-    assert names[-1] == "unsharp"
+    assert (names[-1] == "unsharp") == (bits == 8)
+    assert "cas" not in names or bits > 8
     assert ("nlmeans" in names) <= (bits == 8)
     text = ",".join(chain.filters)
+    assert len(re.findall(r"[012]a=", text)) == sum(sigma >= 1.5 for sigma in (y, u, v))
+    assert "a=0.0000" not in text
     assert all(0 <= float(value) <= 0.3 for value in re.findall(r"\da=([\d.]+)", text))
     assert all(0 <= float(value) <= 5 for value in re.findall(r"\db=([\d.]+)", text))
     assert all(1 <= float(value) <= 30 for value in re.findall(r"nlmeans=s=([\d.]+)", text))

@@ -24,7 +24,9 @@ class Caller:
 class Policy(Protocol):
     """Decides whether a caller may act for a user."""
 
-    def allows(self, caller: Caller, user_id: int) -> bool: ...
+    def allows(self, caller: Caller, user_id: int) -> bool:
+        """Return whether the caller may act for the user."""
+        ...
 
 
 class TrustLocalCallers:

@@ -230,17 +230,23 @@ class JobDriver:
         now = self._shop.clock.now_us()
         self._keep_stages(record)
         stages = tuple(self._stages.values())
-        report = report_of(record, self._video, joined, verified, stages, self._reused_segments, self._shop.build())
+        report = report_of(
+            record, self._video, joined, verified, stages, self._reused_segments, self._shop.build()
+        )
         artifact = artifact_of(self._job, self._video, record, joined, new_id(), now)
         self._shop.blobs.publish(work_key, BlobKind.RESULT, artifact.artifact_id)
 
         def keep(tx: Transaction) -> None:
             video = self._still_mine(tx)
             tx.put_artifact(artifact)
-            endings.complete(tx, replace(self._job, progress=self._meter.read(time.monotonic())), report, [artifact], now)
+            endings.complete(
+                tx, replace(self._job, progress=self._meter.read(time.monotonic())), report, [artifact], now
+            )
             done = endings.move(tx, video, Trigger.PUBLISHED, now)
             name = fingerprint.of_result(self._job.settings_fingerprint, record.enhance_from_us)
-            tx.put_video(replace(done, result_fingerprint=name, result_job_id=self._job.job_id, last_fault=None))
+            tx.put_video(
+                replace(done, result_fingerprint=name, result_job_id=self._job.job_id, last_fault=None)
+            )
             tx.delete_plan(record.plan_id)
 
         try:
@@ -268,7 +274,9 @@ class JobDriver:
             except (TaskFailedError, WorkerCrashedError) as error:
                 own_crashes += faults.is_own_crash(error)
                 foreign_kills += not faults.is_own_crash(error)
-                out_of_tries = own_crashes >= self._shop.limits.max_crashes or foreign_kills > faults.MAX_FOREIGN_KILLS
+                out_of_tries = (
+                    own_crashes >= self._shop.limits.max_crashes or foreign_kills > faults.MAX_FOREIGN_KILLS
+                )
                 if not faults.may_retry(error) or out_of_tries:
                     raise
                 self._log.warning("task_attempt_failed", phase=phase.value, error=str(error))
@@ -347,7 +355,9 @@ class JobDriver:
         """RemoveVideo deleted the rows; a worker may have written a file since it deleted the folder."""
         with self._durable.read() as reader:
             known = set(reader.list_all_plan_ids())
-        delete_segments(self._shop.blobs, [key for key in self._shop.blobs.keys(BlobKind.SEGMENT) if key not in known])
+        delete_segments(
+            self._shop.blobs, [key for key in self._shop.blobs.keys(BlobKind.SEGMENT) if key not in known]
+        )
 
     def _end_failed(self, error: Exception) -> None:
         verdict = faults.verdict(error)

@@ -73,7 +73,9 @@ class Encoding:
         self._leases: dict[TaskHandle, Lease] = {}
         self._own_crashes: dict[int, int] = {}
         self._foreign_kills = 0
-        self._news: queue.SimpleQueue[tuple[TaskHandle | None, Lease, SegmentDone | None]] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[tuple[TaskHandle | None, Lease, SegmentDone | None]] = (
+            queue.SimpleQueue()
+        )
         self.cpu_seconds = 0.0
         #: segments that were finished before this run
         self.reused_count = 0
@@ -125,12 +127,16 @@ class Encoding:
         indices = [segment.index for segment in run]
         source_fd = self._open_source()
         if not self._durable.write(lambda tx: tx.lease_segments(self._record.plan_id, indices, lease.token)):
-            raise RuntimeError(f"segments {indices} of plan {self._record.plan_id} are leased by somebody else")
+            raise RuntimeError(
+                f"segments {indices} of plan {self._record.plan_id} are leased by somebody else"
+            )
         self._waiting.difference_update(indices)
         task = EncodeTask(
             plan=self._record.plan,
             segments=run,
-            output_paths=tuple(str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices),
+            output_paths=tuple(
+                str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices
+            ),
         )
         handle = self._runner.submit(task, source_fd, lambda message: self._on_message(lease, message))
         self._leases[handle] = lease
@@ -194,20 +200,27 @@ class Encoding:
         culprit = left[0] if left else lease.run[-1].index
         own = faults.is_own_crash(error)
         self._release(lease, culprit if own else None)
-        log.warning("segment_attempt_failed", plan_id=self._record.plan_id, index=culprit, own=own, error=str(error))
+        log.warning(
+            "segment_attempt_failed", plan_id=self._record.plan_id, index=culprit, own=own, error=str(error)
+        )
         if not faults.may_retry(error):
             raise error
         if own:
             self._own_crashes[culprit] = self._own_crashes.get(culprit, 0) + 1
         else:
             self._foreign_kills += 1
-        if self._own_crashes[culprit] >= self._limits.max_crashes or self._foreign_kills > faults.MAX_FOREIGN_KILLS:
+        if (
+            self._own_crashes[culprit] >= self._limits.max_crashes
+            or self._foreign_kills > faults.MAX_FOREIGN_KILLS
+        ):
             raise error
         self._waiting.update(left)
 
     def _release(self, lease: Lease, crashed_index: int | None) -> None:
         self._durable.write(
-            lambda tx: tx.release_segments(self._record.plan_id, lease_token=lease.token, crashed_index=crashed_index)
+            lambda tx: tx.release_segments(
+                self._record.plan_id, lease_token=lease.token, crashed_index=crashed_index
+            )
         )
         for segment in lease.run:
             if segment.index not in self._done:
@@ -227,7 +240,9 @@ class Encoding:
 
     def _count(self) -> None:
         self._meter.segments(
-            len(self._done), len(self._record.plan.segments), sum(row.frame_count for row in self._done.values())
+            len(self._done),
+            len(self._record.plan.segments),
+            sum(row.frame_count for row in self._done.values()),
         )
 
 

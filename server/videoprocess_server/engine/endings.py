@@ -37,15 +37,26 @@ def fail(tx: Transaction, job: Job, fault: Fault, now_us: int) -> Job:
 
 def abort(tx: Transaction, job: Job, reason: str, now_us: int) -> Job:
     """End a job in OnError(ABORT); the video is the caller's to move on."""
-    return fail(tx, job, Fault(error_code=ErrorCode.ABORT, reason=reason, message=STOP_MESSAGES[reason]), now_us)
+    return fail(
+        tx, job, Fault(error_code=ErrorCode.ABORT, reason=reason, message=STOP_MESSAGES[reason]), now_us
+    )
 
 
 def move(
-    tx: Transaction, video: Video, trigger: Trigger, now_us: int, *, to: VideoState | None = None, fault: Fault | None = None
+    tx: Transaction,
+    video: Video,
+    trigger: Trigger,
+    now_us: int,
+    *,
+    to: VideoState | None = None,
+    fault: Fault | None = None,
 ) -> Video:
     """Move a video on by the state table."""
     moved = replace(
-        video, state=next_state(video.state, trigger, to), update_time_us=now_us, last_fault=fault or video.last_fault
+        video,
+        state=next_state(video.state, trigger, to),
+        update_time_us=now_us,
+        last_fault=fault or video.last_fault,
     )
     tx.put_video(moved)
     return moved

@@ -74,10 +74,15 @@ class EventHub:
         with self._lock:
             if len(self._subscriptions[user_id]) >= self._limits.max_subscribers_per_user:
                 raise VideoProcessError(
-                    "SUBSCRIBER_LIMIT", f"user {user_id} has {self._limits.max_subscribers_per_user} subscriptions"
+                    "SUBSCRIBER_LIMIT",
+                    f"user {user_id} has {self._limits.max_subscribers_per_user} subscriptions",
                 )
-            subscription = Subscription(user_id, session_id, wake, max(cursor, oldest - 1), status=self._status)
-            subscription.allowed_backlog = max(self._limits.max_subscriber_backlog, newest - subscription.cursor)
+            subscription = Subscription(
+                user_id, session_id, wake, max(cursor, oldest - 1), status=self._status
+            )
+            subscription.allowed_backlog = max(
+                self._limits.max_subscriber_backlog, newest - subscription.cursor
+            )
             self._subscriptions[user_id].append(subscription)
         return subscription
 
@@ -93,7 +98,9 @@ class EventHub:
     def has_subscriber(self, session_id: str) -> bool:
         """Return whether somebody follows this session."""
         with self._lock:
-            return any(s.session_id == session_id for readers in self._subscriptions.values() for s in readers)
+            return any(
+                s.session_id == session_id for readers in self._subscriptions.values() for s in readers
+            )
 
     def take(self, subscription: Subscription) -> Sequence[StatusChanged | Job | Event]:
         """Return what is new for the reader: a status, events in order, then the newest progress of each video.
@@ -136,7 +143,9 @@ class EventHub:
             if now - self._last_progress.get(job.job_id, 0.0) < PROGRESS_INTERVAL_SECONDS:
                 return
             self._last_progress[job.job_id] = now
-            readers = [s for s in self._subscriptions.get(job.user_id, ()) if s.session_id in ("", job.session_id)]
+            readers = [
+                s for s in self._subscriptions.get(job.user_id, ()) if s.session_id in ("", job.session_id)
+            ]
             for reader in readers:
                 reader.progress[job.video_id] = job
         for reader in readers:

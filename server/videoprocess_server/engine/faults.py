@@ -51,8 +51,18 @@ def verdict(error: BaseException) -> Verdict:
     if isinstance(error, TaskStalledError):
         return _end(ErrorCode.TIMEOUT, "STALLED", "a worker made no progress", Trigger.GIVE_UP)
     if is_own_crash(error):
-        return _end(ErrorCode.PROCESS, "WORKER_CRASHED", "this video made its workers fail three times", Trigger.MEDIA_FAULT)
-    return _end(ErrorCode.ABNORMAL, "RETRIES_USED_UP", "a cause outside the video outlasted all tries", Trigger.GIVE_UP)
+        return _end(
+            ErrorCode.PROCESS,
+            "WORKER_CRASHED",
+            "this video made its workers fail three times",
+            Trigger.MEDIA_FAULT,
+        )
+    return _end(
+        ErrorCode.ABNORMAL,
+        "RETRIES_USED_UP",
+        "a cause outside the video outlasted all tries",
+        Trigger.GIVE_UP,
+    )
 
 
 def _end(code: ErrorCode, reason: str, message: str, trigger: Trigger) -> Verdict:

@@ -17,7 +17,9 @@ from videoprocess_server.model.tasks import BuildInfo
 
 def of(*parts: object) -> str:
     """Return the SHA-256 in hex over the parts' canonical JSON."""
-    return hashlib.sha256(json.dumps(parts, default=_plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(parts, default=_plain, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def of_settings(source: Source, snapshot: Snapshot, plan_settings: PlanSettings, build: BuildInfo) -> str:

@@ -114,7 +114,9 @@ class Jobs:
             tx.count_active_jobs() >= self._limits.max_active_jobs
             or tx.count_active_jobs(session.user_id) >= self._limits.max_active_jobs_per_user
         ):
-            raise VideoProcessError("QUEUE_LIMIT", "the queue is full: wait for accepted work", retry_after_seconds=10)
+            raise VideoProcessError(
+                "QUEUE_LIMIT", "the queue is full: wait for accepted work", retry_after_seconds=10
+            )
         job = Job(
             job_id=new_id(),
             user_id=session.user_id,
@@ -141,7 +143,9 @@ class Jobs:
         if active is not None:
             if active.settings_fingerprint == settings:
                 return active
-            raise SlipError(ErrorCode.PROCESS, "ALREADY_RUNNING", "the video is processed with other settings")
+            raise SlipError(
+                ErrorCode.PROCESS, "ALREADY_RUNNING", "the video is processed with other settings"
+            )
         if video.state is VideoState.COMPLETED:
             repeated = self._repeat(tx, video, job)
             if repeated is not None:
@@ -168,7 +172,9 @@ class Jobs:
 
 def _processable(video: Video | None, committed: Snapshot | None) -> tuple[Video, Snapshot]:
     if video is None or video.state is VideoState.DELETED:
-        raise SlipError(ErrorCode.INVALID_ID, "UNKNOWN_VIDEO_ID", "there is no such video: call Prepare first")
+        raise SlipError(
+            ErrorCode.INVALID_ID, "UNKNOWN_VIDEO_ID", "there is no such video: call Prepare first"
+        )
     if video.state is VideoState.ERROR:
         raise SlipError(ErrorCode.PROCESS, "NEEDS_PREPARE", "the video ended in ERROR: call Prepare again")
     if video.media is None or video.source is None:
@@ -189,7 +195,9 @@ def _check_timestamp(video: Video, timestamp_us: int) -> None:
     duration_us = video.media.duration_us if video.media else None
     if duration_us is not None and timestamp_us > duration_us:
         raise SlipError(
-            ErrorCode.PROCESS, "TIMESTAMP_BEYOND_END", f"{timestamp_us} us is beyond the end at {duration_us} us"
+            ErrorCode.PROCESS,
+            "TIMESTAMP_BEYOND_END",
+            f"{timestamp_us} us is beyond the end at {duration_us} us",
         )
 
 

@@ -84,7 +84,11 @@ class ProgressMeter:
     def _speed(self, now: float) -> float:
         while self._recent and now - self._recent[0][0] > SPEED_WINDOW_SECONDS:
             self._recent.popleft()
-        if len(self._recent) < 2:  # noqa: PLR2004 - a speed needs two points
+        if len(self._recent) < 2:
             return 0.0
         (first_time, first_frames), (last_time, last_frames) = self._recent[0], self._recent[-1]
-        return max(0.0, (last_frames - first_frames) / (last_time - first_time)) if last_time > first_time else 0.0
+        return (
+            max(0.0, (last_frames - first_frames) / (last_time - first_time))
+            if last_time > first_time
+            else 0.0
+        )

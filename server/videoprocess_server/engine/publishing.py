@@ -19,10 +19,17 @@ from videoprocess_server.model.records import (
 )
 from videoprocess_server.model.tasks import BuildInfo, JoinResult, VerifyResult
 
-MEDIA_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".3gp": "video/3gpp", ".mkv": "video/x-matroska"}
+MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".3gp": "video/3gpp",
+    ".mkv": "video/x-matroska",
+}
 
 
-def artifact_of(job: Job, video: Video, record: PlanRecord, joined: JoinResult, artifact_id: str, now_us: int) -> Artifact:
+def artifact_of(
+    job: Job, video: Video, record: PlanRecord, joined: JoinResult, artifact_id: str, now_us: int
+) -> Artifact:
     """Return the row of the enhanced video."""
     assert job.snapshot is not None
     extension = record.plan.file_extension

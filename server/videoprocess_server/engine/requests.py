@@ -7,7 +7,9 @@ from videoprocess_server.model.records import Request
 from videoprocess_server.store.repository import Reader, Transaction
 
 
-def answered_before(reader: Reader, user_id: int, method: str, request_id: str, arguments_sha256: str) -> str | None:
+def answered_before(
+    reader: Reader, user_id: int, method: str, request_id: str, arguments_sha256: str
+) -> str | None:
     """Return the id that the first call with this request_id made; None for a new or absent one.
 
     Raises:
@@ -26,7 +28,13 @@ def answered_before(reader: Reader, user_id: int, method: str, request_id: str, 
 
 
 def remember(
-    tx: Transaction, user_id: int, method: str, request_id: str, arguments_sha256: str, answer_id: str, now_us: int
+    tx: Transaction,
+    user_id: int,
+    method: str,
+    request_id: str,
+    arguments_sha256: str,
+    answer_id: str,
+    now_us: int,
 ) -> None:
     """Keep what a request_id was answered with; an absent one is not kept."""
     if request_id:

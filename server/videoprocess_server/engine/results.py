@@ -27,7 +27,9 @@ class Results:
         with self._repository.read() as reader:
             artifact = reader.get_artifact(artifact_id)
         if artifact is None or artifact.user_id != user_id:
-            raise VideoProcessError("ARTIFACT_NOT_FOUND", f"there is no artifact {artifact_id!r} of user {user_id}")
+            raise VideoProcessError(
+                "ARTIFACT_NOT_FOUND", f"there is no artifact {artifact_id!r} of user {user_id}"
+            )
         if not 0 <= offset <= artifact.size_bytes:
             raise VideoProcessError(
                 "DOWNLOAD_OFFSET",
@@ -37,4 +39,6 @@ class Results:
         try:
             return artifact, self._blobs.open(BlobKind.RESULT, artifact_id)
         except FileNotFoundError as error:
-            raise VideoProcessError("ARTIFACT_NOT_FOUND", f"the bytes of artifact {artifact_id!r} are gone") from error
+            raise VideoProcessError(
+                "ARTIFACT_NOT_FOUND", f"the bytes of artifact {artifact_id!r} are gone"
+            ) from error

@@ -133,7 +133,9 @@ class Scheduler:
                 return
             job, video = begun
             driver = JobDriver(job, video, self._durable, self._shop)
-            thread = threading.Thread(target=self._drive, args=(job_id, driver), name=f"job-{job_id[:8]}", daemon=True)
+            thread = threading.Thread(
+                target=self._drive, args=(job_id, driver), name=f"job-{job_id[:8]}", daemon=True
+            )
             with self._changed:
                 self._drivers[job_id] = (driver, thread)
         thread.start()

@@ -38,7 +38,9 @@ IDLE_SESSIONS_PER_SWEEP = 256
 class Sessions:
     """Opens and closes sessions and keeps their streams."""
 
-    def __init__(self, repository: Repository, hub: EventHub, policy: Policy, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, repository: Repository, hub: EventHub, policy: Policy, clock: Clock, limits: Limits
+    ) -> None:
         self._repository = repository
         self._hub = hub
         self._policy = policy
@@ -64,11 +66,19 @@ class Sessions:
             if session is not None:
                 return session
             if tx.count_open_sessions(user_id) >= self._limits.max_sessions_per_user:
-                raise VideoProcessError("SESSION_LIMIT", f"user {user_id} has {self._limits.max_sessions_per_user} sessions")
+                raise VideoProcessError(
+                    "SESSION_LIMIT", f"user {user_id} has {self._limits.max_sessions_per_user} sessions"
+                )
             if tx.count_open_sessions() >= self._limits.max_sessions:
-                raise VideoProcessError("SESSION_LIMIT", f"the service has {self._limits.max_sessions} sessions")
+                raise VideoProcessError(
+                    "SESSION_LIMIT", f"the service has {self._limits.max_sessions} sessions"
+                )
             session = Session(
-                session_id=new_id(), user_id=user_id, execution_mode=execution_mode, create_time_us=now, last_used_time_us=now
+                session_id=new_id(),
+                user_id=user_id,
+                execution_mode=execution_mode,
+                create_time_us=now,
+                last_used_time_us=now,
             )
             tx.put_session(session)
             remember(tx, user_id, "CreateVideoProcessSession", request_id, arguments, session.session_id, now)
@@ -110,7 +120,9 @@ class Sessions:
                 raise _closed()
             self._may_use(caller, session)
             if session.close_time_us is None:
-                tx.put_session(replace(session, close_time_us=self._clock.now_us(), streams=(), committed=None))
+                tx.put_session(
+                    replace(session, close_time_us=self._clock.now_us(), streams=(), committed=None)
+                )
         with self._lock:
             self._last_used_us.pop(session_id, None)
         self._hub.committed(session.user_id)
@@ -160,8 +172,12 @@ class Sessions:
         with self._repository.transaction() as tx:
             session = self.open_session(tx, session_id)
             if not session.streams:
-                raise VideoProcessError("NO_STREAM_CREATED", "no stream was created in this session: call CreateStreams first")
-            tx.put_session(replace(session, committed=Snapshot(streams=session.streams, mode_setting=mode_setting)))
+                raise VideoProcessError(
+                    "NO_STREAM_CREATED", "no stream was created in this session: call CreateStreams first"
+                )
+            tx.put_session(
+                replace(session, committed=Snapshot(streams=session.streams, mode_setting=mode_setting))
+            )
 
     def release_streams(self, caller: Caller, session_id: str, stream_ids: Sequence[int]) -> None:
         """Drop streams by id; unknown ids are ignored.
@@ -205,7 +221,9 @@ class Sessions:
     def _keep_used_times(self, limit: int) -> None:
         """Write the times of used sessions into their rows, so that the sweep does not meet them again at once."""
         with self._lock:
-            used = {session_id: time_us for session_id, time_us in self._last_used_us.items() if time_us > limit}
+            used = {
+                session_id: time_us for session_id, time_us in self._last_used_us.items() if time_us > limit
+            }
             self._last_used_us = {}
         if not used:
             return
@@ -213,7 +231,9 @@ class Sessions:
             for session_id, time_us in used.items():
                 session = tx.get_session(session_id)
                 if session is not None and session.close_time_us is None:
-                    tx.put_session(replace(session, last_used_time_us=max(time_us, session.last_used_time_us)))
+                    tx.put_session(
+                        replace(session, last_used_time_us=max(time_us, session.last_used_time_us))
+                    )
 
     def _may_use(self, caller: Caller, session: Session) -> None:
         if not self._policy.allows(caller, session.user_id):
@@ -227,7 +247,9 @@ def _closed() -> VideoProcessError:
 def _check_stream(stream: StreamInfo, field: str) -> None:
     for name, value in (("width", stream.width), ("height", stream.height)):
         if value < 0:
-            raise VideoProcessError("INVALID_FIELD", f"{field}: {name} is negative", {f"{field}.v1_0.{name}": "is negative"})
+            raise VideoProcessError(
+                "INVALID_FIELD", f"{field}: {name} is negative", {f"{field}.v1_0.{name}": "is negative"}
+            )
     if stream.encode_type not in ENCODE_TYPES_OF_INTENT[stream.intent]:
         raise VideoProcessError(
             "ENCODE_TYPE_NOT_SUPPORTED",

@@ -121,5 +121,7 @@ class Sources:
     def _open_shared(self, user_id: int, root_name: str, path: str) -> int:
         root = self._roots.get(root_name)
         if root is None or root not in self.roots_of(user_id):
-            raise VideoProcessError("UNKNOWN_ROOT", f"there is no shared root {root_name!r} for user {user_id}")
+            raise VideoProcessError(
+                "UNKNOWN_ROOT", f"there is no shared root {root_name!r} for user {user_id}"
+            )
         return open_beneath(root.path, path)

@@ -25,7 +25,10 @@ from videoprocess_server.store.repository import Repository, Transaction
 REMOVED_RESULT_US = 3600 * MICROSECONDS_PER_SECOND
 PAUSED_PER_RESET = 10_000
 
-_TRIGGERS = {StopReason.INTERRUPT: (Trigger.INTERRUPT, "INTERRUPTED"), StopReason.RESET: (Trigger.RESET, "RESET")}
+_TRIGGERS = {
+    StopReason.INTERRUPT: (Trigger.INTERRUPT, "INTERRUPTED"),
+    StopReason.RESET: (Trigger.RESET, "RESET"),
+}
 
 
 class Stops:
@@ -130,7 +133,9 @@ class Stops:
         session = self._sessions.use(caller, session_id)
         check_video_id(video_id, self._limits)
         if restorable:
-            raise VideoProcessError("METHOD_NOT_SUPPORTED", "a trash is not supported by this version: remove for good")
+            raise VideoProcessError(
+                "METHOD_NOT_SUPPORTED", "a trash is not supported by this version: remove for good"
+            )
         now = self._clock.now_us()
         with self._repository.transaction() as tx:
             video = tx.get_video(session.user_id, video_id)
@@ -157,8 +162,11 @@ class Stops:
     def _release_upload(tx: Transaction, video: Video) -> str:
         """Delete the row of an upload that no video refers to any more; return its id."""
         source = video.source
-        if source is None or source.kind is not SourceKind.UPLOAD or tx.count_videos_of_upload(source.upload_id):
+        if (
+            source is None
+            or source.kind is not SourceKind.UPLOAD
+            or tx.count_videos_of_upload(source.upload_id)
+        ):
             return ""
         tx.delete_upload(source.upload_id)
         return source.upload_id
-

@@ -67,7 +67,9 @@ class TaskRunner:
             handle.cancel()
         return handle
 
-    def run(self, task: Task, source_fd: int | None, on_message: Callable[[TaskMessage], None] | None = None) -> TaskResult:
+    def run(
+        self, task: Task, source_fd: int | None, on_message: Callable[[TaskMessage], None] | None = None
+    ) -> TaskResult:
         """Run a task to its end and return its answer."""
         ended: queue.SimpleQueue[TaskHandle] = queue.SimpleQueue()
         handle = self.submit(task, source_fd, on_message)

@@ -42,7 +42,13 @@ class Uploads:
     """Takes uploads in."""
 
     def __init__(
-        self, repository: Repository, blobs: BlobStore, sources: Sources, policy: Policy, clock: Clock, limits: Limits
+        self,
+        repository: Repository,
+        blobs: BlobStore,
+        sources: Sources,
+        policy: Policy,
+        clock: Clock,
+        limits: Limits,
     ) -> None:
         self._repository = repository
         self._blobs = blobs
@@ -55,7 +61,13 @@ class Uploads:
         self._writers: dict[str, Writer] = {}
 
     def open(
-        self, caller: Caller, user_id: int, upload_id: str, file_name: str, video_id: str, declared_size: int | None
+        self,
+        caller: Caller,
+        user_id: int,
+        upload_id: str,
+        file_name: str,
+        video_id: str,
+        declared_size: int | None,
     ) -> Writer:
         """Begin an upload, or go on with one; a stream that wrote it until now is fenced off.
 
@@ -65,11 +77,15 @@ class Uploads:
         authorise(self._policy, caller, user_id)
         if declared_size is not None and not 0 <= declared_size <= self._limits.max_upload_bytes:
             raise VideoProcessError(
-                "INVALID_FIELD", f"size_bytes must be 0 to {self._limits.max_upload_bytes}", {"size_bytes": "is out of range"}
+                "INVALID_FIELD",
+                f"size_bytes must be 0 to {self._limits.max_upload_bytes}",
+                {"size_bytes": "is out of range"},
             )
         if upload_id and not _UPLOAD_ID.fullmatch(upload_id):
             raise VideoProcessError(
-                "INVALID_FIELD", "upload_id must be 32 lower-case hex digits", {"upload_id": "is not 32 lower-case hex digits"}
+                "INVALID_FIELD",
+                "upload_id must be 32 lower-case hex digits",
+                {"upload_id": "is not 32 lower-case hex digits"},
             )
         if video_id:
             check_video_id(video_id, self._limits)
@@ -91,7 +107,9 @@ class Uploads:
                 )
                 tx.put_upload(upload)
             elif upload.user_id != user_id:
-                raise VideoProcessError("UPLOAD_NOT_FOUND", f"there is no upload {upload_id!r} of user {user_id}")
+                raise VideoProcessError(
+                    "UPLOAD_NOT_FOUND", f"there is no upload {upload_id!r} of user {user_id}"
+                )
         return self._take_over(upload)
 
     def _take_over(self, upload: Upload) -> Writer:
@@ -123,14 +141,20 @@ class Uploads:
         declared = writer.upload.declared_size_bytes
         limit = self._limits.max_upload_bytes if declared is None else declared
         if offset + len(data) > limit:
-            raise VideoProcessError("INVALID_FIELD", f"the upload grows beyond {limit} bytes", {"data": "exceeds size_bytes"})
+            raise VideoProcessError(
+                "INVALID_FIELD", f"the upload grows beyond {limit} bytes", {"data": "exceeds size_bytes"}
+            )
         with self._stripe(writer.upload):
             if self._writers.get(writer.upload.upload_id) is not writer:
                 raise VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
             try:
-                writer.committed_size = self._blobs.append(BlobKind.UPLOAD, writer.upload.upload_id, offset, data)
+                writer.committed_size = self._blobs.append(
+                    BlobKind.UPLOAD, writer.upload.upload_id, offset, data
+                )
             except BlobStoreFullError as error:
-                raise VideoProcessError("STORAGE_FULL", "there is no space left for uploads", retry_after_seconds=30) from error
+                raise VideoProcessError(
+                    "STORAGE_FULL", "there is no space left for uploads", retry_after_seconds=30
+                ) from error
         if writer.digest is not None:
             writer.digest.update(data)
         return writer.committed_size
@@ -158,7 +182,11 @@ class Uploads:
         if writer.committed_size == 0:
             self._blobs.append(BlobKind.UPLOAD, upload.upload_id, 0, b"")
         self._blobs.sync(BlobKind.UPLOAD, upload.upload_id)
-        digest = writer.digest.hexdigest() if writer.digest else self._blobs.sha256(BlobKind.UPLOAD, upload.upload_id)
+        digest = (
+            writer.digest.hexdigest()
+            if writer.digest
+            else self._blobs.sha256(BlobKind.UPLOAD, upload.upload_id)
+        )
         finished = replace(
             upload,
             state=UploadState.FINISHED,
@@ -189,7 +217,9 @@ class Uploads:
                     state=VideoState.PENDING,
                     create_time_us=finished.update_time_us,
                     update_time_us=finished.update_time_us,
-                    source=self._sources.of_upload(tx, finished.user_id, finished.upload_id) if finished.size_bytes else None,
+                    source=self._sources.of_upload(tx, finished.user_id, finished.upload_id)
+                    if finished.size_bytes
+                    else None,
                 )
             )
 

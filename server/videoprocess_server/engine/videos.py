@@ -25,7 +25,13 @@ from videoprocess_server.execution.executor import (
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.records import Artifact, Job, Source, Video
-from videoprocess_server.model.states import ACTIVE_VIDEO_STATES, UNFINISHED_VIDEO_STATES, Trigger, VideoState, next_state
+from videoprocess_server.model.states import (
+    ACTIVE_VIDEO_STATES,
+    UNFINISHED_VIDEO_STATES,
+    Trigger,
+    VideoState,
+    next_state,
+)
 from videoprocess_server.model.tasks import MediaLimits, ProbeTask
 from videoprocess_server.store.repository import Reader, Repository, Transaction
 
@@ -88,7 +94,9 @@ class Videos:
         self._blobs = blobs
         self._probes = threading.BoundedSemaphore(limits.max_concurrent_probes)
 
-    def prepare(self, caller: Caller, session_id: str, video_id: str, files: Sequence[FileReference]) -> MediaInfo:
+    def prepare(
+        self, caller: Caller, session_id: str, video_id: str, files: Sequence[FileReference]
+    ) -> MediaInfo:
         """Register a file under an id and probe it.
 
         Raises:
@@ -101,7 +109,11 @@ class Videos:
             video = reader.get_video(session.user_id, video_id)
         if video is not None:
             self._refuse_conflict(video, source)
-            if self._is_same(video, source) and video.media is not None and video.state is not VideoState.ERROR:
+            if (
+                self._is_same(video, source)
+                and video.media is not None
+                and video.state is not VideoState.ERROR
+            ):
                 self._check_source(session.user_id, source)
                 return video.media
         media = self._probe(session.user_id, source)
@@ -112,16 +124,22 @@ class Videos:
         return media
 
     def _resolve(self, user_id: int, video_id: str, files: Sequence[FileReference]) -> Source:
-        if len(files) == 3:  # noqa: PLR2004 - v1_5's [movie, movie again, input]
-            raise VideoProcessError("METHOD_NOT_SUPPORTED", "three files are not supported by this version: give one")
+        if len(files) == 3:
+            raise VideoProcessError(
+                "METHOD_NOT_SUPPORTED", "three files are not supported by this version: give one"
+            )
         if len(files) > 1:
-            raise VideoProcessError("BAD_FD_COUNT", f"{len(files)} files given", {"fds": "give no file, one, or three"})
+            raise VideoProcessError(
+                "BAD_FD_COUNT", f"{len(files)} files given", {"fds": "give no file, one, or three"}
+            )
         with self._repository.read() as reader:
             if files:
                 return self._source_of(reader, user_id, files[0])
             video = reader.get_video(user_id, video_id)
         if video is None or video.source is None:
-            raise VideoProcessError("NO_FILE", f"there is no file for video {video_id!r} yet", {"fds": "is empty"})
+            raise VideoProcessError(
+                "NO_FILE", f"there is no file for video {video_id!r} yet", {"fds": "is empty"}
+            )
         return video.source
 
     def _source_of(self, reader: Reader, user_id: int, file: FileReference) -> Source:
@@ -136,7 +154,9 @@ class Videos:
     def _refuse_conflict(self, video: Video, source: Source) -> None:
         busy = video.state in ACTIVE_VIDEO_STATES or video.state is VideoState.DELETED
         if busy and not self._is_same(video, source):
-            raise VideoProcessError("SOURCE_IN_USE", f"video {video.video_id!r} is {video.state.value} with another source")
+            raise VideoProcessError(
+                "SOURCE_IN_USE", f"video {video.video_id!r} is {video.state.value} with another source"
+            )
 
     def _check_source(self, user_id: int, source: Source) -> None:
         try:
@@ -160,7 +180,9 @@ class Videos:
         except TaskFailedError as error:
             raise _refused(error) from error
         except (WorkerCrashedError, TaskStalledError) as error:
-            raise VideoProcessError("PROBE_FAILED", "the prober did not survive this file, or took too long") from error
+            raise VideoProcessError(
+                "PROBE_FAILED", "the prober did not survive this file, or took too long"
+            ) from error
         except TaskCancelledError as error:
             raise VideoProcessError("DRAINING", "the service is stopping", retry_after_seconds=2) from error
         finally:
@@ -177,13 +199,19 @@ class Videos:
         video = tx.get_video(user_id, video_id)
         if video is None:
             video = Video(
-                user_id=user_id, video_id=video_id, state=VideoState.PENDING, create_time_us=now, update_time_us=now
+                user_id=user_id,
+                video_id=video_id,
+                state=VideoState.PENDING,
+                create_time_us=now,
+                update_time_us=now,
             )
         else:
             self._refuse_conflict(video, source)
             if not self._is_same(video, source):
                 gone = self._forget_work(tx, video)
-                video = replace(video, result_fingerprint="", result_job_id="", last_fault=None, attempt_count=0)
+                video = replace(
+                    video, result_fingerprint="", result_job_id="", last_fault=None, attempt_count=0
+                )
             if video.state is VideoState.ERROR or not self._is_same(video, source):
                 video = replace(video, state=next_state(video.state, Trigger.PREPARE_ANEW), last_fault=None)
         tx.put_video(replace(video, source=source, media=media, update_time_us=now))
@@ -195,9 +223,13 @@ class Videos:
         results = [artifact.artifact_id for artifact in tx.list_artifacts_of_job(video.result_job_id)]
         for artifact_id in results:
             tx.delete_artifact(artifact_id)
-        return [(BlobKind.SEGMENT, plan_id) for plan_id in plans] + [(BlobKind.RESULT, key) for key in results]
+        return [(BlobKind.SEGMENT, plan_id) for plan_id in plans] + [
+            (BlobKind.RESULT, key) for key in results
+        ]
 
-    def pending(self, caller: Caller, session_id: str, after: tuple[int, str] | None, limit: int) -> Sequence[Video]:
+    def pending(
+        self, caller: Caller, session_id: str, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[Video]:
         """Return the user's videos without a result, oldest first.
 
         Raises:
@@ -205,7 +237,9 @@ class Videos:
         """
         session = self._sessions.use(caller, session_id)
         with self._repository.read() as reader:
-            return reader.list_videos(session.user_id, states=UNFINISHED_VIDEO_STATES, after=after, limit=limit)
+            return reader.list_videos(
+                session.user_id, states=UNFINISHED_VIDEO_STATES, after=after, limit=limit
+            )
 
     def get(self, caller: Caller, user_id: int, video_id: str) -> VideoView:
         """Return a video.

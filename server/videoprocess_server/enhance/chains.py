@@ -39,7 +39,8 @@ _NLMEANS_LEAST: Final = 1.0
 #: yaepblur's s is a variance: a multiple of the noise's before atadenoise
 _BLUR_VARIANCE: Final = 2.5
 
-#: unsharp's amount on luma: a clean clip keeps 46 dB with the first; the second costs 0.4 dB of 6 at a noise of 5
+#: unsharp's amount on luma: a clean clip keeps 46 dB with the first; the second costs 0.4 dB of 6 at a noise of 5. Of
+#: more bits a clean clip keeps 46 dB as well; after denoising cas would cost 1 dB of 6 and is left out
 _SHARPEN_CLEAN: Final = 0.15
 _SHARPEN_DENOISED: Final = 0.1
 
@@ -74,12 +75,12 @@ def _natural(noise: NoiseEstimate, bit_depth: int) -> Chain:
     """Denoise as much as was measured and sharpen a little."""
     luma, blue, red = (_believed(sigma) for sigma in (noise.sigma_y, noise.sigma_u, noise.sigma_v))
     if not luma and not blue and not red:
-        return Chain(filters=(_sharpen(_SHARPEN_CLEAN, bit_depth),), pre_roll_frames=0, post_roll_frames=0)
+        return Chain(filters=_sharpen(bit_depth, denoised=False), pre_roll_frames=0, post_roll_frames=0)
     spatial = _non_local_means if bit_depth == 8 else _edge_preserving_blur
     filters = (
         _average_over_time(luma, blue, red),
         *spatial(luma, max(blue, red), bit_depth),
-        _sharpen(_SHARPEN_DENOISED if luma else _SHARPEN_CLEAN, bit_depth),
+        *_sharpen(bit_depth, denoised=luma > 0),
     )
     return Chain(filters=filters, pre_roll_frames=_WINDOW // 2, post_roll_frames=_WINDOW // 2)
 
@@ -90,19 +91,23 @@ def _believed(sigma: float) -> float:
 
 
 def _average_over_time(luma: float, blue: float, red: float) -> str:
-    """Average each pixel with those of the frames around that hardly differ; limits of 0 leave a plane as it is.
+    """Average each pixel with those of the frames around that hardly differ.
 
-    D. Bartovcak, M. Vrankic, "FPGA implementation of adaptive temporal averaging", 2012.
+    D. Bartovcak, M. Vrankic, "FPGA implementation of adaptive temporal averaging", 2012. A plane without noise is left
+    out: limits of 0 leave one of 8 bits as it is, and make one of 10 bits unrecognisable (FFmpeg 8.1.2).
     """
-    limits = []
+    limits, mask = [], 0
     for plane, sigma in enumerate((luma, blue, red)):
+        if not sigma:
+            continue
+        mask |= 1 << plane
         difference = sigma * _SQRT_2 / 255
         one, total = (
             min(_ONE_DIFFERENCE * difference, _MOST_ONE),
             min(_SUM_OF_DIFFERENCES * difference, _MOST_SUM),
         )
         limits.append(f"{plane}a={one:.4f}:{plane}b={total:.4f}")
-    return f"atadenoise=s={_WINDOW}:a=p:{':'.join(limits)}"
+    return f"atadenoise=s={_WINDOW}:p={mask}:a=p:{':'.join(limits)}"
 
 
 def _non_local_means(luma: float, chroma: float, _bit_depth: int) -> tuple[str, ...]:
@@ -130,9 +135,11 @@ def _edge_preserving_blur(luma: float, chroma: float, bit_depth: int) -> tuple[s
     return tuple(f"yaepblur=r=1:p={mask}:s={round(scale * sigma**2)}" for mask, sigma in planes if sigma)
 
 
-def _sharpen(amount: float, bit_depth: int) -> str:
-    """Sharpen luma; FFmpeg divides the amount by 2 for each bit above 8, so it is multiplied here."""
-    return f"unsharp=lx=5:ly=5:la={amount * 2 ** (bit_depth - 8):g}:ca=0"
+def _sharpen(bit_depth: int, *, denoised: bool) -> tuple[str, ...]:
+    """Sharpen luma a little. FFmpeg's unsharp does nothing to more than 8 bits; contrast adaptive sharpening does."""
+    if bit_depth == 8:
+        return (f"unsharp=lx=5:ly=5:la={_SHARPEN_DENOISED if denoised else _SHARPEN_CLEAN}:ca=0",)
+    return () if denoised else ("cas=strength=0:planes=1",)
 
 
 #: a mode's row: adding one is one line here and one in GetCapabilities' test

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from videoprocess_server.model.plan import SegmentPlan
 
 
-def next_run(segments: Sequence[SegmentPlan], waiting: set[int], worker_count: int) -> tuple[SegmentPlan, ...]:
+def next_run(
+    segments: Sequence[SegmentPlan], waiting: set[int], worker_count: int
+) -> tuple[SegmentPlan, ...]:
     """Return the run of neighbouring waiting segments a free worker should take; empty if none waits.
 
     Segments cut inside one GOP decode from the same key frame, so they go to one worker as a run, whose decoder lives on;

@@ -8,7 +8,7 @@ from enum import Enum
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan
-from videoprocess_server.model.settings_snapshot import ModeSetting, Snapshot, StreamInfo
+from videoprocess_server.model.settings_snapshot import Snapshot, StreamInfo
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState, UploadState, VideoState
 from videoprocess_server.model.tasks import TrackReport
 

@@ -90,7 +90,14 @@ TERMINAL_JOB_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.A
 ACTIVE_VIDEO_STATES = frozenset({VideoState.QUEUED, VideoState.RUNNING})
 #: what GetPendingVideos lists: the user's videos without a result
 UNFINISHED_VIDEO_STATES = frozenset(
-    {VideoState.PENDING, VideoState.QUEUED, VideoState.RUNNING, VideoState.PAUSED, VideoState.FAILED, VideoState.ERROR}
+    {
+        VideoState.PENDING,
+        VideoState.QUEUED,
+        VideoState.RUNNING,
+        VideoState.PAUSED,
+        VideoState.FAILED,
+        VideoState.ERROR,
+    }
 )
 
 
@@ -107,5 +114,7 @@ def next_state(state: VideoState, trigger: Trigger, to: VideoState | None = None
     allowed = VIDEO_TRANSITIONS.get((state, trigger), ())
     target = to if to is not None else (allowed[0] if len(allowed) == 1 else None)
     if target is None or target not in allowed:
-        raise IllegalTransitionError(f"{state.name} --{trigger.name}--> {to.name if to else '?'} is not in the state table")
+        raise IllegalTransitionError(
+            f"{state.name} --{trigger.name}--> {to.name if to else '?'} is not in the state table"
+        )
     return target

@@ -30,7 +30,9 @@ def report(made: Report, artifacts: Sequence[Artifact]) -> report_pb2.ProcessRep
         encodings=[_encoding(made, file.stream_id) for file in artifacts],
         segment_count=made.segment_count,
         reused_segment_count=made.reused_segment_count,
-        versions=[report_pb2.SoftwareVersion(name=name, version=text) for name, text in made.versions.items()],
+        versions=[
+            report_pb2.SoftwareVersion(name=name, version=text) for name, text in made.versions.items()
+        ],
         stages=[
             report_pb2.StageDuration(
                 phase=PHASES[stage.phase], wall_seconds=stage.wall_seconds, cpu_seconds=stage.cpu_seconds
