@@ -1,0 +1,97 @@
+"""The noise estimate is within a fifth of the noise that was added, on natural and drawn pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+
+from frame_pictures import draw_frame, plane_values
+from media_factory import make_clip
+from media_tasks import opened, probe_file
+from videoprocess_server.media import noise
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.noise import analyze, estimate_frames, estimate_plane, sample_places
+from videoprocess_server.model.tasks import AnalyzeTask
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+from measure_denoise import read_clip, to_frames, with_noise
+
+NATURAL = ["dog_720p30_10s.mp4", "flower_540p_5s.mp4", "nasa_2video_2audio_2subs.mp4"]
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("sigma", [5, 10, 20])
+@pytest.mark.parametrize("name", NATURAL)
+def test_added_noise_is_measured(name: str, sigma: int, bits: int, clips: Path) -> None:
+    found = estimate_frames(to_frames(with_noise(read_clip(clips / name, 3), sigma, bits), bits))
+    for estimate in (found.sigma_y, found.sigma_u, found.sigma_v):
+        assert estimate == pytest.approx(sigma, rel=0.2)
+    assert found.frame_count == 3
+
+
+@pytest.mark.parametrize("name", [*NATURAL, "android14_hlg_main10_1080p.mp4", "h264_fullrange_webcam.mkv"])
+def test_clean_clips_measure_low(name: str, clips: Path) -> None:
+    assert _analyzed(clips / name).sigma_y < 1
+
+
+def test_noise_that_was_encoded_is_measured(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "noisy.mp4", frames=40, gop=8, noise_sigma=10, crf=15)
+    found = _analyzed(clip.path)
+    assert found.sigma_y == pytest.approx(10, rel=0.2)
+    assert found.frame_count > noise.PLACES
+    assert found == _analyzed(clip.path)
+
+
+def test_black_bars_do_not_hide_the_noise() -> None:
+    rng = np.random.default_rng(1)
+    values = np.full((240, 320), 128.0)
+    values += np.clip(rng.normal(0, 8, values.shape), -100, 100)
+    values[:80], values[-80:] = 16, 16
+    assert estimate_plane(np.rint(values).astype(np.float32)) == pytest.approx(8, rel=0.2)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (64, 48), (7, 300)])
+def test_tiny_pictures_are_measured_without_a_fault(size: tuple[int, int]) -> None:
+    frame = VideoFrame(*size, "yuv420p")
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    found = estimate_frames([frame])
+    assert found.sigma_y == 0
+
+
+@pytest.mark.parametrize("name", ["gray", "rgb24", "nv12", "yuv444p10le", "yuv422p", "gbrp10le"])
+def test_every_pixel_format_is_measured(name: str) -> None:
+    frame = draw_frame(1, 320, 180, noise_sigma=10).reformat(format=name)
+    assert 4 < estimate_frames([frame]).sigma_y < 12
+
+
+def test_nothing_to_measure_is_a_fault() -> None:
+    with pytest.raises(MediaFault, match="DECODE_FAILED"):
+        estimate_frames([])
+
+
+@pytest.mark.parametrize(("first", "duration", "count"), [(0, 8000, 8), (-5, 3, 3), (7, 0, 1), (7, None, 1)])
+def test_places_are_spread_over_the_video(first: int, duration: int | None, count: int) -> None:
+    places = sample_places(first, duration)
+    assert len(places) == count
+    assert all(first <= place < first + max(1, duration or 1) for place in places)
+
+
+def test_10_bit_values_are_scaled_to_255() -> None:
+    frames: Sequence[VideoFrame] = [draw_frame(1, 320, 180, "yuv420p10le", noise_sigma=6)]
+    assert plane_values(frames[0], 0).max() > 255
+    assert estimate_frames(frames).sigma_y == pytest.approx(6, rel=0.2)
+
+
+def _analyzed(path: Path) -> noise.NoiseEstimate:
+    video = probe_file(path).video
+    assert video.time_base > Fraction(0)
+    with opened(path) as fd:
+        return analyze(AnalyzeTask(video=video), fd)
