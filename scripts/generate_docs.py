@@ -1,4 +1,4 @@
-"""Makes the pages of docs/ that are tables of the code: states and errors. `--check` says whether they are up to date."""
+"""Makes the pages of docs/ that are tables of the code: states, errors and limits. `--check` says whether they are up to date."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from videoprocess_server.errors import CATALOGUE, SLIPS
-from videoprocess_server.model import states
+from videoprocess_server.model import losses, states
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTICE = "<!-- Made by scripts/generate_docs.py from the code: change that, then `make docs`. -->\n"
@@ -57,13 +57,25 @@ def states_page() -> str:
     return "\n".join(parts)
 
 
+def limits_page() -> str:
+    """Return docs/limits.md."""
+    rows = [f"| {name} | {text} |" for name, text in _comments(losses.Loss).items()]
+    return (
+        f"# What a result does not keep\n\n{NOTICE}\n"
+        "This is the whole list. Whatever of it happens to a video is named in its report (`ProcessReport.not_kept`), with\n"
+        "a count and a sentence. Anything else that is missing from a result is a fault, and the verification before\n"
+        "publishing refuses it. What was asked for (another codec, size or frame rate) is no loss.\n\n"
+        "| what | meaning |\n|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
 def _comments(members: type[enum.Enum]) -> dict[str, str]:
     """Return each member's `#:` comment."""
     pattern = re.compile(r"^    (\w+) = .*?  #: (.*)$", re.MULTILINE)
     return dict(pattern.findall(inspect.getsource(members)))
 
 
-PAGES = {"errors.md": errors_page, "states.md": states_page}
+PAGES = {"errors.md": errors_page, "limits.md": limits_page, "states.md": states_page}
 
 
 def main(check: bool) -> int:
