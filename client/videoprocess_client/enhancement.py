@@ -18,7 +18,7 @@ from videoprocess.v1.job_pb2 import JobProgress
 from videoprocess.v1.mode_setting_pb2 import ModeSetting
 from videoprocess.v1.report_pb2 import Artifact
 from videoprocess_client.enums import EncodeType, ErrorCode, ExecutionMode, Priority
-from videoprocess_client.errors import JobFailed, NotFound, SessionClosed, VideoProcessError
+from videoprocess_client.errors import JobFailed, NotFound, ServiceError, SessionClosed, VideoProcessError
 from videoprocess_client.events import Event, ProgressChanged, StatusChanged
 from videoprocess_client.jobs import Job, ProcessResult
 from videoprocess_client.session import Session
@@ -118,19 +118,9 @@ class Enhancement:
         check_output(self._output, self._source, overwrite=self._options.overwrite)
         was_there = await self._is_there()
         try:
-            descriptor = await self._descriptor()
-            result = await self._process(await self._accepted(descriptor))
+            result = await self._made(await self._descriptor())
             artifact = await self._fetch(result)
             kept = was_there or self._options.keep or not await self._removed()
-        except JobFailed as error:
-            # A video whose id only this call knows is of no more use when its media cannot be processed.
-            if (
-                error.error_code == ErrorCode.PROCESS
-                and not self._options.keep
-                and not self._options.video_id
-            ):
-                await self._removed()
-            raise
         finally:
             await self._close()
         return EnhanceResult(
@@ -153,6 +143,16 @@ class Enhancement:
             self._source, on_progress=lambda done, total: self._tell("upload", done, total)
         )
         return uploaded(upload.upload_id)
+
+    async def _made(self, descriptor: types_pb2.FileDescriptor) -> ProcessResult:
+        try:
+            return await self._process(await self._accepted(descriptor))
+        except (ServiceError, JobFailed) as error:
+            # A video whose id only this call knows is of no more use when it cannot be processed as asked for.
+            may_go_on = isinstance(error, JobFailed) and error.error_code != ErrorCode.PROCESS
+            if not (may_go_on or self._options.keep or self._options.video_id):
+                await self._removed()
+            raise
 
     async def _accepted(self, descriptor: types_pb2.FileDescriptor) -> Job:
         """The accepted job. A session that the service closes meanwhile is replaced by a new one."""

@@ -5,8 +5,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
-from fake_service import FakeService, State, cut, session_closed
+from fake_service import FakeService, Refusal, State, cut, session_closed
 
 from videoprocess.v1 import job_pb2
 from videoprocess.v1 import video_process_callback_pb2 as callback
@@ -18,6 +19,7 @@ from videoprocess_client import (
     EnhanceProgress,
     JobAborted,
     JobFailed,
+    Unsupported,
     shared,
     stream,
 )
@@ -142,6 +144,10 @@ async def test_media_that_cannot_be_processed_is_cleaned_up_where_nobody_else_kn
 ) -> None:
     state.work = lambda state, job_id: state.fail(job_id, 1, "DECODE_FAILED")
     with pytest.raises(JobFailed):
+        await client.enhance(source, tmp_path / "out.mp4")
+    assert state.videos == {}
+    state.fail_next("CommitStreams", Refusal(grpc.StatusCode.UNIMPLEMENTED, "SETTING_NOT_SUPPORTED"))
+    with pytest.raises(Unsupported):
         await client.enhance(source, tmp_path / "out.mp4")
     assert state.videos == {}
     with pytest.raises(JobFailed):

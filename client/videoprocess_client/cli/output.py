@@ -35,7 +35,8 @@ class Output:
             return
         self.stderr.print(safe(f"Error: {values['message']}"))
         for field, what in values.get("violations", {}).items():
-            self.stderr.print(safe(f"  {field}: {what}"))
+            if what not in values["message"]:
+                self.stderr.print(safe(f"  {field}: {what}"))
         self.stderr.print(safe(f"  ({values['reason']})"))
 
     def note(self, line: str) -> None:
