@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.containers import ISO_DEMUXER_MARK
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
@@ -109,6 +110,7 @@ class _Check:
             self._beat()
         for frame in stream.decode(None):
             self._frame(frame)
+        self.end = _declared_end(self._container, stream) or self.end
         self._check_times()
         for index, track in kept.items():
             if self._packets[index] != track:
@@ -170,6 +172,17 @@ def _check_bytes(fd: int, task: VerifyTask) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != task.join.sha256 or os.fstat(fd).st_size != task.join.size_bytes:
         raise _mismatch("its bytes are not those that were written")
+
+
+def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds at which the track ends by its edit list, which MP4 and MOV have.
+
+    Packets do not tell it there: their durations are distances of decode times, with B frames at a variable rate those of
+    other frames.
+    """
+    if ISO_DEMUXER_MARK not in container.format.name.split(",") or not stream.duration:
+        return None
+    return ((stream.start_time or 0) + stream.duration) * (stream.time_base or Fraction(1))
 
 
 def _check_declared(plan: Plan, stream: VideoStream) -> None:
