@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import os
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.orientation import fit_matrix, read_matrix
+from videoprocess_server.media.own_files import open_own, settle
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.timestamps import rebuild_dts_array
 from videoprocess_server.media.track_reports import Tally, report_losses, report_tracks
@@ -83,13 +82,13 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
             expected = container_metadata(source.metadata)
             totals = count_packets(fd, source)
         tally = _write(task, fd, timeline, pulse)
-        with _open_own(task.output_path) as written:
+        with open_own(task.output_path) as written:
             metadata = tuple(metadata_losses(written, expected))
     except av.error.FFmpegError as error:
         raise MediaFault("JOIN_FAILED", f"The result cannot be written: {error.strerror}.") from error
     tracks = report_tracks(task.media, task.plan, totals, tally)
     losses = tuple(report_losses(task.plan, tracks, tally))
-    size, digest = _settle(path)
+    size, digest = settle(path)
     return JoinResult(
         size_bytes=size,
         sha256=digest,
@@ -109,7 +108,7 @@ def _read_timeline(task: JoinTask, pulse: _Pulse) -> _Timeline:
         raise MediaFault("JOIN_FAILED", f"{len(task.segment_paths)} files for {len(plan.segments)} segments.")
     for segment, segment_path in zip(plan.segments, task.segment_paths, strict=True):
         before = len(pts)
-        with _open_own(segment_path) as container:
+        with open_own(segment_path) as container:
             stream = container.streams.video[0]
             found = stream.codec_context.extradata or b""
             if parameter_sets not in {None, found}:
@@ -162,7 +161,7 @@ def _ticks(packet: Packet[VideoStream], plan: Plan) -> int:
 def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: _Pulse) -> Tally:
     plan, tally = task.plan, Tally()
     matrix = _matrix(task, fd)
-    with open_source(fd) as source, _open_own(task.segment_paths[0]) as first:
+    with open_source(fd) as source, open_own(task.segment_paths[0]) as first:
         copied = copied_streams(source, plan.video_track_index, plan.container)
         metadata = container_metadata(source.metadata)
         ticks = [plan.encoder.time_base, *(stream.time_base or Fraction(1) for stream in copied)]
@@ -218,7 +217,7 @@ def _pictures(task: JoinTask, timeline: _Timeline, added: Stream, tally: Tally) 
     """The packets of all segments, with the times of the whole."""
     index = task.plan.video_track_index
     for path in task.segment_paths:
-        with _open_own(path) as container:
+        with open_own(path) as container:
             for packet in container.demux(_only_track(container)):
                 if not packet.size:
                     continue
@@ -229,31 +228,6 @@ def _pictures(task: JoinTask, timeline: _Timeline, added: Stream, tally: Tally) 
                 packet.pts, packet.dts = int(timeline.pts[k]), int(timeline.dts[k])
                 packet.duration = int(timeline.duration[k])
                 yield packet
-
-
-@contextmanager
-def _open_own(path: str) -> Iterator[InputContainer]:
-    """Opens a file of the service's own as sources are opened."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with open_source(fd) as container:
-            yield container
-    finally:
-        os.close(fd)
-
-
-def _settle(path: Path) -> tuple[int, str]:
-    """Brings the file and its name to the disk; its size and SHA-256."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.tell()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return size, digest
 
 
 def _only_track(container: InputContainer) -> Stream:

@@ -1,0 +1,38 @@
+"""Files of the service's own: read as carefully as a stranger's, and on the disk before anybody relies on them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from av.container import InputContainer
+
+from videoprocess_server.media.source import open_source
+
+
+@contextmanager
+def open_own(path: str) -> Iterator[InputContainer]:
+    """Opens a file of the service's own as sources are opened."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with open_source(fd) as container:
+            yield container
+    finally:
+        os.close(fd)
+
+
+def settle(path: Path) -> tuple[int, str]:
+    """Brings the file and its name to the disk; its size and SHA-256."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return size, digest
