@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour, VideoTrackInfo
 from videoprocess_server.model.plan import (
     EncoderPlan,
@@ -59,7 +60,7 @@ PLAN = Plan(
     noise=NOISE,
     container="mp4",
     file_extension=".mp4",
-    not_kept=(NotKept(what="TRACK", track_index=None, count=1, reason="because"),),
+    not_kept=(NotKept(what=Loss.TRACK, track_index=None, count=1, reason="because"),),
 )
 
 VIDEO = VideoTrackInfo(

@@ -52,16 +52,6 @@ class TestSessions:
             assert [session.session_id for session in reader.list_idle_sessions(5, 1)] == ["idlest"]
 
 
-class TestArtifacts:
-    def test_expired_ones_are_listed_oldest_first_and_the_others_not(self, repository: Repository) -> None:
-        with repository.transaction() as transaction:
-            for name, expire_time_us in (("kept", None), ("later", 6), ("at", 5), ("before", 4)):
-                transaction.put_artifact(an_artifact(name, expire_time_us=expire_time_us))
-        with repository.read() as reader:
-            assert [artifact.artifact_id for artifact in reader.list_expired_artifacts(5, 9)] == ["before", "at"]
-            assert [artifact.artifact_id for artifact in reader.list_expired_artifacts(5, 1)] == ["before"]
-
-
 class TestVideos:
     @given(
         videos=st.dictionaries(
@@ -277,6 +267,17 @@ class TestLeases:
 
 
 class TestArtifacts:
+    def test_expired_ones_are_listed_oldest_first_and_the_others_not(self, repository: Repository) -> None:
+        with repository.transaction() as transaction:
+            for name, expire_time_us in (("kept", None), ("later", 6), ("at", 5), ("before", 4)):
+                transaction.put_artifact(an_artifact(name, expire_time_us=expire_time_us))
+        with repository.read() as reader:
+            assert [artifact.artifact_id for artifact in reader.list_expired_artifacts(5, 9)] == [
+                "before",
+                "at",
+            ]
+            assert [artifact.artifact_id for artifact in reader.list_expired_artifacts(5, 1)] == ["before"]
+
     def test_a_jobs_artifacts_are_listed_by_stream(self, repository: Repository) -> None:
         with repository.transaction() as transaction:
             for name, job, stream in (("a", "j", 2), ("b", "j", 1), ("c", "k", 0)):

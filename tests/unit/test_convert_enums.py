@@ -13,6 +13,7 @@ from videoprocess.v1 import job_pb2, report_pb2, video_pb2
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model import hdi
 from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.records import ArtifactKind, Phase, Priority, SourceKind
 from videoprocess_server.model.states import BlockReason, JobState, VideoState
@@ -32,6 +33,7 @@ MIRRORED: list[tuple[type[IntEnum], Any, str]] = [
 ]
 
 TABLES: list[tuple[type[Enum], Mapping[Any, int]]] = [
+    (Loss, enums.LOSSES),
     (VideoState, enums.VIDEO_STATES),
     (JobState, enums.JOB_STATES),
     (Priority, enums.PRIORITIES),
@@ -91,15 +93,6 @@ def test_every_priority_can_be_asked_for_and_none_is_normal() -> None:
         job_pb2.PRIORITY_NORMAL: Priority.NORMAL,
         job_pb2.PRIORITY_HIGH: Priority.HIGH,
     }
-
-
-def test_words_of_reports_have_their_category() -> None:
-    for name, number in report_pb2.NotKeptCategory.items():
-        if number:
-            assert number == enums.not_kept_category(name.removeprefix("NOT_KEPT_CATEGORY_"))
-    assert enums.not_kept_category("AUDIO_PACKETS_OUTSIDE_EDIT") == report_pb2.NOT_KEPT_CATEGORY_PACKET
-    for word in ("UNSPECIFIED", "", "A_WORD_OF_TOMORROW"):
-        assert enums.not_kept_category(word) == report_pb2.NOT_KEPT_CATEGORY_OTHER
 
 
 def test_kinds_of_tracks_are_read_by_their_word() -> None:

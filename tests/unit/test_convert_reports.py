@@ -12,6 +12,7 @@ from videoprocess.v1 import hdi_enums_pb2 as hdi_pb
 from videoprocess.v1 import job_pb2, report_pb2
 from videoprocess_server.engine.videos import VideoView
 from videoprocess_server.model.hdi import ErrorCode
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour, MediaInfo, TrackInfo, TrackKind, VideoTrackInfo
 from videoprocess_server.model.plan import NoiseEstimate, NotKept
 from videoprocess_server.model.records import (
@@ -107,8 +108,8 @@ REPORT = Report(
         ),
     ),
     not_kept=(
-        NotKept(what="AUDIO_PACKETS_OUTSIDE_EDIT", track_index=0, count=1, reason="Outside."),
-        NotKept(what="CHAPTER", track_index=None, count=2, reason="No chapters."),
+        NotKept(what=Loss.AUDIO_PACKETS_OUTSIDE_EDIT, track_index=0, count=1, reason="Outside."),
+        NotKept(what=Loss.METADATA, track_index=None, count=2, reason="No chapters."),
     ),
     stages=(StageCost(phase=Phase.ENHANCE, wall_seconds=2.5, cpu_seconds=10.0),),
     fingerprint="c" * 64,

@@ -15,7 +15,7 @@ SOURCE_CODECS = ("h264", "hevc", "h263", "mpeg4", "mpeg2video", "mjpeg", "vp8", 
 #: what plans encode with
 ENCODERS = ("libx264", "libx265")
 #: what chains are made of
-FILTERS = ("atadenoise", "unsharp", "crop", "scale", "format", "nlmeans", "deband", "bwdif")
+FILTERS = ("atadenoise", "nlmeans", "yaepblur", "unsharp", "cas", "crop", "scale", "format")
 
 
 def describe(task: DescribeTask, fd: int) -> BuildInfo:  # noqa: ARG001 - every task has this shape

@@ -10,6 +10,7 @@ from videoprocess_server.media.encoders import Encoder
 from videoprocess_server.media.geometry import Geometry
 from videoprocess_server.media.opening import Opening
 from videoprocess_server.model.hdi import EncodeType
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import VideoTrackInfo
 from videoprocess_server.model.plan import NotKept
 from videoprocess_server.model.settings_snapshot import StreamInfo
@@ -26,37 +27,38 @@ def known_losses(
 ) -> Iterator[NotKept]:
     """Tell each loss that follows from the plan; what was asked for is none."""
 
-    def lost(what: str, reason: str, count: int = 1) -> NotKept:
+    def lost(what: Loss, reason: str, count: int = 1) -> NotKept:
         return NotKept(what=what, track_index=video.index, count=count, reason=reason)
 
     source, made = VideoFormat(video.pixel_format), VideoFormat(pixel_format)
     made_bits = made.components[0].bits
     if wish.encode_type is EncodeType.NULL and encoder.codec != video.codec:
         yield lost(
-            "CODEC", f"{video.codec or 'The codec'} is not encoded here; the picture is {encoder.codec}."
+            Loss.CODEC, f"{video.codec or 'The codec'} is not encoded here; the picture is {encoder.codec}."
         )
     if geometry.made_even:
         yield lost(
-            "ODD_SIZE",
+            Loss.ODD_SIZE,
             f"{video.width}x{video.height} became {geometry.width}x{geometry.height}: encoders take even sizes.",
         )
     if video.bit_depth > made_bits and not wish.format:
-        yield lost("BIT_DEPTH", f"{video.bit_depth} bits a sample became {made_bits}.")
+        yield lost(Loss.BIT_DEPTH, f"{video.bit_depth} bits a sample became {made_bits}.")
     if source.is_rgb:
-        yield lost("PIXEL_FORMAT", f"RGB ({video.pixel_format}) became {pixel_format}.")
+        yield lost(Loss.PIXEL_FORMAT, f"RGB ({video.pixel_format}) became {pixel_format}.")
     if any(component.is_alpha for component in source.components):
-        yield lost("ALPHA", "Video encoders here have no transparency.")
+        yield lost(Loss.ALPHA, "Video encoders here have no transparency.")
     if opening.interlaced:
         yield lost(
-            "INTERLACED", "Both fields of a frame are kept, but the result does not say that they are fields."
+            Loss.INTERLACED,
+            "Both fields of a frame are kept, but the result does not say that they are fields.",
         )
     if opening.hdr_static and encoder.codec != "hevc":
-        yield lost("HDR_METADATA", "HDR10 metadata of the mastering display is written to H.265 only.")
+        yield lost(Loss.HDR_METADATA, "HDR10 metadata of the mastering display is written to H.265 only.")
     for name in opening.hdr_dynamic:
-        yield lost("HDR_METADATA", f"{name} metadata describes the source's pixels and is not written.")
+        yield lost(Loss.HDR_METADATA, f"{name} metadata describes the source's pixels and is not written.")
     if undecodable:
         yield lost(
-            "UNDECODABLE_FRAMES",
+            Loss.UNDECODABLE_FRAMES,
             "Frames at the beginning need others that the file does not have.",
             undecodable,
         )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import MediaInfo, TrackKind
 from videoprocess_server.model.plan import NotKept, Plan
 from videoprocess_server.model.tasks import TrackReport
@@ -71,28 +72,28 @@ def report_losses(plan: Plan, tracks: Sequence[TrackReport], tally: Tally) -> It
         if track.index == plan.video_track_index or track.index in tally.rewritten:
             continue
         if not track.kept:
-            yield _lost("TRACK", track.index, track.source_packet_count, track.note)
+            yield _lost(Loss.TRACK, track.index, track.source_packet_count, track.note)
             continue
         outside = track.source_packet_count - track.packet_count
         if outside > 0:
             audio = track.kind == TrackKind.AUDIO.value
-            what = "AUDIO_PACKETS_OUTSIDE_EDIT" if audio else "PACKETS_OUTSIDE_EDIT"
+            what = Loss.AUDIO_PACKETS_OUTSIDE_EDIT if audio else Loss.PACKETS_OUTSIDE_EDIT
             yield _lost(what, track.index, outside, "The source's edit list hides them from players.")
         if tally.unhidden[track.index]:
             yield _lost(
-                "EDIT_LIST",
+                Loss.EDIT_LIST,
                 track.index,
                 tally.unhidden[track.index],
                 "Samples of the encoder's start that the source hides are shown, at the time they always had.",
             )
         if tally.moved[track.index]:
             yield _lost(
-                "TIME_STAMPS",
+                Loss.TIME_STAMPS,
                 track.index,
                 tally.moved[track.index],
                 "Packets with the time of the one before are a tick later.",
             )
 
 
-def _lost(what: str, index: int, count: int, reason: str) -> NotKept:
+def _lost(what: Loss, index: int, count: int, reason: str) -> NotKept:
     return NotKept(what=what, track_index=index, count=count, reason=reason)

@@ -21,6 +21,7 @@ from videoprocess_server.media.containers import ISO_DEMUXER_MARK
 from videoprocess_server.media.source import open_source
 from videoprocess_server.media.track_reports import Tally
 from videoprocess_server.media.units import count_units, single_units
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.plan import NotKept
 
 #: muxers that write ISO base media files
@@ -175,7 +176,7 @@ def metadata_losses(written: InputContainer, expected: Mapping[str, str]) -> Ite
     )
     if changed:
         reason = f"The container has no field for, or rounds: {', '.join(changed)}."
-        yield NotKept(what="METADATA", track_index=None, count=len(changed), reason=reason)
+        yield NotKept(what=Loss.METADATA, track_index=None, count=len(changed), reason=reason)
 
 
 def _reads_otherwise(read: str | None, given: str) -> bool:

@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from videoprocess_server.media.containers import ISO_DEMUXER_MARK
+from videoprocess_server.media.edit_lists import read_shown_until
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
@@ -51,7 +52,7 @@ def verify(task: VerifyTask, _fd: int, emit: Callable[[TaskMessage], None]) -> V
     try:
         _check_bytes(own, task)
         with open_source(own) as container:
-            check = _Check(task, container, emit)
+            check = _Check(task, container, own, emit)
             check.run()
     except av.error.FFmpegError as error:
         raise _mismatch(f"it does not decode to its end: {error.strerror}") from error
@@ -73,7 +74,7 @@ class _Check:
     """One pass over a result."""
 
     def __init__(
-        self, task: VerifyTask, container: InputContainer, emit: Callable[[TaskMessage], None]
+        self, task: VerifyTask, container: InputContainer, fd: int, emit: Callable[[TaskMessage], None]
     ) -> None:
         self.frames = 0
         #: seconds at which the last frame's display ends
@@ -82,6 +83,7 @@ class _Check:
         self._task = task
         self._plan = task.plan
         self._container = container
+        self._fd = fd
         self._emit = emit
         self._told_at = time.monotonic()
         self._bytes = 0
@@ -110,7 +112,7 @@ class _Check:
             self._beat()
         for frame in stream.decode(None):
             self._frame(frame)
-        self.end = _declared_end(self._container, stream) or self.end
+        self.end = _declared_end(self._container, stream, self._fd) or self.end
         self._check_times()
         for index, track in kept.items():
             if self._packets[index] != track:
@@ -174,15 +176,16 @@ def _check_bytes(fd: int, task: VerifyTask) -> None:
         raise _mismatch("its bytes are not those that were written")
 
 
-def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+def _declared_end(container: InputContainer, stream: VideoStream, fd: int) -> Fraction | None:
     """Seconds at which the track ends by its edit list, which MP4 and MOV have.
 
-    Packets do not tell it there: their durations are distances of decode times, with B frames at a variable rate those of
-    other frames.
+    FFmpeg does not tell it: packets' durations are distances of decode times there, with B frames at a variable rate those
+    of other frames, and a stream's is no longer than their sum.
     """
-    if ISO_DEMUXER_MARK not in container.format.name.split(",") or not stream.duration:
+    if ISO_DEMUXER_MARK not in container.format.name.split(","):
         return None
-    return ((stream.start_time or 0) + stream.duration) * (stream.time_base or Fraction(1))
+    with os.fdopen(os.dup(fd), "rb") as file:
+        return read_shown_until(file, stream.index)
 
 
 def _check_declared(plan: Plan, stream: VideoStream) -> None:

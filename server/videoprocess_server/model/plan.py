@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour
 
 
@@ -110,8 +111,7 @@ class NoiseEstimate:
 class NotKept:
     """Something of the source that the result does not have."""
 
-    #: a word of the closed list in docs/limits.md, e.g. "TRACK", "AUDIO_PACKETS_OUTSIDE_EDIT", "CODEC"
-    what: str
+    what: Loss
     #: the source's track; None where it concerns the file
     track_index: int | None
     #: how many packets, frames or entries
@@ -142,7 +142,7 @@ class Plan:
     encoder: EncoderPlan
     filters: FilterPlan
     grid: FrameGrid | None
-    #: decoded frames and time stamps of the source are not what its packets say: refuse rather than guess
+    #: of the source; the strength of the enhancement follows from it
     noise: NoiseEstimate
     #: FFmpeg's muxer of the result: "mp4", "mov", "3gp" or "matroska"
     container: str

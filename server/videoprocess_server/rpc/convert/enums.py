@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from videoprocess.v1 import job_pb2, report_pb2, video_pb2
 from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.records import ArtifactKind, Phase, Priority, SourceKind
 from videoprocess_server.model.states import BlockReason, JobState, VideoState
@@ -82,18 +83,21 @@ TRACK_KINDS: Mapping[TrackKind, report_pb2.TrackKind.ValueType] = {
     TrackKind.UNKNOWN: report_pb2.TRACK_KIND_OTHER,
 }
 
-#: words of a report that are no category of their own
-_CATEGORIES_OF_WORDS: Mapping[str, report_pb2.NotKeptCategory.ValueType] = {
-    "AUDIO_PACKETS_OUTSIDE_EDIT": report_pb2.NOT_KEPT_CATEGORY_PACKET,
-    "PACKETS_OUTSIDE_EDIT": report_pb2.NOT_KEPT_CATEGORY_PACKET,
-    "UNDECODABLE_FRAMES": report_pb2.NOT_KEPT_CATEGORY_FRAME,
-    "TIME_STAMPS": report_pb2.NOT_KEPT_CATEGORY_TIMESTAMP,
-    "METADATA": report_pb2.NOT_KEPT_CATEGORY_USER_METADATA,
-    "ODD_SIZE": report_pb2.NOT_KEPT_CATEGORY_PICTURE_SIZE,
-    "BIT_DEPTH": report_pb2.NOT_KEPT_CATEGORY_OTHER,
-    "PIXEL_FORMAT": report_pb2.NOT_KEPT_CATEGORY_OTHER,
-    "ALPHA": report_pb2.NOT_KEPT_CATEGORY_OTHER,
-    "INTERLACED": report_pb2.NOT_KEPT_CATEGORY_OTHER,
+LOSSES: Mapping[Loss, report_pb2.NotKeptCategory.ValueType] = {
+    Loss.TRACK: report_pb2.NOT_KEPT_CATEGORY_TRACK,
+    Loss.AUDIO_PACKETS_OUTSIDE_EDIT: report_pb2.NOT_KEPT_CATEGORY_PACKET,
+    Loss.PACKETS_OUTSIDE_EDIT: report_pb2.NOT_KEPT_CATEGORY_PACKET,
+    Loss.EDIT_LIST: report_pb2.NOT_KEPT_CATEGORY_EDIT_LIST,
+    Loss.TIME_STAMPS: report_pb2.NOT_KEPT_CATEGORY_TIMESTAMP,
+    Loss.METADATA: report_pb2.NOT_KEPT_CATEGORY_USER_METADATA,
+    Loss.HDR_METADATA: report_pb2.NOT_KEPT_CATEGORY_HDR_METADATA,
+    Loss.CODEC: report_pb2.NOT_KEPT_CATEGORY_CODEC,
+    Loss.BIT_DEPTH: report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    Loss.PIXEL_FORMAT: report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    Loss.ALPHA: report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    Loss.ODD_SIZE: report_pb2.NOT_KEPT_CATEGORY_PICTURE_SIZE,
+    Loss.INTERLACED: report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    Loss.UNDECODABLE_FRAMES: report_pb2.NOT_KEPT_CATEGORY_FRAME,
 }
 
 
@@ -101,12 +105,3 @@ def track_kind(kind: str) -> report_pb2.TrackKind.ValueType:
     """Return the kind of a report's track; OTHER for a word we do not know."""
     known = {member.value: member for member in TrackKind}
     return TRACK_KINDS[known.get(kind, TrackKind.UNKNOWN)]
-
-
-def not_kept_category(what: str) -> report_pb2.NotKeptCategory.ValueType:
-    """Return the category of a word: its own, the one it belongs to, or OTHER."""
-    if what in _CATEGORIES_OF_WORDS:
-        return _CATEGORIES_OF_WORDS[what]
-    name = f"NOT_KEPT_CATEGORY_{what}"
-    known = dict(report_pb2.NotKeptCategory.items())
-    return known.get(name) or report_pb2.NOT_KEPT_CATEGORY_OTHER

@@ -10,7 +10,7 @@ from videoprocess_server.model.plan import NotKept
 from videoprocess_server.model.records import Artifact, MediaRange, Report
 from videoprocess_server.model.tasks import TrackReport
 from videoprocess_server.rpc.convert import times
-from videoprocess_server.rpc.convert.enums import ARTIFACT_KINDS, PHASES, not_kept_category, track_kind
+from videoprocess_server.rpc.convert.enums import ARTIFACT_KINDS, LOSSES, PHASES, track_kind
 
 NOISE_METHOD = (
     "standard deviation of the noise, estimated from the high DCT frequencies of the flattest 8x8 blocks"
@@ -122,5 +122,5 @@ def _track(track: TrackReport) -> report_pb2.TrackReport:
 
 def _not_kept(lost: NotKept) -> report_pb2.NotKept:
     return report_pb2.NotKept(
-        what=not_kept_category(lost.what), track_index=lost.track_index, count=lost.count, reason=lost.reason
+        what=LOSSES[lost.what], track_index=lost.track_index, count=lost.count, reason=lost.reason
     )
