@@ -70,9 +70,13 @@ def limits_page() -> str:
 
 
 def _comments(members: type[enum.Enum]) -> dict[str, str]:
-    """Return each member's `#:` comment."""
-    pattern = re.compile(r"^    (\w+) = .*?  #: (.*)$", re.MULTILINE)
-    return dict(pattern.findall(inspect.getsource(members)))
+    """Return each member's `#:` comment, which stands above it."""
+    found = re.findall(r"^    #: (.*)\n    (\w+) = ", inspect.getsource(members), re.MULTILINE)
+    comments = {name: text for text, name in found}
+    missing = [member.name for member in members if member.name not in comments]
+    if missing:
+        raise SystemExit(f"{members.__name__}: no comment above {', '.join(missing)}")
+    return comments
 
 
 PAGES = {"errors.md": errors_page, "limits.md": limits_page, "states.md": states_page}

@@ -8,47 +8,67 @@ from enum import Enum
 class VideoState(Enum):
     """Where a video of a user stands."""
 
-    PENDING = "pending"  #: has no result and no accepted work; Prepare or a finished upload puts it here
-    QUEUED = "queued"  #: accepted, waits for the scheduler or for what blocks it
-    RUNNING = "running"  #: a job driver works on it
-    PAUSED = "paused"  #: interrupted; the next ProcessVideo goes on from its finished segments
-    COMPLETED = "completed"  #: its newest result was published
-    FAILED = "failed"  #: a cause outside the media outlasted its retries; may be processed again
-    ERROR = "error"  #: the media cannot be produced; final until prepared again
-    DELETED = "deleted"  #: in the trash
+    #: has no result and no accepted work; Prepare or a finished upload puts it here
+    PENDING = "pending"
+    #: accepted, waits for the scheduler or for what blocks it
+    QUEUED = "queued"
+    #: a job driver works on it
+    RUNNING = "running"
+    #: interrupted; the next ProcessVideo goes on from its finished segments
+    PAUSED = "paused"
+    #: its newest result was published
+    COMPLETED = "completed"
+    #: a cause outside the media outlasted its retries; may be processed again
+    FAILED = "failed"
+    #: the media cannot be produced; final until prepared again
+    ERROR = "error"
+    #: in the trash
+    DELETED = "deleted"
 
 
 class JobState(Enum):
     """Where one accepted ProcessVideo stands. The last three are terminal, each with exactly one event."""
 
-    QUEUED = "queued"  #: accepted; the scheduler moves it on
-    RUNNING = "running"  #: a driver thread owns it
-    COMPLETED = "completed"  #: ended in OnProcessDone
-    FAILED = "failed"  #: ended in OnError of another code than ABORT
-    ABORTED = "aborted"  #: ended in OnError(ABORT)
+    #: accepted; the scheduler moves it on
+    QUEUED = "queued"
+    #: a driver thread owns it
+    RUNNING = "running"
+    #: ended in OnProcessDone
+    COMPLETED = "completed"
+    #: ended in OnError of another code than ABORT
+    FAILED = "failed"
+    #: ended in OnError(ABORT)
+    ABORTED = "aborted"
 
 
 class SegmentState(Enum):
     """Where a segment of a plan stands."""
 
-    WAITING = "waiting"  #: nobody works on it
-    LEASED = "leased"  #: an attempt with the row's lease token works on it
-    DONE = "done"  #: the row names the winning file and its digest
+    #: nobody works on it
+    WAITING = "waiting"
+    #: an attempt with the row's lease token works on it
+    LEASED = "leased"
+    #: the row names the winning file and its digest
+    DONE = "done"
 
 
 class UploadState(Enum):
     """Where an upload stands."""
 
-    ACTIVE = "active"  #: may grow
-    FINISHED = "finished"  #: whole, its SHA-256 known; never changes again
+    #: may grow
+    ACTIVE = "active"
+    #: whole, its SHA-256 known; never changes again
+    FINISHED = "finished"
 
 
 class BlockReason(Enum):
     """Why an accepted job is not running though a worker may be free."""
 
     NONE = "none"
-    DRAINING = "draining"  #: the service is stopping; goes on at its next start
-    RETRY_BACKOFF = "retry_backoff"  #: waits before another try
+    #: the service is stopping; goes on at its next start
+    DRAINING = "draining"
+    #: waits before another try
+    RETRY_BACKOFF = "retry_backoff"
 
 
 class Trigger(Enum):
