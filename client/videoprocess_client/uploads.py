@@ -116,7 +116,6 @@ class Upload:
     ) -> None:
         self._link = link
         self._file = _HashedFile(file)
-        self._resumes = bool(upload_id)
         self._header = pb.UploadHeader(
             user_id=link.user_id,
             upload_id=upload_id or new_upload_id(),
@@ -129,8 +128,9 @@ class Upload:
 
     async def run(self) -> UploadResult:
         """Send the file until the service has all of it."""
+        # Asked for a new id too: from then on the service is known to be there, and a cut is worth waiting for.
+        committed = await self._committed()
         patience = self._link.patience()
-        committed = await self._committed() if self._resumes else 0
         while committed is not None:
             try:
                 return self._result(await self._send(committed))

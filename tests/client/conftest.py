@@ -11,7 +11,7 @@ from fake_service import FakeService, State
 from videoprocess_client import Client, RetryPolicy
 
 QUICK = RetryPolicy(
-    patience_seconds=10.0, first_contact_seconds=0.3, initial_pause_seconds=0.01, max_pause_seconds=0.05
+    patience_seconds=10.0, first_contact_seconds=5.0, initial_pause_seconds=0.01, max_pause_seconds=0.05
 )
 
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import time
 from pathlib import Path
 
 import grpc
 import pytest
-from fake_service import Refusal, State, busy, cut
+from fake_service import FakeService, Refusal, State, busy, cut
 
-from videoprocess_client import Client, DataLoss, ResourceExhausted, new_upload_id
+from videoprocess_client import Client, DataLoss, ResourceExhausted, RetryPolicy, new_upload_id
 
 MIB = 1 << 20
 SIZE = 5 * MIB + 123
@@ -42,7 +43,17 @@ async def test_a_cut_costs_only_what_the_service_had_not_stored(
     result = await client.upload(source)
     assert result.sha256 == SHA256
     assert state.received_bytes == SIZE
-    assert state.calls == ["Upload", "QueryUpload", "Upload", "QueryUpload", "Upload"]
+    assert state.calls == ["QueryUpload", "Upload"] * 3
+
+
+async def test_an_upload_that_is_cut_late_is_not_taken_for_a_wrong_address(
+    fake: FakeService, state: State, source: Path
+) -> None:
+    state.fail_next(f"Upload at {2 * MIB}", cut())
+    policy = RetryPolicy(patience_seconds=10.0, first_contact_seconds=1.0, initial_pause_seconds=0.01)
+    async with Client(fake.target, retry=policy) as client:
+        result = await client.upload(source, on_progress=lambda *_: time.sleep(0.3))
+    assert (result.sha256, state.received_bytes) == (SHA256, SIZE)
 
 
 async def test_the_answer_to_the_finish_may_be_lost(client: Client, state: State, source: Path) -> None:
