@@ -49,8 +49,8 @@ async def test_a_cut_costs_only_what_the_service_had_not_stored(
 async def test_an_upload_that_is_cut_late_is_not_taken_for_a_wrong_address(
     fake: FakeService, state: State, source: Path
 ) -> None:
-    state.fail_next(f"Upload at {2 * MIB}", cut())
-    policy = RetryPolicy(patience_seconds=10.0, first_contact_seconds=1.0, initial_pause_seconds=0.01)
+    state.fail_next(f"Upload at {4 * MIB}", cut())
+    policy = RetryPolicy(patience_seconds=10.0, first_contact_seconds=0.8, initial_pause_seconds=0.01)
     async with Client(fake.target, retry=policy) as client:
         result = await client.upload(source, on_progress=lambda *_: time.sleep(0.3))
     assert (result.sha256, state.received_bytes) == (SHA256, SIZE)
