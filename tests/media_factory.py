@@ -130,6 +130,9 @@ def make_clip(
             stream.set_display_rotation(rotation)
         sound = cast("Any", out.add_stream(audio, rate=AUDIO_RATE, layout="mono")) if audio else None
         packets = list(_encode(stream, drawn, ticks, time_base))
+        if len(ticks) < 3:  # x265 leaves their decode times uninitialised
+            for packet in packets:
+                packet.dts = packet.pts
         if sound is not None:
             seconds = (ticks[-1] + step) * time_base
             packets += _encode_sound(sound, seconds, beeps=flash_and_beep)

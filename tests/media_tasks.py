@@ -56,9 +56,10 @@ def plan_file(
     enhance_from_us: int = 0,
     segment_seconds: Fraction = Fraction(4),
     longest_gop_seconds: Fraction | None = None,
+    media: MediaInfo | None = None,
 ) -> Plan:
     task = PlanTask(
-        media=probe_file(path),
+        media=media or probe_file(path),
         snapshot=Snapshot(streams=tuple(streams), mode_setting=setting or ModeSetting()),
         enhance_from_us=enhance_from_us,
         noise=SOME_NOISE,

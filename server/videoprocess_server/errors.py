@@ -90,6 +90,7 @@ CATALOGUE: Mapping[str, Reason] = {
     "NOT_A_VIDEO": Reason(_BAD, _INVALID, False, "Send a whole MP4, MOV, 3GP, MKV or WebM file."),
     "NO_VIDEO_TRACK": Reason(_BAD, _INVALID, False, "Send a file with a video track."),
     "NO_DECODABLE_FRAME": Reason(_BAD, _INVALID, False, "Send the whole file: no frame of this one decodes."),
+    "TRUNCATED_FILE": Reason(_BAD, _INVALID, False, "Send the whole file: this one was cut off."),
     "UNSUPPORTED_CODEC": Reason(
         _BAD, _INVALID, False, "See GetCapabilities for the codecs that decode here."
     ),

@@ -231,5 +231,5 @@ def test_an_odd_size_becomes_even_and_is_named(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "odd.mp4", frames=10, width=161, height=91, pix_fmt="yuv444p").path
     plan = plan_file(path)
     assert (plan.encoder.width, plan.encoder.height) == (162, 92)
-    assert [loss.what for loss in plan.not_kept] == ["ODD_SIZE"]
+    assert [loss.what.name for loss in plan.not_kept] == ["ODD_SIZE"]
     assert encode(path, plan, plan.segments, tmp_path / "out")[0].frame_count == 10

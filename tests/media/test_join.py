@@ -132,7 +132,7 @@ def test_metadata_of_the_container_is_kept(tmp_path: Path) -> None:
 
 
 def _lost(made: Joined) -> set[tuple[str, int | None, int]]:
-    return {(lost.what, lost.track_index, lost.count) for lost in made.result.not_kept}
+    return {(lost.what.name, lost.track_index, lost.count) for lost in made.result.not_kept}
 
 
 @pytest.mark.parametrize(

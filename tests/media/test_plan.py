@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_factory import Colours, make_clip
-from media_tasks import VIDEO_STREAM, plan_file
+from media_tasks import VIDEO_STREAM, plan_file, probe_file
 from videoprocess_server.media.encoders import declared_rate
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.model.cuts import MIN_SEGMENT_FRAMES, CutRules, choose_cuts
@@ -143,11 +144,16 @@ def test_a_time_stamp_after_the_last_frame_is_a_slip(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_cut_off_is_not_planned_as_if_it_ended_there(clips: Path, tmp_path: Path) -> None:
+    """It is refused when it is probed; one that is cut off after that, when it is planned."""
     data = (clips / "dog_720p30_10s.mp4").read_bytes()
     path = tmp_path / "half.mp4"
-    path.write_bytes(data[: len(data) // 2])
+    path.write_bytes(data)
+    whole = probe_file(path)
+    os.truncate(path, len(data) // 2)
+    with pytest.raises(MediaFault, match="TRUNCATED_FILE"):
+        probe_file(path)
     with pytest.raises(MediaFault, match="DECODE_FAILED: The file"):
-        plan_file(path)
+        plan_file(path, media=whole)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +174,7 @@ def test_plans_of_real_clips(
         pixel_format,
         container,
     )
-    assert [loss.what for loss in plan.not_kept] == lost
+    assert [loss.what.name for loss in plan.not_kept] == lost
 
 
 def test_an_edit_list_hides_packets_not_frames(clips: Path) -> None:

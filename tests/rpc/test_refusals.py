@@ -45,6 +45,7 @@ BAD_FILES: dict[str, tuple[list[types.FileDescriptor], Code, str]] = {
     "a playlist": ([_path("playlist.mp4")], Code.INVALID_ARGUMENT, "NOT_A_VIDEO"),
     "48 bytes of a video": ([_path("hostile/wrongfile_48b.mp4")], Code.INVALID_ARGUMENT, "NOT_A_VIDEO"),
     "a truncated video": ([_path("truncated.mp4")], Code.INVALID_ARGUMENT, "NOT_A_VIDEO"),
+    "half a video": ([_path("half.mp4")], Code.INVALID_ARGUMENT, "TRUNCATED_FILE"),
     "no tracks": ([_path("hostile/minimal_no_streams.mp4")], Code.INVALID_ARGUMENT, "NO_VIDEO_TRACK"),
     "only sound": ([_path("hostile/audio_only_15s.mp4")], Code.INVALID_ARGUMENT, "NO_VIDEO_TRACK"),
     "no frame that decodes": (
@@ -70,6 +71,7 @@ def _hostile_root(media_root: Path) -> None:
     os.mkfifo(media_root / "pipe.mp4")
     whole = (media_root / "flower_540p_5s.mp4").read_bytes()
     (media_root / "truncated.mp4").write_bytes(whole[:900])
+    (media_root / "half.mp4").write_bytes(whole[: len(whole) // 2])
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

@@ -33,7 +33,15 @@ from videoprocess_server.execution.executor import (
 )
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.plan import NoiseEstimate, Plan, PlanSettings
-from videoprocess_server.model.records import Job, Phase, PlanRecord, SegmentRecord, StageCost, Video
+from videoprocess_server.model.records import (
+    Job,
+    JobProgress,
+    Phase,
+    PlanRecord,
+    SegmentRecord,
+    StageCost,
+    Video,
+)
 from videoprocess_server.model.states import JobState, Trigger, VideoState
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
@@ -239,9 +247,7 @@ class JobDriver:
         def keep(tx: Transaction) -> None:
             video = self._still_mine(tx)
             tx.put_artifact(artifact)
-            endings.complete(
-                tx, replace(self._job, progress=self._meter.read(time.monotonic())), report, [artifact], now
-            )
+            endings.complete(tx, replace(self._job, progress=_finished(record.plan)), report, [artifact], now)
             done = endings.move(tx, video, Trigger.PUBLISHED, now)
             name = fingerprint.of_result(self._job.settings_fingerprint, record.enhance_from_us)
             tx.put_video(
@@ -383,3 +389,16 @@ class JobDriver:
     def _requeue(self, tx: Transaction, video: Video, now_us: int) -> None:
         tx.put_job(replace(self._job, state=JobState.QUEUED, progress=self._meter.read(time.monotonic())))
         endings.move(tx, video, Trigger.REQUEUE, now_us, to=VideoState.QUEUED)
+
+
+def _finished(plan: Plan) -> JobProgress:
+    """Return the progress of a job whose result is published."""
+    return JobProgress(
+        phase=Phase.PUBLISH,
+        percent=100.0,
+        frames_done=plan.frame_count,
+        frames_total=plan.frame_count,
+        segments_done=len(plan.segments),
+        segments_total=len(plan.segments),
+        eta_seconds=0.0,
+    )

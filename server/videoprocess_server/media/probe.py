@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
 
@@ -42,7 +43,7 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
     """Describe the source; its first frame must decode.
 
     Raises:
-        MediaFault: NOT_A_VIDEO, NO_VIDEO_TRACK, UNSUPPORTED_CODEC, NO_DECODABLE_FRAME or OVER_LIMITS.
+        MediaFault: NOT_A_VIDEO, NO_VIDEO_TRACK, UNSUPPORTED_CODEC, NO_DECODABLE_FRAME, TRUNCATED_FILE or OVER_LIMITS.
     """
     with open_source(fd) as container:
         streams = list(container.streams)
@@ -58,10 +59,12 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
         duration_us = _duration_us(container)
         _check_limits(stream, duration_us, task.limits)
         frame = first_frame(container, stream)
+        size_bytes = os.fstat(fd).st_size
+        _check_whole(streams, size_bytes)
         return MediaInfo(
             container=container.format.name,
             major_brand=brand,
-            size_bytes=os.fstat(fd).st_size,
+            size_bytes=size_bytes,
             duration_us=duration_us,
             video=_describe_video(stream, frame),
             tracks=tuple(_describe_track(track) for track in streams),
@@ -86,6 +89,15 @@ def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
     except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
         raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.") from error
     raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.")
+
+
+def _check_whole(streams: Sequence[Stream], size_bytes: int) -> None:
+    """Compare the size with the index that the file begins with; FFmpeg reads a file that was cut off without a word."""
+    end = max((entry.pos + entry.size for stream in streams for entry in stream.index_entries), default=0)
+    if end > size_bytes:
+        raise MediaFault(
+            "TRUNCATED_FILE", f"The file has {size_bytes} bytes, its index tells of {end}: it was cut off."
+        )
 
 
 def colour_of(stream: VideoStream, frame: VideoFrame) -> Colour:
