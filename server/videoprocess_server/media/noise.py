@@ -11,7 +11,7 @@ x264 at crf 23, where this one reads 8.6. docs/picture.md has the measurements.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -30,8 +30,8 @@ from videoprocess_server.model.tasks import AnalyzeTask
 #: places spread over the video, and consecutive frames at each: an encoder treats I, P and B frames' noise differently
 PLACES: Final = 8
 FRAMES_PER_PLACE: Final = 3
-#: frames decoded from the key frame towards a place at most; a video of one GOP is measured in its first frames
-LONGEST_RUN: Final = 120
+#: frames decoded from one key frame at most: of a longer GOP only the first frames are measured
+LONGEST_RUN: Final = 300
 
 #: pixels a side of a block
 _SIDE: Final = 8
@@ -200,25 +200,40 @@ def _sampled(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     if duration is None and container.duration is not None:
         duration = int(Fraction(container.duration, 1_000_000) / time_base)
     last: int | None = None
-    for place in sample_places(stream.start_time or 0, duration):
-        for frame in _at(container, stream, place):
+    for places in _by_key_frame(container, stream, sample_places(stream.start_time or 0, duration)):
+        for frame in _run(container, stream, places):
             if frame.pts is not None and (last is None or frame.pts > last):
                 last = frame.pts
                 yield frame
 
 
-def _at(container: InputContainer, stream: VideoStream, place: int) -> Iterator[VideoFrame]:
-    """The frames from `place` on, or where the run ends before it the first of the run."""
-    run = 0
-    given = 0
+def _by_key_frame(container: InputContainer, stream: VideoStream, places: Sequence[int]) -> list[list[int]]:
+    """Groups the places that decode from the same key frame, so that it is decoded from once."""
+    groups: dict[int | None, list[int]] = {}
+    for place in places:
+        try:
+            container.seek(place, stream=stream, backward=True)
+            key = next((packet.pts for packet in container.demux(stream) if packet.size), None)
+        except av.error.FFmpegError:
+            continue
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
+
+
+def _run(container: InputContainer, stream: VideoStream, places: Sequence[int]) -> Iterator[VideoFrame]:
+    """The frames from each place on; where the run ends before a place, the last ones of the run."""
+    waiting, given = list(places), 0
     try:
-        container.seek(place, stream=stream, backward=True)
-        for frame in container.decode(stream):
-            run += 1
-            if (frame.pts is not None and frame.pts >= place) or run > LONGEST_RUN:
-                given += 1
-                yield frame
+        container.seek(places[0], stream=stream, backward=True)
+        for number, frame in enumerate(container.decode(stream)):
+            at_its_end = number >= LONGEST_RUN
+            if frame.pts is None or (frame.pts < waiting[0] and not at_its_end):
+                continue
+            given += 1
+            yield frame
             if given == FRAMES_PER_PLACE:
-                return
+                waiting, given = [place for place in waiting if place > frame.pts], 0
+                if at_its_end or not waiting:
+                    return
     except av.error.FFmpegError:
         return
