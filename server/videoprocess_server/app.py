@@ -89,6 +89,8 @@ def run(settings: Settings) -> None:
             asyncio.run(_serve(settings, repository, blobs, executor))
     except (DataDirectoryError, NetworkFileSystemError, SchemaTooNewError, StoreUnavailableError) as error:
         raise CannotStartError(str(error)) from error
+    except OSError as error:
+        raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
 
 
 def _limits(settings: Settings) -> Limits:
@@ -207,18 +209,14 @@ async def _serving(settings: Settings, machinery: Machinery) -> AsyncIterator[No
     except RuntimeError as error:
         services.pools.close()
         raise CannotStartError(f"cannot listen on {settings.listen}: is another program there?") from error
-    machinery.scheduler.start()
-    machinery.housekeeping.start()
-    await server.start()
-    await health.set_serving()
-    address = (
-        settings.listen
-        if settings.listen.startswith("unix:")
-        else f"{settings.listen.rpartition(':')[0]}:{port}"
-    )
-    _tell_address(settings, address)
-    log.info("serving", address=address, workers=machinery.executor.worker_count)
     try:
+        machinery.scheduler.start()
+        machinery.housekeeping.start()
+        await server.start()
+        await health.set_serving()
+        address = _address(settings, port)
+        _tell_address(settings, address)
+        log.info("serving", address=address, workers=machinery.executor.worker_count)
         yield
     finally:
         await health.set_not_serving()
@@ -231,6 +229,12 @@ async def _serving(settings: Settings, machinery: Machinery) -> AsyncIterator[No
         await asyncio.to_thread(machinery.housekeeping.close)
         await asyncio.to_thread(services.pools.close)
         log.info("stopped")
+
+
+def _address(settings: Settings, port: int) -> str:
+    if settings.listen.startswith("unix:"):
+        return settings.listen
+    return f"{settings.listen.rpartition(':')[0]}:{port}"
 
 
 def _tell_address(settings: Settings, address: str) -> None:

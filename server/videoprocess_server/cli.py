@@ -85,7 +85,9 @@ def _read(flags: dict[str, Any]) -> Settings:
             for problem in error.errors()
         )
         _die(lines, EXIT_USAGE)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        _die(str(error), EXIT_USAGE)
+    except tomllib.TOMLDecodeError as error:
         _die(f"{os.environ.get(CONFIG_VARIABLE)}: {error}", EXIT_USAGE)
 
 

@@ -24,6 +24,7 @@ class DataDirectory:
         self.path = path.absolute()
         try:
             self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            _sync(self.path.parent)  # its name, if it was made just now
             self._fd = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DataDirectoryError(f"data directory {self.path}: {error.strerror}") from error
@@ -47,3 +48,11 @@ class DataDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

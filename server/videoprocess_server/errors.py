@@ -231,6 +231,12 @@ CATALOGUE: Mapping[str, Reason] = {
     "SIZE_NOT_SUPPORTED": Reason(
         _UNSUPPORTED, Status.UNIMPLEMENTED, False, "Ask for a size the encoder can make."
     ),
+    "NO_WORKER": Reason(
+        CamRetCode.CAMERA_BUSY,
+        Status.UNAVAILABLE,
+        True,
+        "No worker process starts; the service's log tells why.",
+    ),
     "INTERRUPTED": Reason(CamRetCode.NO_ERROR, Status.ABORTED, True, "Call ProcessVideo to go on."),
     "RESET": Reason(CamRetCode.NO_ERROR, Status.ABORTED, True, "Call ProcessVideo to start anew."),
     "REMOVED": Reason(CamRetCode.NO_ERROR, Status.ABORTED, False, "The video was removed."),

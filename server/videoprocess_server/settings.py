@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 ENVIRONMENT_PREFIX = "VIDEOPROCESS_"
 CONFIG_VARIABLE = "VIDEOPROCESS_CONFIG"
+MAX_PORT = 65_535
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
 
@@ -48,7 +49,9 @@ class SharedRootSetting(BaseModel):
 class Settings(BaseSettings):
     """All settings of `serve`."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     listen: str = Field(
         "127.0.0.1:50051",
@@ -109,6 +112,11 @@ class Settings(BaseSettings):
             raise ValueError("two shared roots have the same name")
         if self.longest_gop_seconds < self.segment_seconds:
             raise ValueError("longest_gop_seconds is less than segment_seconds")
+        host, _, port = self.listen.rpartition(":")
+        if not self.listen.startswith("unix:") and not (host and port.isdecimal() and int(port) <= MAX_PORT):
+            raise ValueError(
+                f"listen {self.listen!r}: use HOST:PORT with a port up to {MAX_PORT}, or unix:PATH"
+            )
         if not self.insecure_listen_anywhere and not _LOOPBACK.fullmatch(self.listen):
             raise ValueError(
                 f"{self.listen!r} is not on loopback: this version has no TLS; "
@@ -129,5 +137,7 @@ class Settings(BaseSettings):
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
         config = os.environ.get(CONFIG_VARIABLE)
         if config:
+            if not Path(config).is_file():
+                raise FileNotFoundError(f"{config}: there is no such file")
             sources.append(TomlConfigSettingsSource(settings_cls, Path(config)))
         return tuple(sources)

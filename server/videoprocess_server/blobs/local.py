@@ -172,7 +172,9 @@ def _fsync(path: Path, flags: int) -> None:
 def _remove_tree(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
-    except FileNotFoundError:
-        # Somebody else deletes the same folder; both go on until nothing is left.
+    except OSError as error:
+        # Somebody else deletes in the same folder, or a worker that is dying still writes: go on until nothing is left.
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise
         if folder.exists():
             _remove_tree(folder)

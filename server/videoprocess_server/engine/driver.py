@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreFullError
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.engine import endings, faults, fingerprint
 from videoprocess_server.engine.checkpoints import delete_segments, discard_plans
 from videoprocess_server.engine.durable import Durable
@@ -61,6 +61,10 @@ from videoprocess_server.store.repository import Transaction
 log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
+_STOPS = {
+    StopReason.INTERRUPT: ("INTERRUPTED", Trigger.INTERRUPT),
+    StopReason.RESET: ("RESET", Trigger.RESET),
+}
 _TASK_ERRORS = (TaskFailedError, TaskStalledError, WorkerCrashedError, SourceChangedError)
 
 
@@ -110,10 +114,14 @@ class JobDriver:
         except StoppedError:
             self._end_stopped()
         except _TASK_ERRORS as error:
-            self._end_failed(error)
-        except BlobStoreFullError:
-            self._give_back()
+            if faults.is_passing(error):
+                self.wants_pause.set()
+                self._log.warning("job_waits", reason=str(error))
+                self.give_back()
+            else:
+                self._end_failed(error)
         finally:
+            self._delete_nobodys_segments()
             self._shop.hub.forget_progress(self._job.job_id)
             self._shop.hub.committed(self._job.user_id)
 
@@ -203,6 +211,7 @@ class JobDriver:
             self._shop.executor.worker_count,
             open_source=self._open_source,
             check_source=self._check_source,
+            still_mine=self._check_mine,
             told=self._tell,
         )
         begin = time.monotonic()
@@ -333,41 +342,57 @@ class JobDriver:
             raise StoppedError
         return video
 
+    def _check_mine(self) -> None:
+        with self._durable.read() as reader:
+            job = reader.get_job(self._job.job_id)
+        if job is None or job.state is not JobState.RUNNING:
+            raise StoppedError
+
     def _end_stopped(self) -> None:
-        """All workers have stopped: the job ends, or goes back to the queue when the service drains."""
+        """All workers have stopped: the job ends as it was asked to."""
+        self.give_back()
         reason = self._runner.stop_reason
+        self._log.info("job_stopped", reason=reason.name if reason else "SERVICE_CLOSED")
+
+    def give_back(self) -> None:
+        """End a job that was asked to stop; else it goes back to the queue, since nothing was wrong with it.
+
+        The reason is read in the transaction, so that Interrupt and Reset are never too late for it (see `Stops`).
+        """
 
         def end(tx: Transaction) -> list[str]:
-            video = self._still_mine(tx)
-            now = self._shop.clock.now_us()
-            if reason is StopReason.INTERRUPT:
-                endings.abort(tx, self.live(), "INTERRUPTED", now)
-                endings.move(tx, video, Trigger.INTERRUPT, now)
-            elif reason is StopReason.RESET:
-                endings.abort(tx, self.live(), "RESET", now)
-                endings.move(tx, video, Trigger.RESET, now)
-                return discard_plans(tx, video.user_id, video.video_id)
-            else:
+            video, now = self._still_mine(tx), self._shop.clock.now_us()
+            reason = self._runner.stop_reason
+            if reason not in (StopReason.INTERRUPT, StopReason.RESET):
                 self._requeue(tx, video, now)
-            return []
+                return []
+            name, trigger = _STOPS[reason]
+            endings.abort(tx, self.live(), name, now)
+            endings.move(tx, video, trigger, now)
+            return discard_plans(tx, video.user_id, video.video_id) if reason is StopReason.RESET else []
 
         with suppress(StoppedError):
             delete_segments(self._shop.blobs, self._durable.write(end))
-        if reason is StopReason.REMOVE:
-            self._delete_orphaned_segments()
-        self._log.info("job_stopped", reason=reason.name if reason else "SERVICE_CLOSED")
 
-    def _delete_orphaned_segments(self) -> None:
-        """RemoveVideo deleted the rows; a worker may have written a file since it deleted the folder."""
+    def give_up(self) -> None:
+        """End a job whose driver breaks again and again: a mistake of ours, not of the video."""
+        self._end(faults.broken())
+
+    def _delete_nobodys_segments(self) -> None:
+        """RemoveVideo deleted the plan's row; a worker may have written a file since it deleted the folder."""
+        plan_id = self._job.plan_id
+        if not plan_id:
+            return
         with self._durable.read() as reader:
-            known = set(reader.list_all_plan_ids())
-        delete_segments(
-            self._shop.blobs, [key for key in self._shop.blobs.keys(BlobKind.SEGMENT) if key not in known]
-        )
+            gone = reader.get_plan(plan_id) is None
+        if gone:
+            delete_segments(self._shop.blobs, [plan_id])
 
     def _end_failed(self, error: Exception) -> None:
-        verdict = faults.verdict(error)
+        self._log.warning("job_failed", error=str(error))
+        self._end(faults.verdict(error))
 
+    def _end(self, verdict: faults.Verdict) -> None:
         def end(tx: Transaction) -> None:
             video = self._still_mine(tx)
             now = self._shop.clock.now_us()
@@ -377,14 +402,6 @@ class JobDriver:
 
         with suppress(StoppedError):
             self._durable.write(end)
-        self._log.warning("job_failed", reason=verdict.fault.reason, error=str(error))
-
-    def _give_back(self) -> None:
-        """The disk is full: the job stays accepted and is tried again later."""
-        self.wants_pause.set()
-        with suppress(StoppedError):
-            self._durable.write(lambda tx: self._requeue(tx, self._still_mine(tx), self._shop.clock.now_us()))
-        self._log.warning("job_given_back", reason="disk full")
 
     def _requeue(self, tx: Transaction, video: Video, now_us: int) -> None:
         tx.put_job(replace(self._job, state=JobState.QUEUED, progress=self._meter.read(time.monotonic())))

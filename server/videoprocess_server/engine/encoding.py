@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.progress import ProgressMeter
+from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
 from videoprocess_server.execution.executor import (
     TaskCancelledError,
@@ -56,6 +58,7 @@ class Encoding:
         worker_count: int,
         open_source: Callable[[], int],
         check_source: Callable[[], None],
+        still_mine: Callable[[], None],
         told: Callable[[], None],
     ) -> None:
         self._record = record
@@ -67,6 +70,7 @@ class Encoding:
         self._worker_count = worker_count
         self._open_source = open_source
         self._check_source = check_source
+        self._still_mine = still_mine
         self._told = told
         self._waiting: set[int] = set()
         self._done: dict[int, SegmentRecord] = {}
@@ -125,8 +129,8 @@ class Encoding:
     def _start(self, run: tuple[SegmentPlan, ...]) -> None:
         lease = Lease(new_id(), run)
         indices = [segment.index for segment in run]
-        source_fd = self._open_source()
         if not self._durable.write(lambda tx: tx.lease_segments(self._record.plan_id, indices, lease.token)):
+            self._still_mine()
             raise RuntimeError(
                 f"segments {indices} of plan {self._record.plan_id} are leased by somebody else"
             )
@@ -138,7 +142,9 @@ class Encoding:
                 str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices
             ),
         )
-        handle = self._runner.submit(task, source_fd, lambda message: self._on_message(lease, message))
+        handle = self._runner.submit(
+            task, self._open_source(), lambda message: self._on_message(lease, message)
+        )
         self._leases[handle] = lease
         handle.add_done_callback(lambda ended: self._news.put((ended, lease, None)))
 
@@ -194,6 +200,7 @@ class Encoding:
             self._retry(lease, left, error)
             return
         if left:
+            self._still_mine()
             raise RuntimeError(f"a worker ended without segments {left}")
 
     def _retry(self, lease: Lease, left: list[int], error: Exception) -> None:
@@ -217,14 +224,15 @@ class Encoding:
         self._waiting.update(left)
 
     def _release(self, lease: Lease, crashed_index: int | None) -> None:
+        """Give a lease back. No row names its unfinished files, so they go first: a full disk may need their space."""
+        for segment in lease.run:
+            if segment.index not in self._done:
+                self._blobs.delete(BlobKind.SEGMENT, self._key(lease, segment.index))
         self._durable.write(
             lambda tx: tx.release_segments(
                 self._record.plan_id, lease_token=lease.token, crashed_index=crashed_index
             )
         )
-        for segment in lease.run:
-            if segment.index not in self._done:
-                self._blobs.delete(BlobKind.SEGMENT, self._key(lease, segment.index))
 
     def _stop_all(self) -> None:
         """Wait until no worker has a lease of ours; what they finished on the way stays finished."""
@@ -233,7 +241,8 @@ class Encoding:
         while self._leases:
             ended, lease, done = self._news.get()
             if done is not None and self._runner.stop_reason is not None:
-                self._finish(lease, done)
+                with suppress(SourceChangedError):
+                    self._finish(lease, done)
             if ended is not None:
                 del self._leases[ended]
                 self._release(lease, None)

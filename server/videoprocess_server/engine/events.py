@@ -80,9 +80,7 @@ class EventHub:
             subscription = Subscription(
                 user_id, session_id, wake, max(cursor, oldest - 1), status=self._status
             )
-            subscription.allowed_backlog = max(
-                self._limits.max_subscriber_backlog, newest - subscription.cursor
-            )
+            subscription.allowed_backlog = self._limits.max_subscriber_backlog + newest - subscription.cursor
             self._subscriptions[user_id].append(subscription)
         return subscription
 
@@ -95,12 +93,10 @@ class EventHub:
             if not readers:
                 self._subscriptions.pop(subscription.user_id, None)
 
-    def has_subscriber(self, session_id: str) -> bool:
-        """Return whether somebody follows this session."""
+    def has_subscriber(self, user_id: int, session_id: str) -> bool:
+        """Return whether somebody follows this session, or all of the user's."""
         with self._lock:
-            return any(
-                s.session_id == session_id for readers in self._subscriptions.values() for s in readers
-            )
+            return any(s.session_id in ("", session_id) for s in self._subscriptions.get(user_id, ()))
 
     def take(self, subscription: Subscription) -> Sequence[StatusChanged | Job | Event]:
         """Return what is new for the reader: a status, events in order, then the newest progress of each video.

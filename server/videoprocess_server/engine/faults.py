@@ -16,8 +16,10 @@ OWN_SIGNALS = frozenset({-4, -6, -7, -8, -11, -24, -25, -31})  # ILL ABRT BUS FP
 #: tries of one task that end from outside before the job gives up
 MAX_FOREIGN_KILLS = 10
 
-#: a worker's answers that may be different the next time
-_TRANSIENT = frozenset({"INTERNAL", "STORAGE_FULL"})
+#: a worker's answers that may be different the next time, and count against the task
+_TRANSIENT = frozenset({"INTERNAL"})
+#: causes outside the video that pass: the job waits and is tried again, however often
+_PASSING = frozenset({"STORAGE_FULL", "NO_WORKER"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,11 @@ def is_own_crash(error: BaseException) -> bool:
     if isinstance(error, WorkerCrashedError):
         return error.exit_code is None or error.exit_code > 0 or error.exit_code in OWN_SIGNALS
     return isinstance(error, TaskFailedError) and error.reason in _TRANSIENT
+
+
+def is_passing(error: BaseException) -> bool:
+    """Return whether the job is to wait until the cause has passed."""
+    return isinstance(error, TaskFailedError) and error.reason in _PASSING
 
 
 def may_retry(error: BaseException) -> bool:
@@ -62,6 +69,13 @@ def verdict(error: BaseException) -> Verdict:
         "RETRIES_USED_UP",
         "a cause outside the video outlasted all tries",
         Trigger.GIVE_UP,
+    )
+
+
+def broken() -> Verdict:
+    """Return how a job ends whose driver breaks again and again."""
+    return _end(
+        ErrorCode.ABNORMAL, "RETRIES_USED_UP", "the service failed at it again and again", Trigger.GIVE_UP
     )
 
 

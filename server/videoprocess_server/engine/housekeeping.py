@@ -59,3 +59,5 @@ class Housekeeping:
                 self.tidy()
             except StoreUnavailableError as error:
                 log.warning("store_unavailable", error=str(error))
+            except Exception:
+                log.exception("housekeeping_failed")

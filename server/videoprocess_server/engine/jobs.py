@@ -31,8 +31,6 @@ class Accepted:
     """The answer to a ProcessVideo."""
 
     job: Job
-    #: the user's newest number before the job could end
-    event_sequence: int
     #: None for an unknown id
     view: VideoView | None
 
@@ -98,7 +96,6 @@ class Jobs:
 
     def _accept(self, tx: Transaction, session_id: str, request: ProcessRequest) -> Accepted:
         session = self._sessions.open_session(tx, session_id)
-        sequence = tx.event_bounds(session.user_id)[1]
         arguments = fingerprint.of(session_id, request.video_id, request.timestamp_us, request.priority)
         before = answered_before(tx, session.user_id, "ProcessVideo", request.request_id, arguments)
         job = tx.get_job(before) if before else None
@@ -107,16 +104,9 @@ class Jobs:
             now = self._clock.now_us()
             remember(tx, session.user_id, "ProcessVideo", request.request_id, arguments, job.job_id, now)
         video = tx.get_video(session.user_id, request.video_id)
-        return Accepted(job=job, event_sequence=sequence, view=view_of(tx, video) if video else None)
+        return Accepted(job=job, view=view_of(tx, video) if video else None)
 
     def _admit(self, tx: Transaction, session: Session, request: ProcessRequest) -> Job:
-        if (
-            tx.count_active_jobs() >= self._limits.max_active_jobs
-            or tx.count_active_jobs(session.user_id) >= self._limits.max_active_jobs_per_user
-        ):
-            raise VideoProcessError(
-                "QUEUE_LIMIT", "the queue is full: wait for accepted work", retry_after_seconds=10
-            )
         job = Job(
             job_id=new_id(),
             user_id=session.user_id,
@@ -126,6 +116,7 @@ class Jobs:
             priority=request.priority,
             accept_number=tx.next_accept_number(),
             create_time_us=self._clock.now_us(),
+            event_sequence=tx.event_bounds(session.user_id)[1],
             timestamp_us=request.timestamp_us,
         )
         try:
@@ -152,10 +143,21 @@ class Jobs:
                 return repeated
         if tx.find_plan(job.user_id, job.video_id, settings) is None:
             _check_timestamp(video, job.timestamp_us)
+        self._check_queue(tx, job.user_id)
         tx.put_job(job)
         moved = endings.move(tx, video, Trigger.PROCESS, job.create_time_us)
         tx.put_video(replace(moved, last_job_id=job.job_id))
         return job
+
+    def _check_queue(self, tx: Transaction, user_id: int) -> None:
+        limits = self._limits
+        if (
+            tx.count_active_jobs() >= limits.max_active_jobs
+            or tx.count_active_jobs(user_id) >= limits.max_active_jobs_per_user
+        ):
+            raise VideoProcessError(
+                "QUEUE_LIMIT", "the queue is full: wait for accepted work", retry_after_seconds=10
+            )
 
     def _repeat(self, tx: Transaction, video: Video, job: Job) -> Job | None:
         """End the job with the kept result of the same fingerprint, if there is one."""

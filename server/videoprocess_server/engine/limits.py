@@ -22,6 +22,8 @@ class Limits:
     #: a worker silent for longer while it runs is killed, contract §5 TIMEOUT
     stall_seconds: float = 20 * 60.0
     probe_stall_seconds: float = 30.0
+    #: a Prepare waits for its probe no longer
+    prepare_seconds: float = 120.0
     #: attempts on one task that end in a crash of its own
     max_crashes: int = 3
     #: jobs that run at once; their segments share the workers

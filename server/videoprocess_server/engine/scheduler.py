@@ -23,6 +23,8 @@ PAUSE_SECONDS = 10.0
 #: queued jobs looked at in one pass; those ahead of them run or wait out a pause
 LOOK_AHEAD = 64
 RETRY_SECONDS = 1.0
+#: drivers of one job that may break before it ends in ABNORMAL
+MAX_BREAKS = 3
 
 
 class Scheduler:
@@ -36,6 +38,7 @@ class Scheduler:
         self._changed = threading.Condition()
         self._drivers: dict[str, tuple[JobDriver, threading.Thread]] = {}
         self._not_before: dict[str, float] = {}
+        self._breaks: dict[str, int] = {}
         self._draining = False
         self._woken = True
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -105,12 +108,16 @@ class Scheduler:
                 self._woken = False
             try:
                 self._dispatch()
-            except StoreUnavailableError as error:
-                log.warning("store_unavailable", error=str(error))
+            except Exception as error:
+                if isinstance(error, StoreUnavailableError):
+                    log.warning("store_unavailable", error=str(error))
+                else:
+                    log.exception("dispatch_failed")
                 self._closing.wait(RETRY_SECONDS)
                 self.wake()
 
     def _next_pause_end(self) -> float | None:
+        """Drop pauses that are over and return the seconds until the next one is; the caller holds the lock."""
         now = time.monotonic()
         self._not_before = {job_id: until for job_id, until in self._not_before.items() if until > now}
         return min((until - now for until in self._not_before.values()), default=None)
@@ -118,27 +125,36 @@ class Scheduler:
     def _dispatch(self) -> None:
         """Start drivers for the first queued jobs, as many as may run."""
         limit = self._shop.limits.max_running_jobs
+        with self._changed:
+            paused = set(self._not_before)
         with self._repository.read() as reader:
-            jobs = reader.list_active_jobs(limit=limit + len(self._not_before) + LOOK_AHEAD)
+            jobs = reader.list_active_jobs(limit=limit + len(paused) + LOOK_AHEAD)
         for job in jobs:
-            if self.running_count() >= limit:
+            if self.running_count() >= limit or self._draining:
                 return
-            if job.state is JobState.QUEUED and job.job_id not in self._not_before and not self._draining:
+            if job.state is JobState.QUEUED and job.job_id not in paused:
                 self._start(job.job_id)
 
     def _start(self, job_id: str) -> None:
-        with self._repository.transaction() as tx:
-            begun = self._begin(tx, job_id)
-            if begun is None:
-                return
-            job, video = begun
-            driver = JobDriver(job, video, self._durable, self._shop)
-            thread = threading.Thread(
-                target=self._drive, args=(job_id, driver), name=f"job-{job_id[:8]}", daemon=True
-            )
+        driver: JobDriver | None = None
+        try:
+            with self._repository.transaction() as tx:
+                begun = self._begin(tx, job_id)
+                if begun is None:
+                    return
+                driver = JobDriver(*begun, self._durable, self._shop)
+                thread = threading.Thread(
+                    target=self._drive, args=(job_id, driver), name=f"job-{job_id[:8]}", daemon=True
+                )
+                with self._changed:  # before the commit: from then on Interrupt asks for its driver
+                    self._drivers[job_id] = (driver, thread)
+            thread.start()
+        except BaseException:
             with self._changed:
-                self._drivers[job_id] = (driver, thread)
-        thread.start()
+                self._drivers.pop(job_id, None)
+            if driver is not None:
+                driver.give_back()
+            raise
 
     def _begin(self, tx: Transaction, job_id: str) -> tuple[Job, Video] | None:
         job = tx.get_job(job_id)
@@ -157,24 +173,25 @@ class Scheduler:
         try:
             driver.run()
         except Exception:
-            log.exception("driver_broke", job_id=job_id)
-            self._not_before[job_id] = time.monotonic() + PAUSE_SECONDS
-            self._give_back(job_id)
+            self._breaks[job_id] = self._breaks.get(job_id, 0) + 1
+            log.exception("driver_broke", job_id=job_id, times=self._breaks[job_id])
+            driver.wants_pause.set()
+            self._after_break(job_id, driver)
         finally:
-            if driver.wants_pause.is_set():
-                self._not_before[job_id] = time.monotonic() + PAUSE_SECONDS
             with self._changed:
+                if driver.wants_pause.is_set():
+                    self._not_before[job_id] = time.monotonic() + PAUSE_SECONDS
+                else:
+                    self._breaks.pop(job_id, None)
                 del self._drivers[job_id]
             self.wake()
 
-    def _give_back(self, job_id: str) -> None:
-        """A mistake of ours must not leave a job without a driver: it goes back to the queue."""
-
-        def requeue(tx: Transaction) -> None:
-            job = tx.get_job(job_id)
-            video = tx.get_video(job.user_id, job.video_id) if job else None
-            if job is not None and video is not None and job.state is JobState.RUNNING:
-                tx.put_job(replace(job, state=JobState.QUEUED))
-                endings.move(tx, video, Trigger.REQUEUE, self._shop.clock.now_us())
-
-        self._durable.write(requeue)
+    def _after_break(self, job_id: str, driver: JobDriver) -> None:
+        """A mistake of ours must not leave a job without a driver: another try, or an end."""
+        try:
+            if self._breaks[job_id] < MAX_BREAKS:
+                driver.give_back()
+            else:
+                driver.give_up()
+        except Exception:
+            log.exception("job_left_running", job_id=job_id)

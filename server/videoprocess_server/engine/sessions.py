@@ -17,7 +17,7 @@ from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.hdi import EncodeType, ExecutionMode, StreamIntent
 from videoprocess_server.model.records import Session
 from videoprocess_server.model.settings_snapshot import ModeSetting, Snapshot, StreamInfo
-from videoprocess_server.store.repository import Reader, Repository
+from videoprocess_server.store.repository import Reader, Repository, Transaction
 
 _PICTURES = frozenset({EncodeType.NULL, EncodeType.JPEG, EncodeType.HEIC, EncodeType.DNG_XDRAW})
 _VIDEOS = frozenset({EncodeType.NULL, EncodeType.H264, EncodeType.H265})
@@ -202,38 +202,27 @@ class Sessions:
         limit = now - self._limits.session_idle_timeout_us
         if self._started_us > limit:
             return 0
-        with self._repository.read() as reader:
-            idle = [
-                session
-                for session in reader.list_idle_sessions(limit, IDLE_SESSIONS_PER_SWEEP)
-                if self._last_used_us.get(session.session_id, 0) <= limit
-                and not self._hub.has_subscriber(session.session_id)
-                and not reader.list_active_jobs(session_id=session.session_id, limit=1)
-            ]
-        for session in idle:
-            with self._repository.transaction() as tx:
-                fresh = tx.get_session(session.session_id)
-                if fresh is not None and fresh.close_time_us is None:
-                    tx.put_session(replace(fresh, close_time_us=now, streams=(), committed=None))
-        self._keep_used_times(limit)
+        with self._repository.transaction() as tx:
+            candidates = tx.list_idle_sessions(limit, IDLE_SESSIONS_PER_SWEEP)
+            idle = [session for session in candidates if not self._note_use(tx, session, now, limit)]
+            for session in idle:
+                tx.put_session(replace(session, close_time_us=now, streams=(), committed=None))
+        with self._lock:
+            for session in idle:
+                self._last_used_us.pop(session.session_id, None)
         return len(idle)
 
-    def _keep_used_times(self, limit: int) -> None:
-        """Write the times of used sessions into their rows, so that the sweep does not meet them again at once."""
-        with self._lock:
-            used = {
-                session_id: time_us for session_id, time_us in self._last_used_us.items() if time_us > limit
-            }
-            self._last_used_us = {}
-        if not used:
-            return
-        with self._repository.transaction() as tx:
-            for session_id, time_us in used.items():
-                session = tx.get_session(session_id)
-                if session is not None and session.close_time_us is None:
-                    tx.put_session(
-                        replace(session, last_used_time_us=max(time_us, session.last_used_time_us))
-                    )
+    def _note_use(self, tx: Transaction, session: Session, now: int, limit: int) -> bool:
+        """Write into a session's row that it is used, or was lately; return False if it is idle."""
+        used = self._last_used_us.get(session.session_id, 0)
+        if self._hub.has_subscriber(session.user_id, session.session_id) or tx.list_active_jobs(
+            session_id=session.session_id, limit=1
+        ):
+            used = now
+        if used <= limit:
+            return False
+        tx.put_session(replace(session, last_used_time_us=used))
+        return True
 
     def _may_use(self, caller: Caller, session: Session) -> None:
         if not self._policy.allows(caller, session.user_id):

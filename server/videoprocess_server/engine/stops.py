@@ -61,9 +61,11 @@ class Stops:
         session = self._sessions.use(caller, session_id)
         for video_id in video_ids:
             check_video_id(video_id, self._limits)
-        with self._repository.read() as reader:
-            jobs = active_jobs(reader, session, tuple(video_ids))
-        self._stop(session.user_id, jobs, StopReason.INTERRUPT)
+        with self._repository.transaction() as tx:
+            jobs = active_jobs(tx, session, tuple(video_ids))
+            for job in jobs:
+                self._stop(tx, job, StopReason.INTERRUPT)
+        self._hub.committed(session.user_id)
         return [job.job_id for job in jobs]
 
     def reset(self, caller: Caller, session_id: str) -> list[str]:
@@ -79,10 +81,12 @@ class Stops:
         with self._repository.transaction() as tx:
             fresh = self._sessions.open_session(tx, session_id)
             tx.put_session(replace(fresh, streams=(), committed=None))
-            jobs = active_jobs(tx, session, ())
             plan_ids = self._restart_paused(tx, session.user_id, session_id)
+            jobs = active_jobs(tx, session, ())
+            for job in jobs:
+                plan_ids += self._stop(tx, job, StopReason.RESET)
         delete_segments(self._blobs, plan_ids)
-        self._stop(session.user_id, jobs, StopReason.RESET)
+        self._hub.committed(session.user_id)
         return [job.job_id for job in jobs]
 
     def _restart_paused(self, tx: Transaction, user_id: int, session_id: str) -> list[str]:
@@ -94,32 +98,21 @@ class Stops:
                 plan_ids += discard_plans(tx, user_id, video.video_id)
         return plan_ids
 
-    def _stop(self, user_id: int, jobs: Sequence[Job], reason: StopReason) -> None:
-        for job in jobs:
-            if job.state is JobState.RUNNING and self._work.stop(job.job_id, reason):
-                continue
-            plan_ids = self._abort_queued(job.job_id, reason)
-            if plan_ids is None:
-                self._work.stop(job.job_id, reason)
-            else:
-                delete_segments(self._blobs, plan_ids)
-        self._hub.committed(user_id)
+    def _stop(self, tx: Transaction, job: Job, reason: StopReason) -> list[str]:
+        """Abort a queued job, or tell a running one's driver; return the plans that went.
 
-    def _abort_queued(self, job_id: str, reason: StopReason) -> list[str] | None:
-        """End a queued job; return the plans that went, None if a driver took it up meanwhile."""
+        Within the transaction: a driver ends its job in one too, so it either sees the reason or has ended before.
+        """
+        if job.state is JobState.RUNNING:
+            self._work.stop(job.job_id, reason)
+            return []
         trigger, name = _TRIGGERS[reason]
         now = self._clock.now_us()
-        with self._repository.transaction() as tx:
-            job = tx.get_job(job_id)
-            if job is None or job.state not in (JobState.QUEUED, JobState.RUNNING):
-                return []
-            if job.state is JobState.RUNNING:
-                return None
-            endings.abort(tx, job, name, now)
-            video = tx.get_video(job.user_id, job.video_id)
-            if video is not None:
-                endings.move(tx, video, trigger, now)
-            return discard_plans(tx, job.user_id, job.video_id) if reason is StopReason.RESET else []
+        endings.abort(tx, job, name, now)
+        video = tx.get_video(job.user_id, job.video_id)
+        if video is not None:
+            endings.move(tx, video, trigger, now)
+        return discard_plans(tx, job.user_id, job.video_id) if reason is StopReason.RESET else []
 
     def remove(self, caller: Caller, session_id: str, video_id: str, *, restorable: bool) -> int | None:
         """Stop a video's work and remove it; the id is free at once. An unknown id is fine.
@@ -145,17 +138,17 @@ class Stops:
             if job is not None:
                 endings.abort(tx, job, "REMOVED", now)
             plan_ids = discard_plans(tx, session.user_id, video_id)
-            results = tx.list_artifacts_of_job(video.result_job_id) if video.result_job_id else ()
+            results = tx.list_artifacts_of_video(session.user_id, video_id)
             for artifact in results:
                 tx.put_artifact(replace(artifact, expire_time_us=now + REMOVED_RESULT_US))
             tx.delete_video(session.user_id, video_id)
             upload_id = self._release_upload(tx, video)
-        if job is not None:
-            self._work.stop(job.job_id, StopReason.REMOVE)
+            if job is not None:
+                self._work.stop(job.job_id, StopReason.REMOVE)
+        self._hub.committed(session.user_id)
         delete_segments(self._blobs, plan_ids)
         if upload_id:
             self._blobs.delete(BlobKind.UPLOAD, upload_id)
-        self._hub.committed(session.user_id)
         return now + REMOVED_RESULT_US if results else None
 
     @staticmethod

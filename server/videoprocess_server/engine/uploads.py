@@ -113,9 +113,11 @@ class Uploads:
         return self._take_over(upload)
 
     def _take_over(self, upload: Upload) -> Writer:
-        if upload.state is UploadState.FINISHED:
-            return Writer(upload, upload.size_bytes, None)
         with self._stripe(upload):
+            with self._repository.read() as reader:  # its writer may have finished it while we waited
+                upload = reader.get_upload(upload.upload_id) or upload
+            if upload.state is UploadState.FINISHED:
+                return Writer(upload, upload.size_bytes, None)
             size = self._blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0
             writer = Writer(upload, size, hashlib.sha256() if size == 0 else None)
             self._writers[upload.upload_id] = writer

@@ -19,12 +19,13 @@ from videoprocess_server.execution.executor import (
     Slot,
     TaskCancelledError,
     TaskFailedError,
+    TaskHandle,
     TaskStalledError,
     WorkerCrashedError,
 )
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.records import Artifact, Job, Source, Video
+from videoprocess_server.model.records import Artifact, Job, Source, SourceKind, Video
 from videoprocess_server.model.states import (
     ACTIVE_VIDEO_STATES,
     UNFINISHED_VIDEO_STATES,
@@ -32,7 +33,7 @@ from videoprocess_server.model.states import (
     VideoState,
     next_state,
 )
-from videoprocess_server.model.tasks import MediaLimits, ProbeTask
+from videoprocess_server.model.tasks import MediaLimits, ProbeTask, TaskResult
 from videoprocess_server.store.repository import Reader, Repository, Transaction
 
 PENDING_PAGE = 10_000  # contract §3: GetPendingVideos without paging
@@ -174,7 +175,7 @@ class Videos:
                 slot=Slot.PROBE,
                 stall_seconds=self._limits.probe_stall_seconds,
             )
-            media = handle.result()
+            media = self._wait_for(handle)
         except SourceChangedError as error:
             raise VideoProcessError("NO_SUCH_PATH", error.message) from error
         except TaskFailedError as error:
@@ -190,11 +191,24 @@ class Videos:
         assert isinstance(media, MediaInfo)
         return media
 
+    def _wait_for(self, handle: TaskHandle) -> TaskResult:
+        """Return a probe's answer; one that waits too long behind others is given up."""
+        ended = threading.Event()
+        handle.add_done_callback(lambda _: ended.set())
+        if not ended.wait(self._limits.prepare_seconds):
+            handle.cancel()
+            raise VideoProcessError("PROBE_BUSY", "other files are being probed", retry_after_seconds=5)
+        return handle.result()
+
     def _keep_prepared(
         self, tx: Transaction, user_id: int, video_id: str, source: Source, media: MediaInfo
     ) -> list[tuple[BlobKind, str]]:
         """Write the row; return the files of another source's work, which are nobody's now."""
         gone: list[tuple[BlobKind, str]] = []
+        if source.kind is SourceKind.UPLOAD:
+            self._sources.of_upload(
+                tx, user_id, source.upload_id
+            )  # RemoveVideo may have deleted it meanwhile
         now = self._clock.now_us()
         video = tx.get_video(user_id, video_id)
         if video is None:
@@ -220,7 +234,8 @@ class Videos:
     @staticmethod
     def _forget_work(tx: Transaction, video: Video) -> list[tuple[BlobKind, str]]:
         plans = discard_plans(tx, video.user_id, video.video_id)
-        results = [artifact.artifact_id for artifact in tx.list_artifacts_of_job(video.result_job_id)]
+        kept = tx.list_artifacts_of_video(video.user_id, video.video_id)
+        results = [artifact.artifact_id for artifact in kept]
         for artifact_id in results:
             tx.delete_artifact(artifact_id)
         return [(BlobKind.SEGMENT, plan_id) for plan_id in plans] + [
@@ -287,6 +302,8 @@ def view_of(reader: Reader, video: Video) -> VideoView:
 
 def _refused(error: TaskFailedError) -> VideoProcessError:
     row = CATALOGUE.get(error.reason)
+    if row is not None and row.retryable:
+        return VideoProcessError("PROBE_BUSY", error.message, retry_after_seconds=5)
     if row is None or row.status is not Status.INVALID_ARGUMENT:
         return VideoProcessError("PROBE_FAILED", "the prober failed on this file")
     return VideoProcessError(error.reason, error.message)

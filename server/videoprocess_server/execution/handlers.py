@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +22,9 @@ Handlers = Mapping[type[Task], Handler]
 #: reasons of failures nobody foresaw: a file that a prober stumbles over is the caller's, the rest is ours
 _UNFORESEEN: Mapping[type[Task], str] = {ProbeTask: "PROBE_FAILED"}
 
+#: what a write is answered with where there is no space; FFmpeg's errors are OSErrors with their number, too
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 #: of the traceback's end
 _DETAIL_CHARACTERS = 8192
 
@@ -34,6 +38,8 @@ def answer(handlers: Handlers, task: Task, fd: int, emit: Emit) -> TaskResult | 
     except TaskCancelledError:
         raise
     except Exception as error:  # noqa: BLE001  whatever a stranger's file provokes
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return Failed(reason="STORAGE_FULL", message="there is no space left")
         reason = _UNFORESEEN.get(type(task), "INTERNAL")
         detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARACTERS:]
         return Failed(

@@ -63,7 +63,7 @@ class WorkerGroup:
 
 def no_worker_error() -> TaskFailedError:
     """Return what tasks fail with while no worker starts."""
-    return TaskFailedError("INTERNAL", "no worker starts; the service's log tells more")
+    return TaskFailedError("NO_WORKER", "no worker starts; the service's log tells more")
 
 
 class WorkerThread:

@@ -185,6 +185,8 @@ class Job:
     #: order of acceptance over all users
     accept_number: int
     create_time_us: int
+    #: the user's newest event number before this job could end
+    event_sequence: int = 0
     start_time_us: int | None = None
     end_time_us: int | None = None
     #: as the caller gave it, microseconds of media time

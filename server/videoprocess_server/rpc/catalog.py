@@ -11,11 +11,12 @@ from videoprocess_server.engine.videos import PENDING_PAGE, Videos, VideoView
 from videoprocess_server.engine.work import Work
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.records import Job, Video
 from videoprocess_server.model.states import SegmentState, VideoState
 from videoprocess_server.rpc.convert import fields, videos
 from videoprocess_server.rpc.convert.capabilities import LIST_PAGE, MAX_LIST_PAGE
 from videoprocess_server.rpc.page_tokens import page_token, position_of
-from videoprocess_server.store.repository import Repository
+from videoprocess_server.store.repository import Repository, StoreUnavailableError
 
 _PENDING_FILTERS = ("GetPendingVideos",)
 
@@ -83,6 +84,12 @@ class Catalog:
         job, video = view.job, view.video
         if job is None or video.state in (VideoState.COMPLETED, VideoState.DELETED):
             return None
+        try:
+            return self._resume_of_plan(video, job)
+        except StoreUnavailableError:
+            return None  # what the video was asked for with is done: this is only a hint
+
+    def _resume_of_plan(self, video: Video, job: Job) -> int | None:
         with self.repository.read() as reader:
             record = reader.find_plan(video.user_id, video.video_id, job.settings_fingerprint)
             rows = reader.list_segments(record.plan_id) if record else ()

@@ -7,11 +7,14 @@ from videoprocess.v1 import video_process_session_pb2_grpc as pb_grpc
 from videoprocess_server.model.descriptions import describe_streams
 from videoprocess_server.rpc.caller import Context, caller_of
 from videoprocess_server.rpc.catalog import Catalog
-from videoprocess_server.rpc.convert import jobs, times
+from videoprocess_server.rpc.convert import fields, jobs, times
 from videoprocess_server.rpc.convert.files import file_references
 from videoprocess_server.rpc.convert.settings import mode_setting
 from videoprocess_server.rpc.convert.streams import description, stream_ids, stream_infos
 from videoprocess_server.rpc.services import Services
+
+#: ids that one Interrupt may name; without any it means all of the session
+MAX_NAMED_VIDEOS = 1000
 
 
 class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
@@ -93,7 +96,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         view = accepted.view
         return pb.ProcessVideoResponse(
             job_id=accepted.job.job_id,
-            event_sequence=accepted.event_sequence,
+            event_sequence=accepted.job.event_sequence,
             video=await self._calls.run(self._catalog.show, view) if view else None,
             job=jobs.job(self._work.live(accepted.job)),
         )
@@ -111,6 +114,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
 
     async def Interrupt(self, request: pb.InterruptRequest, context: Context) -> pb.InterruptResponse:
         """Pause work."""
+        fields.at_most(len(request.video_ids), MAX_NAMED_VIDEOS, "video_ids")
         job_ids = await self._calls.run(
             self._stops.interrupt, caller_of(context), request.session_id, request.video_ids
         )

@@ -37,7 +37,9 @@ _COLUMNS: dict[type[Record], tuple[str, ...]] = {
         "frame_count", "input_sha256", "parameter_sets_sha256", "cpu_seconds",
     ),
     Upload: ("upload_id", "user_id", "state", "create_time_us", "update_time_us"),
-    Artifact: ("artifact_id", "user_id", "job_id", "stream_id", "create_time_us", "expire_time_us"),
+    Artifact: (
+        "artifact_id", "user_id", "video_id", "job_id", "stream_id", "create_time_us", "expire_time_us",
+    ),
     Event: ("user_id", "sequence", "job_id", "create_time_us", "kind"),
     Request: ("user_id", "method", "request_id", "arguments_sha256", "answer_id", "create_time_us"),
 }  # fmt: skip

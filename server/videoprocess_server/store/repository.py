@@ -120,6 +120,10 @@ class Reader(Protocol):
         """Return the artifacts that a job published, by stream."""
         ...
 
+    def list_artifacts_of_video(self, user_id: int, video_id: str) -> Sequence[Artifact]:
+        """Return the artifacts of a video that do not expire yet, oldest first; those of a removed one do."""
+        ...
+
     def list_expired_artifacts(self, now_us: int, limit: int) -> Sequence[Artifact]:
         """Return artifacts that expired by now, oldest first."""
         ...

@@ -151,6 +151,10 @@ class SqliteReader:
         """See `Reader`."""
         return self._list(Artifact, "list_artifacts_of_job", job_id=job_id)
 
+    def list_artifacts_of_video(self, user_id: int, video_id: str) -> Sequence[Artifact]:
+        """See `Reader`."""
+        return self._list(Artifact, "list_artifacts_of_video", user_id=user_id, video_id=video_id)
+
     def list_expired_artifacts(self, now_us: int, limit: int) -> Sequence[Artifact]:
         """See `Reader`."""
         return self._list(Artifact, "list_expired_artifacts", now_us=now_us, limit=limit)

@@ -71,6 +71,16 @@ def request_id_of(text: str) -> str:
     return lowered
 
 
+def at_most(count: int, most: int, field: str) -> None:
+    """Return if a repeated field has no more entries than a request may have.
+
+    Raises:
+        VideoProcessError: INVALID_FIELD.
+    """
+    if count > most:
+        raise invalid(field, f"has {count} entries, at most {most} are taken")
+
+
 def page_size_of(asked: int, default: int, most: int) -> int:
     """Return how many entries a page has: the default for 0, at most `most`.
 

@@ -18,6 +18,7 @@ from videoprocess_server.rpc.convert.fields import invalid, missing, user_id_of
 
 MAX_UPLOAD_CHUNK_BYTES = 3 << 20  # gRPC takes messages of 4 MiB; the rest is room for the other fields
 MAX_FILE_NAME_BYTES = 255  # the file systems' own limit
+MAX_FILES = 3  # v1_5's [movie, movie again, input]
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -36,8 +37,12 @@ def file_references(messages: Sequence[types_pb2.FileDescriptor]) -> list[FileRe
     """Return the files that Prepare names.
 
     Raises:
-        VideoProcessError: MISSING_FIELD, METHOD_NOT_SUPPORTED.
+        VideoProcessError: BAD_FD_COUNT, MISSING_FIELD, METHOD_NOT_SUPPORTED.
     """
+    if len(messages) > MAX_FILES:
+        raise VideoProcessError(
+            "BAD_FD_COUNT", f"{len(messages)} files given", violations={"fds": "give no file, one, or three"}
+        )
     return [_file_reference(message, f"fds[{position}]") for position, message in enumerate(messages)]
 
 

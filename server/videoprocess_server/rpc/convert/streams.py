@@ -9,7 +9,10 @@ from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.descriptions import StreamDescription
 from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, StreamIntent
 from videoprocess_server.model.settings_snapshot import ExtendedStream, StreamInfo
-from videoprocess_server.rpc.convert.fields import invalid, member, missing
+from videoprocess_server.rpc.convert.fields import at_most, invalid, member, missing
+
+#: entries a request may have; a session takes fewer streams (STREAM_LIMIT)
+MAX_STREAMS = 256
 
 
 def stream_infos(messages: Sequence[types_pb2.StreamInfoV11]) -> list[StreamInfo]:
@@ -18,6 +21,7 @@ def stream_infos(messages: Sequence[types_pb2.StreamInfoV11]) -> list[StreamInfo
     Raises:
         VideoProcessError: MISSING_FIELD, INVALID_FIELD, METHOD_NOT_SUPPORTED.
     """
+    at_most(len(messages), MAX_STREAMS, "stream_infos")
     return [_stream_info(message, f"stream_infos[{position}]") for position, message in enumerate(messages)]
 
 
@@ -27,6 +31,7 @@ def stream_ids(messages: Sequence[types_pb2.StreamInfoV11]) -> list[int]:
     Raises:
         VideoProcessError: MISSING_FIELD where there is no `v1_0`: an absent one is not stream 0.
     """
+    at_most(len(messages), MAX_STREAMS, "stream_infos")
     for position, message in enumerate(messages):
         if not message.HasField("v1_0"):
             raise missing(f"stream_infos[{position}].v1_0")
@@ -40,6 +45,7 @@ def _stream_info(message: types_pb2.StreamInfoV11, field: str) -> StreamInfo:
     if not stream.HasField("intent"):
         raise missing(f"{field}.v1_0.intent")
     _check_target(stream.buffer_queue, f"{field}.v1_0.buffer_queue")
+    at_most(len(message.extended_stream_infos), MAX_STREAMS, f"{field}.extended_stream_infos")
     return StreamInfo(
         stream_id=stream.stream_id,
         intent=member(StreamIntent, stream.intent, f"{field}.v1_0.intent"),

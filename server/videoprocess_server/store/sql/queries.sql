@@ -238,16 +238,23 @@ SELECT * FROM artifacts WHERE job_id = :job_id ORDER BY stream_id, artifact_id;
 -- Ids of all artifacts.
 SELECT artifact_id FROM artifacts ORDER BY artifact_id;
 
+-- name: list_artifacts_of_video
+-- Artifacts of a video that do not expire yet, oldest first.
+SELECT * FROM artifacts
+WHERE user_id = :user_id AND video_id = :video_id AND expire_time_us IS NULL
+ORDER BY create_time_us, artifact_id;
+
 -- name: list_expired_artifacts
 -- Artifacts whose time has come, oldest first.
 SELECT * FROM artifacts WHERE expire_time_us <= :now_us ORDER BY expire_time_us LIMIT :limit;
 
 -- name: put_artifact
 -- Insert or replace an artifact.
-INSERT INTO artifacts (artifact_id, user_id, job_id, stream_id, create_time_us, expire_time_us, document)
-VALUES (:artifact_id, :user_id, :job_id, :stream_id, :create_time_us, :expire_time_us, :document)
+INSERT INTO artifacts (artifact_id, user_id, video_id, job_id, stream_id, create_time_us, expire_time_us, document)
+VALUES (:artifact_id, :user_id, :video_id, :job_id, :stream_id, :create_time_us, :expire_time_us, :document)
 ON CONFLICT (artifact_id) DO UPDATE SET
     user_id = excluded.user_id,
+    video_id = excluded.video_id,
     job_id = excluded.job_id,
     stream_id = excluded.stream_id,
     create_time_us = excluded.create_time_us,

@@ -95,6 +95,7 @@ CREATE TABLE uploads (
 CREATE TABLE artifacts (
     artifact_id TEXT NOT NULL PRIMARY KEY,
     user_id INTEGER NOT NULL,
+    video_id TEXT NOT NULL,
     job_id TEXT NOT NULL,
     stream_id INTEGER NOT NULL,
     create_time_us INTEGER NOT NULL,
@@ -103,6 +104,8 @@ CREATE TABLE artifacts (
 ) STRICT;
 
 CREATE INDEX artifacts_by_job ON artifacts (job_id, stream_id, artifact_id);
+
+CREATE INDEX artifacts_by_video ON artifacts (user_id, video_id) WHERE expire_time_us IS NULL;
 
 CREATE INDEX artifacts_by_expiry ON artifacts (expire_time_us) WHERE expire_time_us IS NOT NULL;
 
