@@ -1,0 +1,390 @@
+"""The engine's real objects over a real store, with workers and a clock of the tests', and a way to kill it all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from engine.made_up_media import BUILD
+from engine.scripted_executor import PATIENCE_SECONDS, ScriptedExecutor
+from videoprocess_server.blobs.blob_store import BlobKind
+from videoprocess_server.blobs.local import LocalBlobStore
+from videoprocess_server.engine.authorisation import Caller, Policy, TrustEveryCaller
+from videoprocess_server.engine.driver import Workshop
+from videoprocess_server.engine.events import EventHub
+from videoprocess_server.engine.housekeeping import Housekeeping
+from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
+from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.recovery import recover
+from videoprocess_server.engine.results import Results
+from videoprocess_server.engine.scheduler import Scheduler
+from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sources import SharedRoot, Sources
+from videoprocess_server.engine.stops import Stops
+from videoprocess_server.engine.uploads import Uploads
+from videoprocess_server.engine.videos import SharedReference, Videos
+from videoprocess_server.execution.executor import Slot, TaskHandle
+from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
+from videoprocess_server.model.plan import PlanSettings
+from videoprocess_server.model.records import Event, Job, Priority, SegmentRecord, Video
+from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
+from videoprocess_server.model.states import TERMINAL_JOB_STATES, VideoState
+from videoprocess_server.model.tasks import BuildInfo, MediaLimits, Task, TaskMessage
+from videoprocess_server.store.repository import Reader, Transaction
+from videoprocess_server.store.sqlite import SqliteRepository
+
+USER = 100
+OTHER_USER = 200
+CALLER = Caller(peer="unix:")
+SECOND_US = 1_000_000
+HOUR_US = 3600 * SECOND_US
+VIDEO_STREAM = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
+OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
+
+
+class FakeClock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self._now_us = 1_700_000_000 * SECOND_US
+
+    def now_us(self) -> int:
+        return self._now_us
+
+    def advance(self, seconds: float) -> None:
+        self._now_us += round(seconds * SECOND_US)
+
+
+class _UndoneError(Exception):
+    """The service died in this transaction."""
+
+
+class Life:
+    """One run of the service. Once it is over, every thread of it that touches the store stops there for good."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+
+    @property
+    def over(self) -> bool:
+        return self._over.is_set()
+
+    def end(self) -> None:
+        self._over.set()
+
+    def check(self) -> None:
+        if self.over:
+            threading.Event().wait()
+
+
+class MortalRepository:
+    """A Repository that a dead service can no longer use; a transaction open at its death is undone."""
+
+    def __init__(self, inner: SqliteRepository, life: Life) -> None:
+        self._inner = inner
+        self._life = life
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        self._life.check()
+        with self._inner.read() as reader:
+            yield reader
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        self._life.check()
+        with suppress(_UndoneError), self._inner.transaction() as tx:
+            if not self._life.over:
+                yield tx
+            if self._life.over:
+                raise _UndoneError
+        self._life.check()
+
+    def ping(self) -> None:
+        self._inner.ping()
+
+    def close(self) -> None:
+        """The store outlives the service."""
+
+
+class MortalBlobs(LocalBlobStore):
+    """Blobs that a dead service can no longer delete or publish."""
+
+    def __init__(self, root: Path, life: Life) -> None:
+        super().__init__(root)
+        self._life = life
+
+    def delete(self, kind: BlobKind, key: str) -> None:
+        self._life.check()
+        super().delete(kind, key)
+
+    def publish(self, work_key: str, kind: BlobKind, key: str) -> None:
+        self._life.check()
+        super().publish(work_key, kind, key)
+
+
+class MortalExecutor:
+    """The workers as one life of the service sees them; a dead one gets none."""
+
+    def __init__(self, inner: ScriptedExecutor, life: Life) -> None:
+        self._inner = inner
+        self._life = life
+
+    @property
+    def worker_count(self) -> int:
+        return self._inner.worker_count
+
+    def start(self) -> None:
+        """They outlive the service."""
+
+    def submit(
+        self,
+        task: Task,
+        *,
+        source_fd: int | None = None,
+        slot: Slot = Slot.GENERAL,
+        stall_seconds: float,
+        on_message: Callable[[TaskMessage], None] | None = None,
+    ) -> TaskHandle:
+        run = self._inner.submit(
+            task, source_fd=source_fd, slot=slot, stall_seconds=stall_seconds, on_message=on_message
+        )
+        if self._life.over:
+            run.cancel()
+        self._life.check()
+        return run
+
+    def worker_pids(self) -> Sequence[int]:
+        return self._inner.worker_pids()
+
+    def ping(self) -> None:
+        self._inner.ping()
+
+    def close(self) -> None:
+        """They outlive the service."""
+
+
+Blobs = Callable[[Path, Life], LocalBlobStore]
+
+
+class Engine:
+    """Everything below rpc, composed as the service does it.
+
+    Args:
+        folder: of database, blobs and shared root.
+        executor: the workers.
+        limits: as the service's.
+        policy: who may act for whom.
+        blobs: makes the blob store of a life.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        executor: ScriptedExecutor,
+        *,
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+        blobs: Blobs = MortalBlobs,
+    ) -> None:
+        self.folder = folder
+        self.executor = executor
+        self.clock = FakeClock()
+        self.limits = limits or Limits()
+        self.policy = policy or TrustEveryCaller()
+        self.build: BuildInfo = BUILD
+        self._make_blobs = blobs
+        self._database = SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
+        self.shared = folder / "shared"
+        self.shared.mkdir()
+        self._compose()
+
+    def _compose(self) -> None:
+        self._life = Life()
+        self.repository = MortalRepository(self._database, self._life)
+        self.blobs = self._make_blobs(self.folder / "blobs", self._life)
+        executor = MortalExecutor(self.executor, self._life)
+        self.hub = EventHub(self.repository, self.limits)
+        sources = Sources(self.blobs, {"media": SharedRoot(name="media", path=self.shared)})
+        self.sessions = Sessions(self.repository, self.hub, self.policy, self.clock, self.limits)
+        self.scheduler = Scheduler(
+            self.repository,
+            Workshop(
+                blobs=self.blobs,
+                sources=sources,
+                executor=executor,
+                hub=self.hub,
+                clock=self.clock,
+                limits=self.limits,
+                plan_settings=PlanSettings(),
+                build=lambda: self.build,
+            ),
+        )
+        self.videos = Videos(
+            self.repository,
+            self.sessions,
+            sources,
+            executor,
+            self.policy,
+            self.clock,
+            self.limits,
+            MediaLimits(),
+            self.blobs,
+        )
+        self.jobs = Jobs(
+            self.repository,
+            self.sessions,
+            self.hub,
+            self.scheduler,
+            self.clock,
+            self.limits,
+            PlanSettings(),
+            lambda: self.build,
+        )
+        self.stops = Stops(
+            self.repository, self.blobs, self.sessions, self.hub, self.scheduler, self.clock, self.limits
+        )
+        self.uploads = Uploads(self.repository, self.blobs, sources, self.policy, self.clock, self.limits)
+        self.results = Results(self.repository, self.blobs, self.policy)
+        self.housekeeping = Housekeeping(self.repository, self.blobs, self.sessions, self.clock)
+        recover(self.repository, self.blobs, self.clock)
+        self.scheduler.start()
+
+    # -- its life
+
+    def kill(self) -> None:
+        """End the service as kill -9 does: nothing of it writes any more, its workers are gone, no thread is asked."""
+        self._life.end()
+        with self._database.transaction():
+            """Whatever was open is undone by now."""
+        self.executor.kill_all()
+        self.scheduler.begin_drain()  # lets its thread end; it changes nothing
+
+    def restart(self) -> None:
+        """Kill it and start it anew over the same store."""
+        self.kill()
+        self._compose()
+
+    def stop_orderly(self) -> None:
+        self.scheduler.close(PATIENCE_SECONDS)
+
+    def start_again(self) -> None:
+        """Start anew after `stop_orderly`."""
+        self._life.end()
+        self._compose()
+
+    def close(self) -> None:
+        self.kill()
+        self.executor.close()
+        self._database.close()
+
+    # -- what callers do
+
+    def session(self, user_id: int = USER) -> str:
+        return self.sessions.create(CALLER, user_id, ExecutionMode.DEFAULT, "").session_id
+
+    def commit(self, session_id: str, mode_setting: ModeSetting | None = None) -> None:
+        self.sessions.commit_streams(CALLER, session_id, mode_setting or ModeSetting())
+
+    def ready_session(self, user_id: int = USER, mode_setting: ModeSetting | None = None) -> str:
+        """A session with one committed VIDEO stream."""
+        session_id = self.session(user_id)
+        self.sessions.create_streams(CALLER, session_id, [VIDEO_STREAM])
+        self.commit(session_id, mode_setting)
+        return session_id
+
+    def prepare(self, session_id: str, video_id: str, content: bytes = b"video") -> None:
+        """Prepare a shared file of the video's name."""
+        path = self.shared / f"{video_id}.mp4"
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+        file = SharedReference(root="media", path=path.name)
+        self.videos.prepare(CALLER, session_id, video_id, [file])
+
+    def ready(self, video_id: str = "v", user_id: int = USER) -> str:
+        """A session of the user that may process the video at once."""
+        session_id = self.ready_session(user_id)
+        self.prepare(session_id, video_id)
+        return session_id
+
+    def process(
+        self, session_id: str, video_id: str = "v", timestamp_us: int = 0, request_id: str = ""
+    ) -> Accepted:
+        request = ProcessRequest(
+            video_id=video_id, timestamp_us=timestamp_us, priority=Priority.NORMAL, request_id=request_id
+        )
+        return self.jobs.process(CALLER, session_id, request)
+
+    def finished(self, session_id: str, video_id: str = "v") -> Event:
+        """Process the video and return how that ended."""
+        return self.end_of(self.process(session_id, video_id))
+
+    # -- what there is
+
+    def video(self, video_id: str = "v", user_id: int = USER) -> Video | None:
+        with self._database.read() as reader:
+            return reader.get_video(user_id, video_id)
+
+    def state(self, video_id: str = "v", user_id: int = USER) -> VideoState:
+        video = self.video(video_id, user_id)
+        assert video is not None
+        return video.state
+
+    def job(self, job_id: str) -> Job:
+        with self._database.read() as reader:
+            job = reader.get_job(job_id)
+        assert job is not None
+        return job
+
+    def segments(self, video_id: str = "v", user_id: int = USER) -> Sequence[SegmentRecord]:
+        """The rows of the video's newest plan."""
+        with self._database.read() as reader:
+            plans = reader.list_plans(user_id, video_id)
+            return reader.list_segments(plans[-1].plan_id) if plans else ()
+
+    def events(self, user_id: int = USER) -> Sequence[Event]:
+        with self._database.read() as reader:
+            return reader.list_events(user_id, 0, 10_000)
+
+    def end_of(self, accepted: Accepted) -> Event:
+        """Wait for the job's terminal event."""
+        job = accepted.job
+        until(lambda: self.job(job.job_id).state in TERMINAL_JOB_STATES)
+        (event,) = (event for event in self.events(job.user_id) if event.job_id == job.job_id)
+        return event
+
+    def idle(self) -> None:
+        """Wait until no driver is left; queued jobs may be."""
+        until(lambda: self.scheduler.running_count() == 0)
+
+
+@contextmanager
+def running_engine(
+    folder: Path, executor: ScriptedExecutor | None = None, **more: object
+) -> Iterator[Engine]:
+    engine = Engine(folder, executor or ScriptedExecutor(), **more)  # type: ignore[arg-type]
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
+
+
+def outcome(event: Event) -> tuple[ErrorCode, str]:
+    """How a job failed."""
+    assert event.fault is not None, f"it did not fail: {event}"
+    return event.fault.error_code, event.fault.reason
+
+
+def other_build(build: BuildInfo) -> BuildInfo:
+    return replace(build, versions={"libavcodec": "2"})

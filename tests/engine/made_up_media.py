@@ -1,0 +1,95 @@
+"""Records of a video that does not exist: what the scripted executor answers with."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from videoprocess_server.model.media_info import Colour, MediaInfo, VideoTrackInfo
+from videoprocess_server.model.plan import EncoderPlan, FilterPlan, NoiseEstimate, Plan, SegmentPlan
+from videoprocess_server.model.tasks import BuildInfo
+
+TICKS_PER_SECOND = 1000
+FRAMES_PER_SEGMENT = 10
+SEGMENT_TICKS = 1000
+COLOUR = Colour(primaries=1, transfer=1, matrix=1, range=1)
+NOISE = NoiseEstimate(sigma_y=2.0, sigma_u=1.0, sigma_v=1.0, frame_count=4)
+BUILD = BuildInfo(
+    versions={"libavcodec": "1"}, video_decoders=("h264",), video_encoders=("libx264",), filters=("cas",)
+)
+
+MEDIA = MediaInfo(
+    container="mov",
+    major_brand="isom",
+    size_bytes=5,
+    duration_us=100_000_000,
+    video=VideoTrackInfo(
+        index=0,
+        codec="h264",
+        profile="High",
+        width=320,
+        height=180,
+        pixel_format="yuv420p",
+        bit_depth=8,
+        time_base=Fraction(1, TICKS_PER_SECOND),
+        average_frame_rate=None,
+        variable_frame_rate=False,
+        duration=None,
+        sample_aspect_ratio=Fraction(0, 1),
+        rotation_degrees=0,
+        colour=COLOUR,
+    ),
+    tracks=(),
+)
+
+ENCODER = EncoderPlan(
+    encoder="libx264",
+    codec="h264",
+    options={"crf": "18"},
+    pixel_format="yuv420p",
+    width=320,
+    height=180,
+    frame_rate=Fraction(10),
+    time_base=Fraction(1, TICKS_PER_SECOND),
+    sample_aspect_ratio=Fraction(0, 1),
+    colour=COLOUR,
+    codec_tag="avc1",
+)
+
+
+def segment(index: int, *, decode_from_pts: int | None = None, enhanced: bool = True) -> SegmentPlan:
+    start = index * SEGMENT_TICKS
+    return SegmentPlan(
+        index=index,
+        start_pts=start,
+        end_pts=start + SEGMENT_TICKS,
+        decode_from_pts=start if decode_from_pts is None else decode_from_pts,
+        source_frame_count=FRAMES_PER_SEGMENT,
+        frame_count=FRAMES_PER_SEGMENT,
+        enhanced=enhanced,
+    )
+
+
+def plan_of(segment_count: int, enhance_from_us: int = 0) -> Plan:
+    """A plan of segments of a second each, every one decoded from its own start."""
+    frames = segment_count * FRAMES_PER_SEGMENT
+    return Plan(
+        video_track_index=0,
+        time_base=Fraction(1, TICKS_PER_SECOND),
+        first_pts=0,
+        last_pts=segment_count * SEGMENT_TICKS - 100,
+        end_pts=segment_count * SEGMENT_TICKS,
+        source_frame_count=frames,
+        frame_count=frames,
+        pts_sha256="00",
+        segments=tuple(
+            segment(index, enhanced=index * SEGMENT_TICKS * 1000 >= enhance_from_us)
+            for index in range(segment_count)
+        ),
+        encoder=ENCODER,
+        filters=FilterPlan(geometry=(), enhancement=("cas",), pre_roll_frames=0, post_roll_frames=0),
+        grid=None,
+        noise=NOISE,
+        container="mp4",
+        file_extension=".mp4",
+        not_kept=(),
+    )

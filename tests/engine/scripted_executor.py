@@ -1,0 +1,266 @@
+"""An Executor in threads whose workers crash, fail, stall or wait when a test says so, and else answer at once."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.made_up_media import BUILD, FRAMES_PER_SEGMENT, MEDIA, NOISE, plan_of
+from videoprocess_server.execution.executor import (
+    Slot,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskHandle,
+    TaskStalledError,
+    WorkerCrashedError,
+)
+from videoprocess_server.execution.task_run import TaskRun
+from videoprocess_server.model.plan import SegmentPlan
+from videoprocess_server.model.tasks import (
+    AnalyzeTask,
+    DescribeTask,
+    EncodeResult,
+    EncodeTask,
+    JoinResult,
+    JoinTask,
+    PlanTask,
+    ProbeTask,
+    Progress,
+    SegmentDone,
+    Task,
+    TaskMessage,
+    TaskResult,
+    VerifyResult,
+    VerifyTask,
+)
+
+PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What an act sees of the try it happens to."""
+
+    task: Task
+    #: set when somebody cancels the task
+    cancelled: threading.Event
+    tell: Callable[[TaskMessage], None]
+
+
+Act = Callable[[Attempt], None]
+
+
+def crash(exit_code: int) -> Act:
+    def act(_attempt: Attempt) -> None:
+        raise WorkerCrashedError(exit_code)
+
+    return act
+
+
+def fail(reason: str) -> Act:
+    def act(_attempt: Attempt) -> None:
+        raise TaskFailedError(reason, "made up")
+
+    return act
+
+
+def stall(_attempt: Attempt) -> None:
+    raise TaskStalledError
+
+
+def succeed(_attempt: Attempt) -> None:
+    """Nothing special."""
+
+
+class Gate:
+    """An act that waits: the test sees that the worker is there, and lets it go on."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self._open = threading.Event()
+
+    def __call__(self, attempt: Attempt) -> None:
+        self._reached.set()
+        while not self._open.wait(0.002):
+            if attempt.cancelled.is_set():
+                raise TaskCancelledError("killed")
+
+    def wait(self) -> None:
+        assert self._reached.wait(PATIENCE_SECONDS), "no worker came to the gate"
+
+    def open(self) -> None:
+        self._open.set()
+
+
+class ScriptedExecutor:
+    """See Executor. `will` says what happens to the next tries of a kind of task, or of a segment, in that order.
+
+    Args:
+        worker_count: how many GENERAL tasks run at once.
+        segment_count: of every plan it makes.
+    """
+
+    def __init__(self, worker_count: int = 1, segment_count: int = 3) -> None:
+        self._worker_count = worker_count
+        self._segment_count = segment_count
+        self._acts: defaultdict[type[Task] | int, deque[Act]] = defaultdict(deque)
+        self._after: defaultdict[int, deque[Act]] = defaultdict(deque)
+        self._lock = threading.Lock()
+        self._open_runs: set[TaskHandle] = set()
+        self._pools = {Slot.PROBE: ThreadPoolExecutor(4), Slot.GENERAL: ThreadPoolExecutor(worker_count)}
+        #: every task that began, in order
+        self.begun: list[Task] = []
+        #: every segment that a try began with, in order
+        self.encoded: list[int] = []
+
+    def will(self, where: type[Task] | int, *acts: Act) -> None:
+        """The next tries of a kind of task, or of the segment with this index, meet these acts."""
+        self._acts[where].extend(acts)
+
+    def will_after(self, index: int, *acts: Act) -> None:
+        """The next tries of a segment meet these acts when it is written and told already."""
+        self._after[index].extend(acts)
+
+    def count(self, kind: type[Task]) -> int:
+        return sum(isinstance(task, kind) for task in self.begun)
+
+    @property
+    def worker_count(self) -> int:
+        return self._worker_count
+
+    def start(self) -> None:
+        """Threads start when there are tasks."""
+
+    def submit(
+        self,
+        task: Task,
+        *,
+        source_fd: int | None = None,
+        slot: Slot = Slot.GENERAL,
+        stall_seconds: float,
+        on_message: Callable[[TaskMessage], None] | None = None,
+    ) -> TaskRun:
+        run = TaskRun(task, source_fd, stall_seconds, on_message)
+        with self._lock:
+            self._open_runs.add(run)
+        run.add_done_callback(self._forget)
+        self._pools[slot].submit(self._do, run)
+        return run
+
+    def worker_pids(self) -> Sequence[int]:
+        return ()
+
+    def ping(self) -> None:
+        """Tasks can always run."""
+
+    def kill_all(self) -> None:
+        """End all tasks there are, as when the service dies."""
+        with self._lock:
+            runs = list(self._open_runs)
+        for run in runs:
+            run.cancel()
+
+    def close(self) -> None:
+        self.kill_all()
+        for pool in self._pools.values():
+            pool.shutdown()
+
+    def _forget(self, run: TaskHandle) -> None:
+        with self._lock:
+            self._open_runs.discard(run)
+
+    def _do(self, run: TaskRun) -> None:
+        cancelled = threading.Event()
+        if not run.begin(cancelled.set):
+            return
+        outcome: TaskResult | Exception
+        try:
+            outcome = self._answer(run, cancelled)
+        except Exception as error:  # noqa: BLE001  whatever an act raises is what becomes of the task
+            outcome = error
+        run.finish(outcome if run.settle() else TaskCancelledError("killed"))
+
+    def _answer(self, run: TaskRun, cancelled: threading.Event) -> TaskResult:
+        def tell(message: TaskMessage) -> None:
+            refusal = run.tell(message)
+            if refusal is not None:
+                raise refusal
+            if cancelled.is_set():
+                raise TaskCancelledError("killed")
+
+        attempt = Attempt(run.task, cancelled, tell)
+        with self._lock:
+            self.begun.append(run.task)
+        self._meet(self._acts, type(run.task), attempt)
+        match run.task:
+            case EncodeTask() as task:
+                return self._encode(task, attempt)
+            case PlanTask() as task:
+                return plan_of(self._segment_count, task.enhance_from_us)
+            case JoinTask() as task:
+                return _join(task)
+            case VerifyTask() as task:
+                return VerifyResult(
+                    frame_count=task.plan.frame_count,
+                    noise=NOISE,
+                    duration_us=task.plan.end_pts * 1000,
+                    cpu_seconds=0.0,
+                )
+            case AnalyzeTask():
+                return NOISE
+            case ProbeTask():
+                return MEDIA
+            case DescribeTask():
+                return BUILD
+
+    @staticmethod
+    def _meet(
+        acts: defaultdict[type[Task] | int, deque[Act]], where: type[Task] | int, attempt: Attempt
+    ) -> None:
+        if acts[where]:
+            acts[where].popleft()(attempt)
+
+    def _encode(self, task: EncodeTask, attempt: Attempt) -> EncodeResult:
+        done = []
+        for part, path in zip(task.segments, task.output_paths, strict=True):
+            with self._lock:
+                self.encoded.append(part.index)
+            attempt.tell(Progress(frames=FRAMES_PER_SEGMENT // 2, bytes=1))
+            self._meet(self._acts, part.index, attempt)
+            done.append(_write_segment(part, Path(path)))
+            attempt.tell(done[-1])
+            if self._after[part.index]:
+                self._after[part.index].popleft()(attempt)
+        return EncodeResult(segments=tuple(done), cpu_seconds=0.0)
+
+
+def _write_segment(part: SegmentPlan, path: Path) -> SegmentDone:
+    data = f"segment {part.index} from {part.start_pts}\n".encode()
+    path.write_bytes(data)
+    return SegmentDone(
+        index=part.index,
+        path=str(path),
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        frame_count=part.frame_count,
+        input_sha256="00",
+        parameter_sets_sha256="00",
+    )
+
+
+def _join(task: JoinTask) -> JoinResult:
+    data = b"".join(Path(path).read_bytes() for path in task.segment_paths)
+    with Path(task.output_path).open("xb") as file:
+        file.write(data)
+    return JoinResult(
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        tracks=(),
+        not_kept=(),
+        cpu_seconds=0.0,
+    )

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from videoprocess_server.cli import EXIT_USAGE, app
+from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings, SharedRootSetting
+
+RUNNER = CliRunner()
+VARIABLE = f"{ENVIRONMENT_PREFIX}MAX_SESSIONS"
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    file = tmp_path / "service.toml"
+    file.write_text("max_sessions = 3\n")
+    return file
+
+
+def _settings(**values: Any) -> Settings:
+    return Settings(**values)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _refusal(*flags: str) -> str:
+    """What `serve` with these flags says before it starts anything: one line."""
+    result = RUNNER.invoke(app, ["serve", *flags])
+    assert result.exit_code == EXIT_USAGE, result.output
+    (line,) = result.stderr.splitlines()
+    assert not result.stdout
+    assert line.startswith("videoprocess-server: ")
+    return line
+
+
+def test_flags_win_over_environment_over_file_over_defaults(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _settings().max_sessions == Settings.model_fields["max_sessions"].default
+    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+    assert _settings().max_sessions == 3
+    monkeypatch.setenv(VARIABLE, "4")
+    assert _settings().max_sessions == 4
+    assert _settings(max_sessions=5).max_sessions == 5
+
+
+def test_every_setting_is_a_flag_with_its_variable_in_the_help() -> None:
+    result = RUNNER.invoke(app, ["serve", "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    words = set(result.stdout.replace("[", " ").replace("]", " ").split())
+    missing = [name for name in Settings.model_fields if _flag(name) not in words]
+    assert not missing
+    assert {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields} <= words
+    assert CONFIG_VARIABLE in words
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--workers", "-1"), "workers"),
+        (("--workers", "257"), "workers"),
+        (("--max-running-jobs", "0"), "max_running_jobs"),
+        (("--stall-seconds", "0"), "stall_seconds"),
+        (("--segment-seconds", "9"), "longest_gop_seconds is less than segment_seconds"),
+        (("--log-level", "loud"), "log_level"),
+        (("--shared-root", "no-separator"), "is not NAME=PATH"),
+        (("--shared-root", "a="), "is not NAME=PATH"),
+        (("--shared-root", "A=/"), "use a-z, 0-9, - and _"),
+        (("--shared-root", "a=/no/such/directory"), "/no/such/directory is not a directory"),
+        (("--shared-root", "a=/", "--shared-root", "a=/tmp"), "two shared roots have the same name"),
+    ],
+)
+def test_a_bad_value_is_told_in_one_line(flags: tuple[str, ...], said: str) -> None:
+    assert said in _refusal(*flags)
+
+
+def test_several_bad_values_are_told_in_one_line() -> None:
+    line = _refusal("--workers", "-1", "--max-sessions", "0")
+    assert "workers" in line
+    assert "max_sessions" in line
+
+
+def test_a_bad_variable_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "many")
+    assert "max_sessions" in _refusal()
+
+
+def test_a_file_that_is_no_toml_is_told_by_its_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, "")  # `serve --config` sets it; undone with the test
+    file.write_text("max_sessions =")
+    assert str(file) in _refusal("--config", str(file))
+
+
+def test_a_setting_that_is_none_is_refused_in_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, "")
+    file.write_text("max_session = 3\n")
+    assert "max_session" in _refusal("--config", str(file))
+
+
+@pytest.mark.parametrize("name", ["0.0.0.0", "192.168.1.2", "[::]", "example.org", "127.0.0.1.example.org"])
+def test_listening_beyond_this_machine_is_refused_unless_asked_for(name: str) -> None:
+    listen = f"{name}:50051"
+    assert "--insecure-listen-anywhere" in _refusal("--listen", listen)
+    assert _settings(listen=listen, insecure_listen_anywhere=True).listen == listen
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:0", "127.1.2.3:1", "localhost:50051", "[::1]:1", "unix:/tmp/s"]
+)
+def test_listening_on_this_machine_is_fine(listen: str) -> None:
+    assert _settings(listen=listen).listen == listen
+
+
+# shared roots
+
+
+def test_shared_roots_come_as_flags_as_variable_and_in_the_file(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = (
+        SharedRootSetting(name="a", path=tmp_path),
+        SharedRootSetting(name="b", path=Path("/")),
+    )
+    texts = [f"a={tmp_path}", "b=/"]
+    assert _settings(shared_root=texts).shared_root == expected
+    monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}SHARED_ROOT", os.pathsep.join(texts))
+    assert _settings().shared_root == expected
+    monkeypatch.delenv(f"{ENVIRONMENT_PREFIX}SHARED_ROOT")
+    file.write_text(f'shared_root = ["a={tmp_path}", {{name = "b", path = "/"}}]\n')
+    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+    assert _settings().shared_root == expected
+
+
+def test_a_shared_roots_path_may_hold_an_equals_sign(tmp_path: Path) -> None:
+    folder = tmp_path / "a=b"
+    folder.mkdir()
+    assert SharedRootSetting.parse(f"root={folder}").path == folder
+
+
+def test_no_shared_root_is_the_default() -> None:
+    assert _settings().shared_root == ()
