@@ -98,6 +98,11 @@ class RandomLives(RuleBasedStateMachine):
     def die_and_come_back(self) -> None:
         self._engine.restart()
 
+    @rule()
+    def stop_and_come_back(self) -> None:
+        self._engine.stop_orderly()
+        self._engine.start_again()
+
     @invariant()
     def a_video_has_at_most_one_active_job_and_is_active_with_it(self) -> None:
         with self._engine.repository.read() as reader:
@@ -144,11 +149,12 @@ class RandomLives(RuleBasedStateMachine):
         return self._engine.job(job_id).state in TERMINAL_JOB_STATES
 
 
+SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 TestRandomLives = RandomLives.TestCase
 TestRandomLives.settings = settings(
-    max_examples=30,
-    stateful_step_count=15,
+    max_examples=500 if SOAKING else 30,
+    stateful_step_count=40 if SOAKING else 15,
     deadline=None,
-    derandomize=True,
+    derandomize=not SOAKING,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreFullError
 from videoprocess_server.engine import endings, faults, fingerprint
 from videoprocess_server.engine.checkpoints import delete_segments, discard_plans
 from videoprocess_server.engine.durable import Durable
@@ -42,7 +42,7 @@ from videoprocess_server.model.records import (
     StageCost,
     Video,
 )
-from videoprocess_server.model.states import JobState, Trigger, VideoState
+from videoprocess_server.model.states import JobState, SegmentState, Trigger, VideoState
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     BuildInfo,
@@ -113,13 +113,15 @@ class JobDriver:
             self._work()
         except StoppedError:
             self._end_stopped()
-        except _TASK_ERRORS as error:
+        except (*_TASK_ERRORS, BlobStoreFullError, OSError) as error:
             if faults.is_passing(error):
                 self.wants_pause.set()
                 self._log.warning("job_waits", reason=str(error))
                 self.give_back()
-            else:
+            elif isinstance(error, _TASK_ERRORS):
                 self._end_failed(error)
+            else:
+                raise
         finally:
             self._delete_nobodys_segments()
             self._shop.hub.forget_progress(self._job.job_id)
@@ -200,7 +202,10 @@ class JobDriver:
     # -- phases
 
     def _encode(self, record: PlanRecord) -> list[SegmentRecord]:
-        self._meter.enter(Phase.ENHANCE, record.plan.frame_count)
+        with self._durable.read() as reader:
+            rows = reader.list_segments(record.plan_id)
+        done = sum(row.frame_count for row in rows if row.state is SegmentState.DONE)
+        self._meter.enter(Phase.ENHANCE, record.plan.frame_count, done)
         encoding = Encoding(
             record,
             self._durable,

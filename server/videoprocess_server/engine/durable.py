@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import structlog
@@ -25,9 +25,22 @@ class Durable:
         self._repository = repository
         self._closing = closing
 
-    def read(self) -> AbstractContextManager[Reader]:
-        """Open a consistent view."""
-        return self._repository.read()
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Open a consistent view; it is tried again while the store is away.
+
+        Raises:
+            StoppedError: the service closes before the store is back.
+        """
+        with ExitStack() as stack:
+            yield self._open(stack)
+
+    def _open(self, stack: ExitStack) -> Reader:
+        while True:
+            try:
+                return stack.enter_context(self._repository.read())
+            except StoreUnavailableError as error:
+                self._wait(error)
 
     def write(self, change: Callable[[Transaction], T]) -> T:
         """Return what `change` returns once it is durable; it is tried again while the store is away.
@@ -40,8 +53,11 @@ class Durable:
                 with self._repository.transaction() as tx:
                     result = change(tx)
             except StoreUnavailableError as error:
-                log.warning("store_unavailable", error=str(error))
-                if self._closing.wait(RETRY_SECONDS):
-                    raise StoppedError from error
+                self._wait(error)
             else:
                 return result
+
+    def _wait(self, error: StoreUnavailableError) -> None:
+        log.warning("store_unavailable", error=str(error))
+        if self._closing.wait(RETRY_SECONDS):
+            raise StoppedError from error

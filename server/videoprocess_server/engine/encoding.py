@@ -181,8 +181,7 @@ class Encoding:
         )
         if self._durable.write(lambda tx: tx.finish_segment(row, lease.token)):
             self._done[done.index] = row
-            self._meter.close_task(lease.token)
-            self._count()
+            self._count(lease.token)
             self._told()
 
     def _end(self, lease: Lease, ended: TaskHandle) -> None:
@@ -204,7 +203,9 @@ class Encoding:
             raise RuntimeError(f"a worker ended without segments {left}")
 
     def _retry(self, lease: Lease, left: list[int], error: Exception) -> None:
-        culprit = left[0] if left else lease.run[-1].index
+        if not left:  # it died with its work done
+            return
+        culprit = left[0]
         own = faults.is_own_crash(error)
         self._release(lease, culprit if own else None)
         log.warning(
@@ -247,11 +248,12 @@ class Encoding:
                 del self._leases[ended]
                 self._release(lease, None)
 
-    def _count(self) -> None:
+    def _count(self, finished_by: str | None = None) -> None:
         self._meter.segments(
             len(self._done),
             len(self._record.plan.segments),
             sum(row.frame_count for row in self._done.values()),
+            finished_by,
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
+from videoprocess_server.blobs.blob_store import BlobStoreFullError
 from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.errors import CATALOGUE, SLIPS
 from videoprocess_server.execution.executor import TaskFailedError, TaskStalledError, WorkerCrashedError
@@ -20,6 +22,7 @@ MAX_FOREIGN_KILLS = 10
 _TRANSIENT = frozenset({"INTERNAL"})
 #: causes outside the video that pass: the job waits and is tried again, however often
 _PASSING = frozenset({"STORAGE_FULL", "NO_WORKER"})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,9 @@ def is_own_crash(error: BaseException) -> bool:
 
 def is_passing(error: BaseException) -> bool:
     """Return whether the job is to wait until the cause has passed."""
-    return isinstance(error, TaskFailedError) and error.reason in _PASSING
+    if isinstance(error, TaskFailedError):
+        return error.reason in _PASSING
+    return isinstance(error, BlobStoreFullError) or (isinstance(error, OSError) and error.errno in _DISK_FULL)
 
 
 def may_retry(error: BaseException) -> bool:

@@ -27,6 +27,8 @@ class ProgressMeter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._phase = Phase.NONE
+        #: the highest told; it does not fall when a crash costs an open segment
+        self._percent = 0.0
         self._frames_total = 0
         self._segments_total = 0
         self._segments_done = 0
@@ -34,18 +36,19 @@ class ProgressMeter:
         self._frames_of_open: dict[object, int] = {}
         self._recent: deque[tuple[float, int]] = deque(maxlen=256)
 
-    def enter(self, phase: Phase, frames_total: int = 0) -> None:
-        """Begin a phase of so many frames."""
+    def enter(self, phase: Phase, frames_total: int = 0, frames_done: int = 0) -> None:
+        """Begin a phase of so many frames, of which so many were done before."""
         with self._lock:
             self._phase = phase
             self._frames_total = frames_total
-            self._frames_of_done = 0
+            self._frames_of_done = frames_done
             self._frames_of_open.clear()
             self._recent.clear()
 
-    def segments(self, done: int, total: int, frames_of_done: int) -> None:
-        """Say which segments are finished."""
+    def segments(self, done: int, total: int, frames_of_done: int, task: object = None) -> None:
+        """Say which segments are finished; the open frames of the task that finished one are among theirs now."""
         with self._lock:
+            self._frames_of_open.pop(task, None)
             self._segments_done, self._segments_total = done, total
             self._frames_of_done = frames_of_done
 
@@ -67,9 +70,10 @@ class ProgressMeter:
             begin = PHASE_ENDS[_ORDER[max(_ORDER.index(self._phase) - 1, 0)]]
             share = done / self._frames_total if self._frames_total else 0.0
             fps = self._speed(now)
+            self._percent = max(self._percent, begin + (PHASE_ENDS[self._phase] - begin) * share)
             return JobProgress(
                 phase=self._phase,
-                percent=begin + (PHASE_ENDS[self._phase] - begin) * share,
+                percent=self._percent,
                 frames_done=done,
                 frames_total=self._frames_total,
                 segments_done=self._segments_done,

@@ -87,6 +87,8 @@ class Scheduler:
     def close(self, timeout_seconds: float) -> None:
         """Give running jobs back to the queue and end all threads; finished segments stay finished."""
         self.begin_drain()
+        if self._thread.ident is not None:
+            self._thread.join()  # after this no driver is added
         with self._changed:
             entries = list(self._drivers.values())
         for driver, _ in entries:
@@ -97,7 +99,6 @@ class Scheduler:
         self._closing.set()
         for _, thread in entries:
             thread.join(RETRY_SECONDS)
-        self._thread.join(RETRY_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -125,8 +126,9 @@ class Scheduler:
     def _dispatch(self) -> None:
         """Start drivers for the first queued jobs, as many as may run."""
         limit = self._shop.limits.max_running_jobs
+        now = time.monotonic()
         with self._changed:
-            paused = set(self._not_before)
+            paused = {job_id for job_id, until in self._not_before.items() if until > now}
         with self._repository.read() as reader:
             jobs = reader.list_active_jobs(limit=limit + len(paused) + LOOK_AHEAD)
         for job in jobs:

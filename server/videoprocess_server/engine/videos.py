@@ -226,6 +226,8 @@ class Videos:
                 video = replace(
                     video, result_fingerprint="", result_job_id="", last_fault=None, attempt_count=0
                 )
+            if video.state is VideoState.ERROR:  # its checkpoints may be why
+                gone += [(BlobKind.SEGMENT, key) for key in discard_plans(tx, user_id, video_id)]
             if video.state is VideoState.ERROR or not self._is_same(video, source):
                 video = replace(video, state=next_state(video.state, Trigger.PREPARE_ANEW), last_fault=None)
         tx.put_video(replace(video, source=source, media=media, update_time_us=now))
