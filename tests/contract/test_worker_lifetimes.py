@@ -95,7 +95,7 @@ def test_workers_that_never_start_make_tasks_fail_and_not_wait() -> None:
     executor.start()
     with pytest.raises(TaskFailedError) as caught:
         early.result()
-    assert caught.value.reason == "INTERNAL"
+    assert caught.value.reason == "NO_WORKER"
     with pytest.raises(RuntimeError):
         executor.ping()
     with pytest.raises(TaskFailedError):
