@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import re
 import shutil
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +17,33 @@ import pytest
 from service_harness import Api, Server, connect
 
 CLIPS = Path(__file__).parent / "clips"
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+SOAKING = "VIDEOPROCESS_SOAK" in os.environ
+_kills: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collects the phases that random kills hit, which the tests print."""
+    for phase, count in re.findall(
+        r"'JOB_PHASE_(\w+)': (\d+)", report.capstdout if report.when == "call" else ""
+    ):
+        _kills[phase.lower()] += int(count)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Keeps what a soak found."""
+    if not SOAKING or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    counts = {
+        name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "failed", "error", "skipped")
+    }
+    found = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "arch": platform.machine()},
+        "tests": counts,
+        "kill_9_of_the_service_by_phase": dict(sorted(_kills.items())),
+    }
+    (RESULTS / "soak.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 @pytest.fixture(autouse=True)
