@@ -131,6 +131,30 @@ def test_metadata_of_the_container_is_kept(tmp_path: Path) -> None:
     assert made.result.not_kept == ()
 
 
+def test_a_second_picture_of_a_matroska_file_keeps_its_times(tmp_path: Path) -> None:
+    """FFmpeg knows no decode times of the first B frames there."""
+    clips = [make_clip(tmp_path / f"{k}.mkv", **SMALL) for k in range(2)]
+    both = tmp_path / "both.mkv"
+    with (
+        av.open(str(clips[0].path)) as first,
+        av.open(str(clips[1].path)) as second,
+        av.open(str(both), "w") as out,
+    ):
+        containers = (first, second)
+        tracks = [out.add_stream_from_template(c.streams.video[0], opaque=True) for c in containers]
+        out.start_encoding()
+        for container, track in zip(containers, tracks, strict=True):
+            packets = [packet for packet in container.demux() if packet.size]
+            for number, packet in enumerate(packets):
+                packet.dts = number - len(packets)  # Matroska stores presentation times only
+                packet.stream = track
+            out.mux(packets)
+    made = joined(both, tmp_path)
+    assert packets_of(made.path, "video")[1] == packets_of(both, "video")[1]
+    assert made.result.not_kept == ()
+    assert messages_of_ffmpeg(made.path) == ""
+
+
 def _lost(made: Joined) -> set[tuple[str, int | None, int]]:
     return {(lost.what.name, lost.track_index, lost.count) for lost in made.result.not_kept}
 

@@ -84,6 +84,21 @@ def test_places_are_spread_over_the_video(first: int, duration: int | None, coun
     assert all(first <= place < first + max(1, duration or 1) for place in places)
 
 
+@pytest.mark.parametrize("name", ["single.mp4", "single.mkv", "single.mov"])
+def test_a_single_frame_is_measured(name: str, tmp_path: Path) -> None:
+    """Every place lies after the only frame's time stamp."""
+    found = _analyzed(make_clip(tmp_path / name, frames=1, noise_sigma=10, crf=15).path)
+    assert found.sigma_y == pytest.approx(10, rel=0.2)
+
+
+def test_matroska_that_begins_late_is_measured(tmp_path: Path) -> None:
+    """Its duration counts from 0: places must not all lie after its end."""
+    hours = 10 * 3600
+    clip = make_clip(tmp_path / "late.mkv", frames=40, gop=8, start_pts=hours * 30)
+    assert clip.times[0] == hours
+    assert _analyzed(clip.path).frame_count >= 1
+
+
 def test_10_bit_values_are_scaled_to_255() -> None:
     frames: Sequence[VideoFrame] = [draw_frame(1, 320, 180, "yuv420p10le", noise_sigma=6)]
     assert plane_values(frames[0], 0).max() > 255

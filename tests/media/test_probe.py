@@ -44,6 +44,26 @@ def test_what_is_no_video_is_not_opened(tmp_path: Path, content: bytes) -> None:
         probe_file(path)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_matroska_file_that_was_cut_off_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
+    codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
+    path = make_clip(tmp_path / f"clip{suffix}", frames=12, codec=codec).path
+    assert probe_file(path).size_bytes == path.stat().st_size
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(MediaFault, match="TRUNCATED_FILE"):
+        probe_file(path)
+
+
+def test_a_matroska_stream_of_untold_size_is_taken(tmp_path: Path) -> None:
+    """As live recorders write it."""
+    path = make_clip(tmp_path / "clip.mkv", frames=6).path
+    whole = path.read_bytes()
+    size_at = whole.index(b"\x18\x53\x80\x67") + 4
+    path.write_bytes(whole[:size_at] + b"\x01" + b"\xff" * 7 + whole[size_at + 8 :])
+    assert probe_file(path).video.codec == "h264"
+
+
 @pytest.mark.parametrize("suffix", [".ts", ".flv", ".avi"])
 def test_other_containers_are_refused(tmp_path: Path, suffix: str) -> None:
     path = make_clip(tmp_path / f"clip{suffix}", frames=3, b_frames=0).path

@@ -196,11 +196,12 @@ def _plane_values(frame: VideoFrame, index: int) -> NDArray[np.float32]:
 def _sampled(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """The frames at the places, none twice; a place that does not decode is passed over."""
     time_base = stream.time_base or Fraction(1)
-    duration = stream.duration
+    first, duration = stream.start_time or 0, stream.duration
     if duration is None and container.duration is not None:
-        duration = int(Fraction(container.duration, 1_000_000) / time_base)
+        # Matroska counts from 0, wherever its first frame lies.
+        duration = int(Fraction(container.duration, 1_000_000) / time_base) - max(0, first)
     last: int | None = None
-    for places in _by_key_frame(container, stream, sample_places(stream.start_time or 0, duration)):
+    for places in _by_key_frame(container, stream, sample_places(first, duration)):
         for frame in _run(container, stream, places):
             if frame.pts is not None and (last is None or frame.pts > last):
                 last = frame.pts
@@ -221,14 +222,19 @@ def _by_key_frame(container: InputContainer, stream: VideoStream, places: Sequen
 
 
 def _run(container: InputContainer, stream: VideoStream, places: Sequence[int]) -> Iterator[VideoFrame]:
-    """The frames from each place on; where the run ends before a place, the last ones of the run."""
+    """The frames from each place on; where the video ends before a place, its last one."""
     waiting, given = list(places), 0
+    before: VideoFrame | None = None
     try:
         container.seek(places[0], stream=stream, backward=True)
         for number, frame in enumerate(container.decode(stream)):
             at_its_end = number >= LONGEST_RUN
-            if frame.pts is None or (frame.pts < waiting[0] and not at_its_end):
+            if frame.pts is None:
                 continue
+            if frame.pts < waiting[0] and not at_its_end:
+                before = frame
+                continue
+            before = None
             given += 1
             yield frame
             if given == FRAMES_PER_PLACE:
@@ -237,3 +243,5 @@ def _run(container: InputContainer, stream: VideoStream, places: Sequence[int]) 
                     return
     except av.error.FFmpegError:
         return
+    if before is not None:
+        yield before

@@ -37,6 +37,9 @@ _NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Dispo
 _MICROSECONDS = 1_000_000
 #: AV_TIME_BASE, FFmpeg's unit of a container's duration
 _CONTAINER_TICKS = 1_000_000
+#: Matroska: the elements a file consists of, and bytes that hold the heads of both
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML_HEAD_BYTES = 4096
 
 
 def probe(task: ProbeTask, fd: int) -> MediaInfo:
@@ -58,8 +61,9 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
             raise MediaFault("NOT_A_VIDEO", "The file is a still image.")
         duration_us = _duration_us(container)
         _check_limits(stream, duration_us, task.limits)
-        frame = first_frame(container, stream)
         size_bytes = os.fstat(fd).st_size
+        _check_segment(fd, size_bytes)
+        frame = first_frame(container, stream)
         _check_whole(streams, size_bytes)
         return MediaInfo(
             container=container.format.name,
@@ -97,6 +101,24 @@ def _check_whole(streams: Sequence[Stream], size_bytes: int) -> None:
     if end > size_bytes:
         raise MediaFault(
             "TRUNCATED_FILE", f"The file has {size_bytes} bytes, its index tells of {end}: it was cut off."
+        )
+
+
+def _check_segment(fd: int, size_bytes: int) -> None:
+    """Compare the size with the one that a Matroska file's Segment declares; its index is at the end and may be gone."""
+    head, at, end = os.pread(fd, _EBML_HEAD_BYTES, 0), 0, 0
+    for mark in (_EBML, _SEGMENT):
+        length = 9 - head[at + 4].bit_length() if head.startswith(mark, at) and len(head) > at + 4 else 9
+        field = head[at + 4 : at + 4 + length]
+        size = int.from_bytes(field, "big") & ((1 << 7 * length) - 1)
+        if (
+            length > 8 or len(field) < length or size == (1 << 7 * length) - 1
+        ):  # none, or a size that is not told
+            return
+        at = end = at + 4 + length + size
+    if end > size_bytes:
+        raise MediaFault(
+            "TRUNCATED_FILE", f"The file has {size_bytes} bytes and declares {end}: it was cut off."
         )
 
 

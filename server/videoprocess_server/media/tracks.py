@@ -41,6 +41,8 @@ _PLAIN_KEYS: Final = frozenset(
 #: a place of ISO 6709, whose numbers may have leading zeros
 _NUMBER: Final = re.compile(r"[+-]\d+(?:\.\d+)?")
 _PLACE: Final = re.compile(r"(?:[+-]\d+(?:\.\d+)?){2,3}/?")
+#: pictures that H.264 and H.265 may decode before one that is shown earlier
+_MOST_REORDERED: Final = 16
 #: AV_PKT_DATA_SKIP_SAMPLES begins with the number to skip at the packet's begin
 _SKIP: Final = struct.Struct("<I")
 
@@ -117,13 +119,22 @@ def copied_packets(
 def _settle_times(packet: Packet[Stream], last_dts: int | None) -> bool:
     """Gives the packet times that a muxer takes; whether its decode time had to be moved."""
     if packet.dts is None:
-        packet.dts = packet.pts if packet.pts is not None else (0 if last_dts is None else last_dts + 1)
+        packet.dts = _missing_dts(packet, last_dts)
     moved = last_dts is not None and packet.dts <= last_dts
     if moved:
         packet.dts = (last_dts or 0) + 1
     if packet.pts is None or packet.pts < packet.dts:
         packet.pts = packet.dts
     return moved
+
+
+def _missing_dts(packet: Packet[Stream], last_dts: int | None) -> int:
+    """Matroska has no decode times; FFmpeg works them out but for the first pictures that others are shown before."""
+    if isinstance(packet.stream, VideoStream):
+        if last_dts is not None:
+            return last_dts + 1
+        return 0 if packet.pts is None else packet.pts - _MOST_REORDERED
+    return packet.pts if packet.pts is not None else (0 if last_dts is None else last_dts + 1)
 
 
 def decode_time(packet: Packet[Stream]) -> Fraction:
