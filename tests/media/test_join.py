@@ -9,8 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from av.audio.frame import AudioFrame
 
+from frame_pictures import draw_frame
 from joining import Joined, display_matrix, join_again, joined, messages_of_ffmpeg, packets_of, stream_facts
 from media_factory import Clip, Colours, make_clip, read_beeps, read_flashes, read_frame_numbers
 from videoprocess_server.media.faults import MediaFault
@@ -153,6 +156,43 @@ def test_a_second_picture_of_a_matroska_file_keeps_its_times(tmp_path: Path) -> 
     assert packets_of(made.path, "video")[1] == packets_of(both, "video")[1]
     assert made.result.not_kept == ()
     assert messages_of_ffmpeg(made.path) == ""
+
+
+def test_what_only_matroska_tells_is_named(tmp_path: Path) -> None:
+    """Sound of 44.1 kHz at full milliseconds, and transparency beside the picture."""
+    path = tmp_path / "clear.webm"
+    with av.open(str(path), "w", format="matroska") as out:
+        picture = out.add_stream("libvpx-vp9", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 128, 96, "yuva420p"
+        sound = out.add_stream("aac", rate=44_100, layout="mono")
+        samples = AudioFrame.from_ndarray(np.zeros((1, 44_100), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 44_100
+        out.start_encoding()
+        for number in range(25):
+            frame = draw_frame(number, 128, 96).reformat(format="yuva420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(picture.encode(frame))
+        out.mux([*picture.encode(None), *sound.encode(samples), *sound.encode(None)])
+    made = joined(path, tmp_path)
+    assert made.path.suffix == ".mp4"
+    assert ("TIME_STAMPS", 1) in {(name, track) for name, track, _ in _lost(made)}
+    assert [lost.what.name for lost in made.plan.not_kept] == ["CODEC", "ALPHA"]
+
+
+def test_the_cover_of_a_matroska_file_is_named(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", **SMALL)
+    with av.open(
+        str(make_clip(tmp_path / "cover.mov", frames=1, codec="mjpeg", pix_fmt="yuvj420p").path)
+    ) as c:
+        picture = next(bytes(packet) for packet in c.demux(video=0))
+    with av.open(str(clip.path)) as source, av.open(str(tmp_path / "covered.mkv"), "w") as out:
+        track = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        out.add_attachment("cover.jpg", "image/jpeg", picture)
+        for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            packet.dts, packet.stream = number - 100, track
+            out.mux(packet)
+    made = joined(tmp_path / "covered.mkv", tmp_path)
+    assert _lost(made) == {("METADATA", 1, 1)}
 
 
 def _lost(made: Joined) -> set[tuple[str, int | None, int]]:

@@ -18,7 +18,7 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.container.core import Flags
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.timestamps import rebuild_dts_array
 from videoprocess_server.media.track_reports import Tally, report_losses, report_tracks
 from videoprocess_server.media.tracks import (
+    ISO_MUXERS,
     add_copy,
     container_metadata,
     copied_packets,
@@ -177,6 +178,8 @@ def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: _Pulse) -> Tally
                     added[stream.index] = _add_video(out, first.streams.video[0], stream, plan, matrix)
                 elif stream in copied:
                     added[stream.index] = add_copy(out, stream)
+                    if plan.container not in ISO_MUXERS and stream.disposition & Disposition.attached_pic:
+                        tally.unmarked_covers.add(stream.index)
             out.start_encoding()
             tally.kept.update(added)
             tally.rewritten.update(rewritten_tracks(source))

@@ -45,7 +45,7 @@ def known_losses(
         yield lost(Loss.BIT_DEPTH, f"{video.bit_depth} bits a sample became {made_bits}.")
     if source.is_rgb:
         yield lost(Loss.PIXEL_FORMAT, f"RGB ({video.pixel_format}) became {pixel_format}.")
-    if any(component.is_alpha for component in source.components):
+    if opening.hidden_alpha or any(component.is_alpha for component in source.components):
         yield lost(Loss.ALPHA, "Video encoders here have no transparency.")
     if opening.interlaced:
         yield lost(

@@ -31,6 +31,8 @@ class Opening:
     #: names of HDR metadata that no encoder here writes
     hdr_dynamic: tuple[str, ...]
     interlaced: bool
+    #: transparency is beside the picture, where the decoder does not read it
+    hidden_alpha: bool
     #: size and pixel format, as `picture_of` tells them
     picture: str
 
@@ -65,6 +67,7 @@ def read_opening(container: InputContainer, stream: VideoStream, index: PacketIn
         hdr_static=static_metadata(first),
         hdr_dynamic=dynamic_metadata(first),
         interlaced=first.interlaced_frame,
+        hidden_alpha=stream.metadata.get("alpha_mode") == "1",
         picture=picture_of(first),
     )
 

@@ -21,6 +21,10 @@ class Tally:
     kept: set[int] = field(default_factory=set)
     #: packets whose decode time did not increase and was moved by a tick
     moved: Counter[int] = field(default_factory=Counter)
+    #: packets whose time lies between two ticks of the result
+    rounded: Counter[int] = field(default_factory=Counter)
+    #: cover pictures that the muxer writes as tracks like others
+    unmarked_covers: set[int] = field(default_factory=set)
     #: samples at a track's begin that the source's edit list hides and the result's cannot
     unhidden: Counter[int] = field(default_factory=Counter)
     #: tracks that hold chapters or a time code, which the muxer writes anew
@@ -93,6 +97,16 @@ def report_losses(plan: Plan, tracks: Sequence[TrackReport], tally: Tally) -> It
                 tally.moved[track.index],
                 "Packets with the time of the one before are a tick later.",
             )
+        if tally.rounded[track.index]:
+            yield _lost(
+                Loss.TIME_STAMPS,
+                track.index,
+                tally.rounded[track.index],
+                "Times that lie between two ticks of the result are rounded to a tick.",
+            )
+        if track.index in tally.unmarked_covers:
+            reason = "FFmpeg's Matroska muxer writes the cover picture as a track without that mark."
+            yield _lost(Loss.METADATA, track.index, 1, reason)
 
 
 def _lost(what: Loss, index: int, count: int, reason: str) -> NotKept:

@@ -112,6 +112,7 @@ def copied_packets(
             tally.moved[index] += _settle_times(packet, last.get(index))
             last[index] = packet.dts or 0
             tally.packets[index] += count_units(packet)
+            tally.rounded[index] += _lies_between(packet, added[index])
             packet.stream = added[index]
             yield packet
 
@@ -135,6 +136,12 @@ def _missing_dts(packet: Packet[Stream], last_dts: int | None) -> int:
             return last_dts + 1
         return 0 if packet.pts is None else packet.pts - _MOST_REORDERED
     return packet.pts if packet.pts is not None else (0 if last_dts is None else last_dts + 1)
+
+
+def _lies_between(packet: Packet[Stream], added: Stream) -> bool:
+    """Whether a packet's time is none of its new track's; MP4 counts sound in samples, Matroska in milliseconds."""
+    time_base = packet.time_base
+    return added.time_base is not None and ((packet.pts or 0) * time_base / added.time_base).denominator != 1
 
 
 def decode_time(packet: Packet[Stream]) -> Fraction:

@@ -16,7 +16,7 @@ class Loss(Enum):
     PACKETS_OUTSIDE_EDIT = "packets_outside_edit"
     #: a cut inside a packet of sound: a player hears the packet's hidden samples
     EDIT_LIST = "edit_list"
-    #: decode times of a copied track that no muxer takes; they are moved by ticks
+    #: times of a copied track that the result cannot tell exactly; they are moved by ticks
     TIME_STAMPS = "time_stamps"
     #: entries of the file's metadata that the container has no field for, or rounds
     METADATA = "metadata"
