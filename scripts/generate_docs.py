@@ -8,8 +8,10 @@ import re
 import sys
 from pathlib import Path
 
+from videoprocess.v1.report_pb2 import NotKeptCategory
 from videoprocess_server.errors import CATALOGUE, SLIPS
 from videoprocess_server.model import losses, states
+from videoprocess_server.rpc.convert.enums import LOSSES
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTICE = "<!-- Made by scripts/generate_docs.py from the code: change that, then `make docs`. -->\n"
@@ -26,7 +28,9 @@ def errors_page() -> str:
     return (
         f"# Errors\n\n{NOTICE}\n"
         "Every error is a gRPC status with `google.rpc.ErrorInfo`: `reason` is one of these names, `domain` is\n"
-        "`videoprocess`, and `metadata` holds `cam_ret_code`. The same reasons stand in `OnError` and in `Video.last_error`.\n\n"
+        "`videoprocess`, and `metadata` holds `cam_ret_code` and `retryable`. The same reasons stand in `OnError` and in\n"
+        "`Video.last_error`. The command adds three of its own: `FILE` (a local file), `USAGE` (an option) and\n"
+        "`UNAVAILABLE` (no answer from the server).\n\n"
         "| reason | CamRetCode | gRPC status | a retry can help | what to do |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\nA caller's slip that only planning can find ends the job and leaves the video as it was: {slips}.\n"
@@ -59,13 +63,14 @@ def states_page() -> str:
 
 def limits_page() -> str:
     """Return docs/limits.md."""
-    rows = [f"| {name} | {text} |" for name, text in _comments(losses.Loss).items()]
+    names = {loss.name: NotKeptCategory.Name(LOSSES[loss]) for loss in losses.Loss}
+    rows = [f"| {text} | `{names[name]}` |" for name, text in _comments(losses.Loss).items()]
     return (
         f"# What a result does not keep\n\n{NOTICE}\n"
         "This is the whole list. Whatever of it happens to a video is named in its report (`ProcessReport.not_kept`), with\n"
         "a count and a sentence. Anything else that is missing from a result is a fault, and the verification before\n"
         "publishing refuses it. What was asked for (another codec, size or frame rate) is no loss.\n\n"
-        "| what | meaning |\n|---|---|\n" + "\n".join(rows) + "\n"
+        "| what | `what` in the report |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
 
 

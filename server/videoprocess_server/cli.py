@@ -87,7 +87,7 @@ def _read(flags: dict[str, Any]) -> Settings:
         _die(lines, EXIT_USAGE)
     except OSError as error:
         _die(str(error), EXIT_USAGE)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         _die(f"{os.environ.get(CONFIG_VARIABLE)}: {error}", EXIT_USAGE)
 
 

@@ -216,7 +216,7 @@ CATALOGUE: Mapping[str, Reason] = {
         _UNSUPPORTED,
         Status.UNIMPLEMENTED,
         False,
-        "METHOD_NOT_SUPPORTED: ask for a range that the source's rate reaches.",
+        "Ask for a range that the source's rate reaches; raising it is not supported.",
     ),
     "CROP_OUTSIDE_PICTURE": Reason(_BAD, _INVALID, False, "Keep the zoom crop region inside the picture."),
     "OUTPUT_EXISTS": Reason(

@@ -50,7 +50,10 @@ Source: TypeAlias = Annotated[
     Path | None, typer.Argument(metavar="IN", help="Video to upload. Not together with --shared.")
 ]
 OutputPath: TypeAlias = Annotated[
-    Path, typer.Option("--output", "-o", metavar="OUT", help="Where the enhanced video goes.")
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="Where the enhanced video goes; its container is the source's."
+    ),
 ]
 Shared: TypeAlias = Annotated[
     str | None,
@@ -122,6 +125,7 @@ def enhance(
     """
     width, height = parse_size(size) if size else (0, 0)
     given = _source(source, shared)
+    _check_outputs(source, output, report)
     options = EnhanceOptions(
         video_id=video_id,
         settings=_settings(settings_file, zoom, _rates(fps, max_fps)),
@@ -160,7 +164,8 @@ class _Command:
             except (asyncio.CancelledError, JobAborted, ConnectionFailed):
                 if last is not None and last.stage in ("process", "download"):
                     output.note(
-                        f"What is done is kept: the same command with --video-id {last.video_id} goes on."
+                        f"What is done is kept: the same command with --video-id {last.video_id} goes on. "
+                        "If the server was away, it goes on by itself when it is back: see videoprocess status."
                     )
                 raise
         if self.report_path is not None:
@@ -195,6 +200,14 @@ def _source(path: Path | None, shared: str | None) -> Path | types_pb2.FileDescr
     if not path.is_file():
         raise typer.BadParameter(f"there is no file {str(path)!r}", param_hint="IN")
     return path
+
+
+def _check_outputs(source: Path | None, output: Path, report: Path | None) -> None:
+    """Find out now what would spoil a long job at its end."""
+    if source is not None and output.exists() and output.samefile(source):
+        raise typer.BadParameter("is the same file as IN", param_hint="-o")
+    if report is not None and not report.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no directory {str(report.parent)!r}", param_hint="--report")
 
 
 def _settings(

@@ -50,6 +50,11 @@ class Output:
 
 def error_values(error: VideoProcessError | OSError) -> dict[str, Any]:
     """An error as the value of `error` in the JSON object."""
+    if isinstance(error, FileExistsError):
+        return {
+            "reason": "FILE",
+            "message": f"{error.filename} exists: choose another name, or pass --overwrite",
+        }
     if isinstance(error, OSError):
         path = f"{error.filename}: " if error.filename else ""
         return {"reason": "FILE", "message": f"{path}{error.strerror or error}"}

@@ -19,6 +19,7 @@ from videoprocess_client.cli.running import Connection, execute
 from videoprocess_client.cli.texts import labelled, megabytes, report_lines, words
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceProgress
+from videoprocess_client.enums import CamRetCode
 from videoprocess_client.errors import NotFound
 from videoprocess_client.jobs import find_video
 from videoprocess_client.names import short_name
@@ -51,7 +52,7 @@ def status(
         else:
             videos = [video async for video in client.list_videos()]
             lines = (f"{_state(video):<{_STATE_WIDTH}} {video.video_id}" for video in videos)
-            output.result({"videos": [plain(video) for video in videos]}, lines)
+            output.result({"videos": [plain(video) for video in videos]}, lines if videos else ["no videos"])
 
     execute(Connection(target, user, as_json), work)
 
@@ -62,7 +63,7 @@ def pending(target: Target = DEFAULT_TARGET, user: User = DEFAULT_USER_ID, as_js
     async def work(client: Client, output: Output) -> None:
         async with client.session() as session:
             video_ids = [video_id async for video_id in session.get_pending()]
-        output.result({"video_ids": video_ids}, video_ids)
+        output.result({"video_ids": video_ids}, video_ids or ["no videos without a result"])
 
     execute(Connection(target, user, as_json), work)
 
@@ -80,7 +81,11 @@ def fetch(
     async def work(client: Client, out: Output) -> None:
         artifact = find_video((await client.get_video(video_id)).artifacts)
         if artifact is None:
-            raise NotFound("ARTIFACT_NOT_FOUND", f"The video {video_id} has no result to fetch.")
+            raise NotFound(
+                "ARTIFACT_NOT_FOUND",
+                f"The video {video_id} has no result to fetch.",
+                cam_ret_code=CamRetCode.INVALID_ARGUMENT,
+            )
         with display(out.stderr) as shown:
             fetched = await client.download(
                 artifact.artifact_id,
