@@ -26,16 +26,28 @@ class TaskFailedError(Exception):
         self.message = message
 
 
+class CrashCause(Enum):
+    """Whose doing a worker's end was, as far as the executor can tell."""
+
+    #: the exit code tells
+    EXIT = "exit"
+    #: SIGKILL, and the cgroup's count of out-of-memory kills rose
+    OUT_OF_MEMORY = "out_of_memory"
+    #: its heartbeat stopped while it had a task and was not frozen; it was killed
+    SILENT = "silent"
+
+
 class WorkerCrashedError(Exception):
     """The worker ended without an answer: `exit_code` as subprocess tells it, negative for a signal."""
 
-    def __init__(self, exit_code: int | None) -> None:
-        super().__init__(f"a worker ended with exit code {exit_code}")
+    def __init__(self, exit_code: int | None, cause: CrashCause = CrashCause.EXIT) -> None:
+        super().__init__(f"a worker ended with exit code {exit_code} ({cause.value})")
         self.exit_code = exit_code
+        self.cause = cause
 
 
 class TaskStalledError(Exception):
-    """The worker gave no sign of life for the task's stall time and was killed."""
+    """The task's counts did not advance for its stall time of running (frozen time does not count): it was killed."""
 
 
 class TaskCancelledError(Exception):
@@ -61,13 +73,30 @@ class TaskHandle(Protocol):
         """Stop it: a queued task never starts, a running one's worker is killed. Returns at once; `result` tells the end."""
         ...
 
+    def freeze(self) -> None:
+        """Stop it where it is, to go on later: when this returns no thread of its worker runs, and its place is another
+        task's. A queued task does not start while it is frozen; one that ended stays ended. Freezing twice is once.
+        """
+        ...
+
+    def thaw(self) -> None:
+        """Let a frozen task go on as soon as there is a place, before queued ones. Nothing happens unless it is frozen."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Return the memory its worker holds; 0 where it has none."""
+        ...
+
     def add_done_callback(self, callback: Callable[[TaskHandle], None]) -> None:
         """Call back once it ended, from any thread, at once if it has; the worker it had is gone or free by then."""
         ...
 
 
 class Executor(Protocol):
-    """Runs tasks, as many at once as it has workers; the others wait in order of submission."""
+    """Runs tasks, as many at once as it has workers; the others wait in order of submission.
+
+    A frozen task's worker stays in memory beside the workers that run, so whoever freezes bounds how many there are.
+    """
 
     @property
     def worker_count(self) -> int:
@@ -85,6 +114,7 @@ class Executor(Protocol):
         source_fd: int | None = None,
         slot: Slot = Slot.GENERAL,
         stall_seconds: float,
+        niceness: int = 0,
         on_message: Callable[[TaskMessage], None] | None = None,
     ) -> TaskHandle:
         """Queue a task.
@@ -94,7 +124,8 @@ class Executor(Protocol):
             source_fd: the opened source; the executor owns it from here and closes it. Each task needs a descriptor
                 of its own, since a descriptor's offset is shared.
             slot: which workers may take it.
-            stall_seconds: a worker silent for longer is killed (running time only).
+            stall_seconds: a task whose counts of frames and bytes do not advance for longer is killed (running time only).
+            niceness: of the worker while it has the task, added to the service's own.
             on_message: called from the executor's thread, in order, before the task ends.
         """
         ...

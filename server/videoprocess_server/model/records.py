@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.media_info import MediaInfo
@@ -82,6 +82,8 @@ class Video:
     #: settings fingerprint of the newest published result, and its job
     result_fingerprint: str = ""
     result_job_id: str = ""
+    #: when the trash forgets it; None unless DELETED
+    expire_time_us: int | None = None
 
 
 class Priority(Enum):
@@ -89,6 +91,16 @@ class Priority(Enum):
 
     NORMAL = "normal"
     HIGH = "high"
+
+
+class QueueClass(IntEnum):
+    """Which of a user's jobs of one priority come first."""
+
+    #: has finished segments to go on from
+    PAUSED = 0
+    FRESH = 1
+    #: failed before
+    FAILED = 2
 
 
 class Phase(Enum):
@@ -182,7 +194,7 @@ class Job:
     session_id: str
     state: JobState
     priority: Priority
-    #: order of acceptance over all users
+    #: order of acceptance over all users; a job that becomes HIGH later gets a new one
     accept_number: int
     create_time_us: int
     #: the user's newest event number before this job could end
@@ -199,6 +211,11 @@ class Job:
     #: where the video goes back to when planning finds a slip of the caller
     previous_video_state: VideoState = VideoState.PENDING
     blocked_by: BlockReason = BlockReason.NONE
+    #: since when without a break; None while it is not blocked
+    blocked_since_us: int | None = None
+    queue_class: QueueClass = QueueClass.FRESH
+    #: of the session that asked, at the time of acceptance
+    execution_mode: ExecutionMode = ExecutionMode.DEFAULT
     progress: JobProgress = field(default_factory=JobProgress)
     fault: Fault | None = None
     report: Report | None = None
@@ -283,8 +300,10 @@ class Artifact:
     size_bytes: int
     sha256: str
     create_time_us: int
-    #: None until its video was removed
+    #: when retention deletes it; None: never
     expire_time_us: int | None = None
+    #: its video was removed: it can be fetched until it expires, but belongs to no video
+    detached: bool = False
 
 
 class EventKind(Enum):
@@ -310,6 +329,25 @@ class Event:
     #: of PROCESS_DONE
     report: Report | None = None
     artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
+    """Bytes that no row names any more and that are still to be deleted. Written in the transaction that took the row."""
+
+    #: value of a BlobKind
+    kind: str
+    key: str
+    create_time_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveUser:
+    """A user with accepted work."""
+
+    user_id: int
+    queued_count: int
+    running_count: int
 
 
 @dataclass(frozen=True, kw_only=True)

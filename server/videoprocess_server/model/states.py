@@ -65,8 +65,20 @@ class BlockReason(Enum):
     """Why an accepted job is not running though a worker may be free."""
 
     NONE = "none"
+    #: the disk's reserve or the user's quota is reached
+    SPACE_LIMIT = "space_limit"
+    #: the temperature or pressure gate is closed
+    OVERHEAT = "overheat"
+    #: a HIGH job of the same user has the workers
+    PREEMPTED = "preempted"
     #: the service is stopping; goes on at its next start
     DRAINING = "draining"
+    #: other users have their share of the workers
+    FAIR_SHARE = "fair_share"
+    #: the operator's quiet hours
+    QUIET_HOURS = "quiet_hours"
+    #: the operator closed the manual gate
+    MANUAL = "manual"
     #: waits before another try
     RETRY_BACKOFF = "retry_backoff"
 
@@ -78,13 +90,15 @@ class Trigger(Enum):
     PREPARE_ANEW = "Prepare of another source; for ERROR any Prepare"
     PROCESS = "ProcessVideo"
     DISPATCH = "scheduler"
-    REQUEUE = "drain, crash or restart of the service"
+    REQUEUE = "gate, preemption, fair share, drain, crash or restart of the service"
     INTERRUPT = "Interrupt"
     RESET = "Reset of its session"
     PUBLISHED = "published"
     MEDIA_FAULT = "media or source fault"
-    GIVE_UP = "no progress, or retries used up"
+    GIVE_UP = "no progress, blocked too long, or retries used up"
     SLIP = "a caller's slip found while planning"
+    REMOVE_RESTORABLE = "RemoveVideo(restorable)"
+    RESTORE = "RestoreVideo"
 
 
 _IDLE = (VideoState.PENDING, VideoState.PAUSED, VideoState.FAILED, VideoState.COMPLETED)
@@ -103,7 +117,14 @@ VIDEO_TRANSITIONS: dict[tuple[VideoState, Trigger], tuple[VideoState, ...]] = {
     (VideoState.RUNNING, Trigger.PUBLISHED): (VideoState.COMPLETED,),
     (VideoState.RUNNING, Trigger.MEDIA_FAULT): (VideoState.ERROR,),
     (VideoState.RUNNING, Trigger.GIVE_UP): (VideoState.FAILED,),
+    (VideoState.QUEUED, Trigger.GIVE_UP): (VideoState.FAILED,),
     (VideoState.RUNNING, Trigger.SLIP): _IDLE,
+    **{
+        (state, Trigger.REMOVE_RESTORABLE): (VideoState.DELETED,)
+        for state in VideoState
+        if state is not VideoState.DELETED
+    },
+    (VideoState.DELETED, Trigger.RESTORE): (VideoState.COMPLETED, VideoState.PENDING),
 }
 
 TERMINAL_JOB_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.ABORTED})

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from videoprocess_server.model.records import (
+    ActiveUser,
     Artifact,
     Event,
     Job,
@@ -17,6 +18,7 @@ from videoprocess_server.model.records import (
     Request,
     SegmentRecord,
     Session,
+    Tombstone,
     Upload,
     Video,
 )
@@ -76,6 +78,24 @@ class Reader(Protocol):
         """Count queued and running jobs of the user, or of all."""
         ...
 
+    def list_running_jobs(self) -> Sequence[Job]:
+        """Return the running jobs in order of acceptance."""
+        ...
+
+    def list_active_users(self) -> Sequence[ActiveUser]:
+        """Return the users with queued or running jobs, by user_id."""
+        ...
+
+    def list_queue_head(self, user_id: int, limit: int) -> Sequence[Job]:
+        """Return the user's queued jobs that come first: HIGH before NORMAL; by queue class; then among NORMAL the oldest
+        acceptance first, among HIGH the newest.
+        """
+        ...
+
+    def get_oldest_queued(self, user_id: int) -> Job | None:
+        """Return the user's queued job that was accepted first, whatever its priority; None where none is queued."""
+        ...
+
     def get_plan(self, plan_id: str) -> PlanRecord | None:
         """Return a plan; None for an unknown id."""
         ...
@@ -121,7 +141,7 @@ class Reader(Protocol):
         ...
 
     def list_artifacts_of_video(self, user_id: int, video_id: str) -> Sequence[Artifact]:
-        """Return the artifacts of a video that do not expire yet, oldest first; those of a removed one do."""
+        """Return the artifacts of a video that are not detached, oldest first."""
         ...
 
     def list_expired_artifacts(self, now_us: int, limit: int) -> Sequence[Artifact]:
@@ -130,6 +150,28 @@ class Reader(Protocol):
 
     def list_all_artifact_ids(self) -> Sequence[str]:
         """Return the ids of all artifacts."""
+        ...
+
+    def list_expired_videos(self, now_us: int, limit: int) -> Sequence[Video]:
+        """Return videos in the trash that expired by now, oldest expiry first."""
+        ...
+
+    def list_expired_uploads(
+        self, active_before_us: int, finished_before_us: int, limit: int
+    ) -> Sequence[Upload]:
+        """Return ACTIVE uploads last changed before the one time, and FINISHED ones before the other that no video refers to."""
+        ...
+
+    def list_stale_plans(self, before_us: int, limit: int) -> Sequence[PlanRecord]:
+        """Return plans whose video is neither queued nor running nor in the trash and was last changed before the time."""
+        ...
+
+    def list_tombstones(self, limit: int) -> Sequence[Tombstone]:
+        """Return what is still to be deleted, oldest first."""
+        ...
+
+    def stored_bytes(self, user_id: int | None = None) -> int:
+        """Return the bytes of finished uploads, DONE segments and artifacts of the user, or of all."""
         ...
 
     def event_bounds(self, user_id: int) -> tuple[int, int]:
@@ -229,6 +271,35 @@ class Transaction(Reader, Protocol):
 
     def put_request(self, request: Request) -> None:
         """Insert or replace by (user_id, method, request_id)."""
+        ...
+
+    def put_tombstone(self, tombstone: Tombstone) -> None:
+        """Insert or replace by (kind, key)."""
+        ...
+
+    def delete_tombstone(self, kind: str, key: str) -> None:
+        """Delete a tombstone; an unknown one is ignored."""
+        ...
+
+    def delete_events_before(self, create_time_before_us: int, limit: int) -> int:
+        """Delete the oldest events of each user that are older than the time; return how many. Numbers go on as before.
+
+        Of each user always the oldest kept ones go first, so that the kept ones stay gapless whatever the clock did.
+        """
+        ...
+
+    def delete_requests_before(self, create_time_before_us: int, limit: int) -> int:
+        """Delete remembered request_ids older than the time; return how many."""
+        ...
+
+    def delete_ended_jobs_before(self, end_time_before_us: int, limit: int) -> int:
+        """Delete jobs that ended before the time, unless they are the last or the result job of a video or have an artifact
+        or a kept event; return how many.
+        """
+        ...
+
+    def delete_closed_sessions_before(self, close_time_before_us: int, limit: int) -> int:
+        """Delete sessions closed before the time that no queued or running job names; return how many."""
         ...
 
 
