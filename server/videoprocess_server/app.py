@@ -22,6 +22,7 @@ from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.recovery import recover
+from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.scheduler import Scheduler
 from videoprocess_server.engine.sessions import Sessions
@@ -151,6 +152,7 @@ def _compose(
         videos=Videos(repository, sessions, sources, executor, policy, clock, limits, media_limits, blobs),
         jobs=Jobs(repository, sessions, hub, scheduler, clock, limits, plan_settings, lambda: build),
         stops=Stops(repository, blobs, sessions, hub, scheduler, clock, limits),
+        removals=Removals(repository, blobs, sessions, hub, scheduler, clock, limits),
         uploads=Uploads(repository, blobs, sources, policy, clock, limits),
         results=Results(repository, blobs, policy),
         work=scheduler,

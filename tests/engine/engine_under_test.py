@@ -20,6 +20,7 @@ from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.recovery import recover
+from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.scheduler import Scheduler
 from videoprocess_server.engine.sessions import Sessions
@@ -246,6 +247,9 @@ class Engine:
             lambda: self.build,
         )
         self.stops = Stops(
+            self.repository, self.blobs, self.sessions, self.hub, self.scheduler, self.clock, self.limits
+        )
+        self.removals = Removals(
             self.repository, self.blobs, self.sessions, self.hub, self.scheduler, self.clock, self.limits
         )
         self.uploads = Uploads(self.repository, self.blobs, sources, self.policy, self.clock, self.limits)

@@ -92,7 +92,7 @@ class RandomLives(RuleBasedStateMachine):
 
     @rule(user_id=USERS, video_id=VIDEOS)
     def remove(self, user_id: int, video_id: str) -> None:
-        self._engine.stops.remove(CALLER, self._sessions[user_id], video_id, restorable=False)
+        self._engine.removals.remove(CALLER, self._sessions[user_id], video_id, restorable=False)
 
     @rule()
     def die_and_come_back(self) -> None:

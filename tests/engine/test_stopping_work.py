@@ -163,7 +163,7 @@ def test_remove_ends_running_work_and_frees_everything(
     workers.will(where, gate)
     accepted = engine.process(session_id)
     gate.wait()
-    engine.stops.remove(CALLER, session_id, "v", restorable=False)
+    engine.removals.remove(CALLER, session_id, "v", restorable=False)
     assert outcome(engine.end_of(accepted)) == (ErrorCode.ABORT, "REMOVED")
     assert engine.video() is None
     engine.idle()
@@ -180,7 +180,7 @@ def test_a_removed_videos_id_is_free_while_its_work_still_ends(
     workers.will(1, gate)
     engine.process(session_id)
     gate.wait()
-    engine.stops.remove(CALLER, session_id, "v", restorable=False)
+    engine.removals.remove(CALLER, session_id, "v", restorable=False)
     engine.prepare(session_id, "v")
     assert engine.finished(session_id).kind is EventKind.PROCESS_DONE
     assert [event.kind for event in engine.events()] == [EventKind.ERROR, EventKind.PROCESS_DONE]
@@ -188,7 +188,7 @@ def test_a_removed_videos_id_is_free_while_its_work_still_ends(
 
 def test_remove_ends_queued_work(narrow: Engine, workers: ScriptedExecutor) -> None:
     session_id, gate = _one_running_two_queued(narrow, workers)
-    narrow.stops.remove(CALLER, session_id, "queued", restorable=False)
+    narrow.removals.remove(CALLER, session_id, "queued", restorable=False)
     (event,) = narrow.events()
     assert outcome(event) == (ErrorCode.ABORT, "REMOVED")
     assert narrow.video("queued") is None
@@ -197,7 +197,7 @@ def test_remove_ends_queued_work(narrow: Engine, workers: ScriptedExecutor) -> N
 
 
 def test_remove_of_an_unknown_video_does_nothing(engine: Engine) -> None:
-    assert engine.stops.remove(CALLER, engine.session(), "nobody", restorable=False) is None
+    assert engine.removals.remove(CALLER, engine.session(), "nobody", restorable=False) is None
     assert not engine.events()
 
 
@@ -212,9 +212,9 @@ def test_remove_frees_an_upload_once_no_video_uses_it(engine: Engine) -> None:
     upload_id = _upload(engine, b"bytes")
     for name in ("a", "b"):
         engine.videos.prepare(CALLER, session_id, name, [UploadReference(upload_id=upload_id)])
-    engine.stops.remove(CALLER, session_id, "a", restorable=False)
+    engine.removals.remove(CALLER, session_id, "a", restorable=False)
     assert engine.blobs.keys(BlobKind.UPLOAD) == [upload_id]
-    engine.stops.remove(CALLER, session_id, "b", restorable=False)
+    engine.removals.remove(CALLER, session_id, "b", restorable=False)
     assert not engine.blobs.keys(BlobKind.UPLOAD)
     with pytest.raises(VideoProcessError, match="UPLOAD_NOT_FOUND"):
         engine.uploads.query(CALLER, USER, upload_id)
@@ -223,7 +223,7 @@ def test_remove_frees_an_upload_once_no_video_uses_it(engine: Engine) -> None:
 def test_results_of_a_removed_video_can_be_fetched_for_an_hour(engine: Engine) -> None:
     session_id = engine.ready()
     (artifact,) = engine.finished(session_id).artifacts
-    until_us = engine.stops.remove(CALLER, session_id, "v", restorable=False)
+    until_us = engine.removals.remove(CALLER, session_id, "v", restorable=False)
     assert until_us == engine.clock.now_us() + 3600 * 1_000_000
     engine.clock.advance(3599)
     engine.housekeeping.tidy()
@@ -240,7 +240,7 @@ def test_a_download_that_began_before_the_end_goes_on(engine: Engine) -> None:
     session_id = engine.ready()
     (artifact,) = engine.finished(session_id).artifacts
     _, fd = engine.results.open(CALLER, USER, artifact.artifact_id, 0)
-    engine.stops.remove(CALLER, session_id, "v", restorable=False)
+    engine.removals.remove(CALLER, session_id, "v", restorable=False)
     engine.clock.advance(3600)
     engine.housekeeping.tidy()
     try:

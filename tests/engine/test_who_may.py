@@ -61,7 +61,7 @@ WITH_A_SESSION: dict[str, Call] = {
     "interrupt": lambda e, s: e.stops.interrupt(STRANGER, s, []),
     "interrupt videos": lambda e, s: e.stops.interrupt(STRANGER, s, ["v"]),
     "reset": lambda e, s: e.stops.reset(STRANGER, s),
-    "remove": lambda e, s: e.stops.remove(STRANGER, s, "v", restorable=False),
+    "remove": lambda e, s: e.removals.remove(STRANGER, s, "v", restorable=False),
 }
 
 WITH_A_USER: dict[str, Callable[[Engine], object]] = {
@@ -147,6 +147,6 @@ def test_what_belongs_to_another_user_is_not_there(engine: Engine) -> None:
     upload = UploadReference(upload_id=UPLOAD_ID)
     assert _reason(lambda: engine.videos.prepare(STRANGER, theirs, "w", [upload])) == "UNKNOWN_UPLOAD"
     assert engine.videos.list(STRANGER, OTHER_USER, None, "", None, 10) == []
-    assert engine.stops.remove(STRANGER, theirs, "v", restorable=False) is None
+    assert engine.removals.remove(STRANGER, theirs, "v", restorable=False) is None
     assert engine.stops.interrupt(STRANGER, theirs, ["v"]) == []
     assert engine.state() is VideoState.COMPLETED

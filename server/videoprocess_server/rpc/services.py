@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.jobs import Jobs
+from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.sessions import Sessions
 from videoprocess_server.engine.stops import Stops
@@ -32,6 +33,7 @@ class Services:
     videos: Videos
     jobs: Jobs
     stops: Stops
+    removals: Removals
     uploads: Uploads
     results: Results
     work: Work

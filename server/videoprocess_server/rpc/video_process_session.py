@@ -31,6 +31,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         self._videos = services.videos
         self._jobs = services.jobs
         self._stops = services.stops
+        self._removals = services.removals
         self._work = services.work
         self._catalog = catalog
 
@@ -104,7 +105,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
     async def RemoveVideo(self, request: pb.RemoveVideoRequest, context: Context) -> pb.RemoveVideoResponse:
         """Stop the work on a video and remove it."""
         expire_time_us = await self._calls.run(
-            self._stops.remove,
+            self._removals.remove,
             caller_of(context),
             request.session_id,
             request.video_id,

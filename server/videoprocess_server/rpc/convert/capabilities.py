@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from videoprocess.v1 import capabilities_pb2, hdi_enums_pb2, report_pb2, video_process_service_pb2
+from videoprocess_server.engine.removal import REMOVED_RESULT_US
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
-from videoprocess_server.engine.stops import REMOVED_RESULT_US
 from videoprocess_server.engine.videos import PENDING_PAGE
 from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent
 from videoprocess_server.model.mode_setting import (
