@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ from videoprocess.v1 import (
 )
 
 START_SECONDS = 30.0
+SERVER = (sys.executable, "-m", "videoprocess_server.cli")
 #: ten times what anything here should take: a bound for correctness, no goal
 PATIENCE_SECONDS = 240.0
 USER = 100
@@ -53,8 +54,9 @@ USER = 100
 class Server:
     """A `videoprocess-server serve` of its own data directory; may be killed and started again."""
 
-    def __init__(self, data_dir: Path, *flags: str) -> None:
+    def __init__(self, data_dir: Path, *flags: str, program: Sequence[str] = SERVER) -> None:
         self.data_dir = data_dir
+        self.program = tuple(program)
         self.flags = flags
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +65,7 @@ class Server:
 
     def start(self) -> Server:
         self._address_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "videoprocess_server.cli", "serve", "--data-dir", str(self.data_dir)]
+        command = [*self.program, "serve", "--data-dir", str(self.data_dir)]
         command += [
             "--listen",
             "127.0.0.1:0",
