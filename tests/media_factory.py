@@ -150,6 +150,33 @@ def make_clip(
     )
 
 
+def shrink_clip(source: Path, path: Path, *, width: int, height: int, gop: int, crf: int = 18) -> int:
+    """Writes a clip's first picture track anew, smaller and with a key frame every `gop` frames, and its sound as it is.
+
+    Returns:
+        Number of frames.
+    """
+    count = 0
+    with av.open(str(source)) as clip, cast("OutputContainer", av.open(str(path), "w")) as out:
+        pictures, sounds = clip.streams.video[0], clip.streams.audio[:1]
+        small = cast("Any", out.add_stream("libx264", rate=pictures.average_rate))
+        small.options = _options("libx264", crf, gop, 2, open_gop=False)
+        small.width, small.height, small.pix_fmt = width, height, "yuv420p"
+        small.time_base = small.codec_context.time_base = pictures.time_base
+        small.codec_context.thread_count = 1
+        copies = {sound.index: out.add_stream_from_template(sound) for sound in sounds}
+        for packet in clip.demux(pictures, *sounds):
+            if packet.stream_index == pictures.index:
+                for frame in cast("list[VideoFrame]", packet.decode()):
+                    out.mux(small.encode(frame.reformat(width, height, format="yuv420p")))
+                    count += 1
+            elif packet.dts is not None:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+        out.mux(small.encode(None))
+    return count
+
+
 def read_frame_numbers(source: Path | str | InputContainer) -> list[tuple[Fraction, int]]:
     """Decodes the first video track.
 

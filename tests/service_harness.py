@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -99,11 +101,20 @@ class Server:
         """SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)
 
-    def _end(self, number: int) -> int:
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal and do not wait for what comes of it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
         assert self._process is not None
         process, self._process = self._process, None
-        process.send_signal(number)
         return process.wait(PATIENCE_SECONDS)
+
+    def _end(self, number: signal.Signals) -> int:
+        self.signal(number)
+        return self.wait()
 
     def __enter__(self) -> Self:
         self.start()
@@ -195,6 +206,17 @@ class Api:
         return (
             await self.catalog.GetVideo(catalog.GetVideoRequest(user_id=user_id, video_id=video_id))
         ).video
+
+
+def address_to_keep() -> str:
+    """An address for `--listen` that is free, and stays so while a service that has it is restarted.
+
+    It lies below the ports that the kernel picks for others.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return f"127.0.0.1:{port}"
 
 
 async def _each(messages: Iterable[Any]) -> AsyncIterator[Any]:
