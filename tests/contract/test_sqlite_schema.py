@@ -94,7 +94,7 @@ class TestSchema:
                 time.process_time() - started < 5
             )  # 0.2 s; seconds where each page reads what lies before it
         parameters = dict.fromkeys(
-            ["user_id", "after_time_us", "after_video_id", "states", "id_from", "id_to", "limit"]
+            ["user_id", "after_time_us", "after_video_id", "id_from", "id_to", "limit"]
         )
         with closing(sqlite3.connect(path)) as connection:
             plan = str(

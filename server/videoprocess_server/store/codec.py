@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -16,35 +16,38 @@ from videoprocess_server.model.records import (
     Request,
     SegmentRecord,
     Session,
+    Tombstone,
     Upload,
     Video,
 )
 
-Record = Artifact | Event | Job | PlanRecord | Request | SegmentRecord | Session | Upload | Video
+Record = Artifact | Event | Job | PlanRecord | Request | SegmentRecord | Session | Tombstone | Upload | Video
 R = TypeVar("R", bound=Record)
 SqlValue = str | int | float | None
 
 _COLUMNS: dict[type[Record], tuple[str, ...]] = {
     Session: ("session_id", "user_id", "create_time_us", "last_used_time_us", "close_time_us"),
-    Video: ("user_id", "video_id", "state", "create_time_us", "update_time_us"),
+    Video: (
+        "user_id", "video_id", "state", "create_time_us", "update_time_us", "last_job_id", "result_job_id", "expire_time_us",
+    ),
     Job: (
-        "job_id", "user_id", "video_id", "session_id", "state", "accept_number", "create_time_us", "start_time_us",
-        "end_time_us", "plan_id",
+        "job_id", "user_id", "video_id", "session_id", "state", "priority", "queue_class", "accept_number", "create_time_us",
+        "start_time_us", "end_time_us", "plan_id",
     ),
     PlanRecord: ("plan_id", "user_id", "video_id", "settings_fingerprint", "create_time_us", "stages"),
     SegmentRecord: (
         "plan_id", "index", "state", "lease_token", "attempt_count", "crash_count", "path", "size_bytes", "sha256",
         "frame_count", "input_sha256", "parameter_sets_sha256", "cpu_seconds",
     ),
-    Upload: ("upload_id", "user_id", "state", "create_time_us", "update_time_us"),
+    Upload: ("upload_id", "user_id", "state", "create_time_us", "update_time_us", "size_bytes"),
     Artifact: (
-        "artifact_id", "user_id", "video_id", "job_id", "stream_id", "create_time_us", "expire_time_us",
+        "artifact_id", "user_id", "video_id", "job_id", "stream_id", "size_bytes", "create_time_us", "expire_time_us",
+        "detached",
     ),
     Event: ("user_id", "sequence", "job_id", "create_time_us", "kind"),
     Request: ("user_id", "method", "request_id", "arguments_sha256", "answer_id", "create_time_us"),
+    Tombstone: ("kind", "key", "create_time_us"),
 }  # fmt: skip
-#: columns that hold JSON; "document" has no field of its own
-_JSON_COLUMNS = frozenset({"stages"})
 
 
 def to_row(record: Record) -> dict[str, SqlValue]:
@@ -55,7 +58,7 @@ def to_row(record: Record) -> dict[str, SqlValue]:
     """
     fields = msgspec.to_builtins(record, enc_hook=_encode)
     row = {name: fields.pop(name) for name in _COLUMNS[type(record)]}
-    row |= {name: _to_json(row[name]) for name in _JSON_COLUMNS & row.keys()}
+    row |= {name: to_column(row[name]) for name, (to_column, _) in _CONVERTED.items() if name in row}
     row["document"] = _to_json(fields)
     if from_row(type(record), row) != record:  # found now, not at each start from now on
         raise ValueError(f"a {type(record).__name__} cannot be kept: {record!r}")
@@ -64,7 +67,8 @@ def to_row(record: Record) -> dict[str, SqlValue]:
 
 def from_row(kind: type[R], row: Mapping[str, Any]) -> R:
     """Return the record that a row of its table holds."""
-    fields = {**row, **{name: msgspec.json.decode(row[name]) for name in _JSON_COLUMNS & row.keys()}}
+    fields = dict(row)
+    fields |= {name: from_column(row[name]) for name, (_, from_column) in _CONVERTED.items() if name in row}
     fields |= msgspec.json.decode(fields.pop("document", "{}"))
     return msgspec.convert(fields, kind, dec_hook=_decode)
 
@@ -72,6 +76,13 @@ def from_row(kind: type[R], row: Mapping[str, Any]) -> R:
 def _to_json(value: object) -> str:
     """Return compact JSON."""
     return msgspec.json.encode(value).decode()
+
+
+#: columns whose value is not the field's own: how it gets there, and back. "document" has no field of its own
+_CONVERTED: dict[str, tuple[Callable[[Any], SqlValue], Callable[[Any], object]]] = {
+    "stages": (_to_json, msgspec.json.decode),
+    "detached": (int, bool),
+}
 
 
 def _encode(value: object) -> str:

@@ -87,8 +87,9 @@ class Reader(Protocol):
         ...
 
     def list_queue_head(self, user_id: int, limit: int) -> Sequence[Job]:
-        """Return the user's queued jobs that come first: HIGH before NORMAL; by queue class; then among NORMAL the oldest
-        acceptance first, among HIGH the newest.
+        """Return the user's queued jobs that come first.
+
+        HIGH before NORMAL; by queue class; then among NORMAL the oldest acceptance first, among HIGH the newest.
         """
         ...
 
@@ -293,8 +294,10 @@ class Transaction(Reader, Protocol):
         ...
 
     def delete_ended_jobs_before(self, end_time_before_us: int, limit: int) -> int:
-        """Delete jobs that ended before the time, unless they are the last or the result job of a video or have an artifact
-        or a kept event; return how many.
+        """Delete jobs that ended before the time and that nothing kept names; return how many.
+
+        What names a job: a video as its last or result job, an artifact, an event, a remembered request as its answer, and the
+        plan of a completed job, which would else seem unfinished.
         """
         ...
 

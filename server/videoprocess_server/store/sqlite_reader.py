@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import heapq
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
 
 from videoprocess_server.model.records import (
+    ActiveUser,
     Artifact,
     Event,
     Job,
@@ -15,6 +17,7 @@ from videoprocess_server.model.records import (
     Request,
     SegmentRecord,
     Session,
+    Tombstone,
     Upload,
     Video,
 )
@@ -70,17 +73,17 @@ class SqliteReader:
     ) -> Sequence[Video]:
         """See `Reader`."""
         after_time_us, after_video_id = after or _BEFORE_ALL
-        return self._list(
-            Video,
-            "list_videos",
-            user_id=user_id,
-            after_time_us=after_time_us,
-            after_video_id=after_video_id,
-            states=None if states is None else json.dumps([state.value for state in states]),
-            id_from=id_prefix,
-            id_to=_end_of_prefix(id_prefix),
-            limit=limit,
-        )
+        page: dict[str, SqlValue] = {
+            "user_id": user_id,
+            "after_time_us": after_time_us,
+            "after_video_id": after_video_id,
+            "id_from": id_prefix,
+            "id_to": _end_of_prefix(id_prefix),
+            "limit": limit,
+        }
+        if states is None:
+            return self._list(Video, "list_videos", **page)
+        return self._merge_states({state.value for state in states}, page, limit)
 
     def get_job(self, job_id: str) -> Job | None:
         """See `Reader`."""
@@ -95,11 +98,34 @@ class SqliteReader:
     ) -> Sequence[Job]:
         """See `Reader`."""
         limit = _NO_LIMIT if limit is None else limit
-        return self._list(Job, "list_active_jobs", user_id=user_id, session_id=session_id, limit=limit)
+        if session_id is not None:
+            query = "list_active_jobs_of_session"
+            return self._list(Job, query, session_id=session_id, user_id=user_id, limit=limit)
+        if user_id is not None:
+            return self._list(Job, "list_active_jobs_of_user", user_id=user_id, limit=limit)
+        return self._list(Job, "list_active_jobs", limit=limit)
 
     def count_active_jobs(self, user_id: int | None = None) -> int:
         """See `Reader`."""
-        return self._number("count_active_jobs", user_id=user_id)
+        if user_id is None:
+            return self._number("count_active_jobs")
+        return self._number("count_active_jobs_of_user", user_id=user_id)
+
+    def list_running_jobs(self) -> Sequence[Job]:
+        """See `Reader`."""
+        return self._list(Job, "list_running_jobs")
+
+    def list_active_users(self) -> Sequence[ActiveUser]:
+        """See `Reader`."""
+        return [ActiveUser(**row) for row in self._rows("list_active_users")]
+
+    def list_queue_head(self, user_id: int, limit: int) -> Sequence[Job]:
+        """See `Reader`."""
+        return self._list(Job, "list_queue_head", user_id=user_id, limit=limit)
+
+    def get_oldest_queued(self, user_id: int) -> Job | None:
+        """See `Reader`."""
+        return self._find(Job, "get_oldest_queued", user_id=user_id)
 
     def get_plan(self, plan_id: str) -> PlanRecord | None:
         """See `Reader`."""
@@ -163,6 +189,36 @@ class SqliteReader:
         """See `Reader`."""
         return [row["artifact_id"] for row in self._rows("list_all_artifact_ids")]
 
+    def list_expired_videos(self, now_us: int, limit: int) -> Sequence[Video]:
+        """See `Reader`."""
+        return self._list(Video, "list_expired_videos", now_us=now_us, limit=limit)
+
+    def list_expired_uploads(
+        self, active_before_us: int, finished_before_us: int, limit: int
+    ) -> Sequence[Upload]:
+        """See `Reader`."""
+        return self._list(
+            Upload,
+            "list_expired_uploads",
+            active_before_us=active_before_us,
+            finished_before_us=finished_before_us,
+            limit=limit,
+        )
+
+    def list_stale_plans(self, before_us: int, limit: int) -> Sequence[PlanRecord]:
+        """See `Reader`."""
+        return self._list(PlanRecord, "list_stale_plans", before_us=before_us, limit=limit)
+
+    def list_tombstones(self, limit: int) -> Sequence[Tombstone]:
+        """See `Reader`."""
+        return self._list(Tombstone, "list_tombstones", limit=limit)
+
+    def stored_bytes(self, user_id: int | None = None) -> int:
+        """See `Reader`."""
+        if user_id is None:
+            return self._number("stored_bytes")
+        return self._number("stored_bytes_of_user", user_id=user_id)
+
     def event_bounds(self, user_id: int) -> tuple[int, int]:
         """See `Reader`."""
         oldest, newest = self._rows("event_bounds", user_id=user_id)[0]
@@ -175,6 +231,21 @@ class SqliteReader:
     def get_request(self, user_id: int, method: str, request_id: str) -> Request | None:
         """See `Reader`."""
         return self._find(Request, "get_request", user_id=user_id, method=method, request_id=request_id)
+
+    def _merge_states(self, states: Collection[str], page: Mapping[str, SqlValue], limit: int) -> list[Video]:
+        """Return the first videos over these states. Each state's are read in order, and no further than the page needs."""
+        with self._guard(), ExitStack() as cursors:
+            parts = [
+                cursors.enter_context(
+                    closing(
+                        self._connection.execute(QUERIES["list_videos_in_state"], {**page, "state": state})
+                    )
+                )
+                for state in states
+            ]
+            merged = heapq.merge(*parts, key=lambda row: (row["create_time_us"], row["video_id"]))
+            rows = list(islice(merged, limit))
+        return [from_row(Video, dict(row)) for row in rows]
 
     def _find(self, kind: type[R], query: str, **parameters: SqlValue) -> R | None:
         """Return the record of the only row, if there is one."""

@@ -14,6 +14,7 @@ from videoprocess_server.model.records import (
     Request,
     SegmentRecord,
     Session,
+    Tombstone,
     Upload,
     Video,
 )
@@ -106,6 +107,32 @@ class SqliteTransaction(SqliteReader):
     def put_request(self, request: Request) -> None:
         """See `Transaction`."""
         self._put("put_request", request)
+
+    def put_tombstone(self, tombstone: Tombstone) -> None:
+        """See `Transaction`."""
+        self._put("put_tombstone", tombstone)
+
+    def delete_tombstone(self, kind: str, key: str) -> None:
+        """See `Transaction`."""
+        self._run("delete_tombstone", kind=kind, key=key)
+
+    def delete_events_before(self, create_time_before_us: int, limit: int) -> int:
+        """See `Transaction`."""
+        return self._run("delete_events_before", create_time_before_us=create_time_before_us, limit=limit)
+
+    def delete_requests_before(self, create_time_before_us: int, limit: int) -> int:
+        """See `Transaction`."""
+        return self._run("delete_requests_before", create_time_before_us=create_time_before_us, limit=limit)
+
+    def delete_ended_jobs_before(self, end_time_before_us: int, limit: int) -> int:
+        """See `Transaction`."""
+        return self._run("delete_ended_jobs_before", end_time_before_us=end_time_before_us, limit=limit)
+
+    def delete_closed_sessions_before(self, close_time_before_us: int, limit: int) -> int:
+        """See `Transaction`."""
+        return self._run(
+            "delete_closed_sessions_before", close_time_before_us=close_time_before_us, limit=limit
+        )
 
     def raise_fence(self) -> None:
         """Write something, whatever it is: see `SqliteRepository`."""

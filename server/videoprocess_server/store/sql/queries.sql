@@ -29,11 +29,21 @@ ON CONFLICT (session_id) DO UPDATE SET
 SELECT * FROM videos WHERE user_id = :user_id AND video_id = :video_id;
 
 -- name: list_videos
--- A page of a user's videos in order of creation, in these states (all where null) and with ids from :id_from up to, but without, :id_to.
+-- A page of a user's videos in order of creation, with ids from :id_from up to, but without, :id_to.
 SELECT * FROM videos
 WHERE user_id = :user_id
     AND (create_time_us, video_id) > (:after_time_us, :after_video_id)
-    AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+    AND video_id >= :id_from
+    AND (:id_to IS NULL OR video_id < :id_to)
+ORDER BY create_time_us, video_id
+LIMIT :limit;
+
+-- name: list_videos_in_state
+-- The same of those in one state.
+SELECT * FROM videos
+WHERE user_id = :user_id
+    AND state = :state
+    AND (create_time_us, video_id) > (:after_time_us, :after_video_id)
     AND video_id >= :id_from
     AND (:id_to IS NULL OR video_id < :id_to)
 ORDER BY create_time_us, video_id
@@ -45,17 +55,31 @@ SELECT count(*) FROM videos WHERE json_extract(document, '$.source.upload_id') =
 
 -- name: put_video
 -- Insert or replace a video.
-INSERT INTO videos (user_id, video_id, state, create_time_us, update_time_us, document)
-VALUES (:user_id, :video_id, :state, :create_time_us, :update_time_us, :document)
+INSERT INTO videos (
+    user_id, video_id, state, create_time_us, update_time_us, last_job_id, result_job_id, expire_time_us, document
+)
+VALUES (
+    :user_id, :video_id, :state, :create_time_us, :update_time_us, :last_job_id, :result_job_id, :expire_time_us, :document
+)
 ON CONFLICT (user_id, video_id) DO UPDATE SET
     state = excluded.state,
     create_time_us = excluded.create_time_us,
     update_time_us = excluded.update_time_us,
+    last_job_id = excluded.last_job_id,
+    result_job_id = excluded.result_job_id,
+    expire_time_us = excluded.expire_time_us,
     document = excluded.document;
 
 -- name: delete_video
 -- Delete a video's row.
 DELETE FROM videos WHERE user_id = :user_id AND video_id = :video_id;
+
+-- name: list_expired_videos
+-- Videos in the trash whose time has come, oldest expiry first.
+SELECT * FROM videos
+WHERE state = 'deleted' AND expire_time_us <= :now_us
+ORDER BY expire_time_us, user_id, video_id
+LIMIT :limit;
 
 -- name: get_job
 -- A job by its id.
@@ -66,38 +90,108 @@ SELECT * FROM jobs WHERE job_id = :job_id;
 SELECT * FROM jobs WHERE user_id = :user_id AND video_id = :video_id AND state IN ('queued', 'running');
 
 -- name: list_active_jobs
--- Queued and running jobs in order of acceptance, of a user and a session where given.
+-- Queued and running jobs in order of acceptance.
+SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY accept_number, job_id LIMIT :limit;
+
+-- name: list_active_jobs_of_user
+-- A user's queued and running jobs in order of acceptance.
 SELECT * FROM jobs
-WHERE state IN ('queued', 'running')
-    AND (:user_id IS NULL OR user_id = :user_id)
-    AND (:session_id IS NULL OR session_id = :session_id)
+WHERE user_id = :user_id AND state IN ('queued', 'running')
+ORDER BY accept_number, job_id
+LIMIT :limit;
+
+-- name: list_active_jobs_of_session
+-- Queued and running jobs of a session, and of a user where given, in order of acceptance.
+SELECT * FROM jobs
+WHERE session_id = :session_id AND (:user_id IS NULL OR user_id = :user_id) AND state IN ('queued', 'running')
 ORDER BY accept_number, job_id
 LIMIT :limit;
 
 -- name: count_active_jobs
--- Queued and running jobs of a user, or of all.
-SELECT count(*) FROM jobs WHERE state IN ('queued', 'running') AND (:user_id IS NULL OR user_id = :user_id);
+-- Queued and running jobs.
+SELECT count(*) FROM jobs WHERE state IN ('queued', 'running');
+
+-- name: count_active_jobs_of_user
+-- Queued and running jobs of a user.
+SELECT count(*) FROM jobs WHERE user_id = :user_id AND state IN ('queued', 'running');
+
+-- name: list_running_jobs
+-- Running jobs in order of acceptance.
+SELECT * FROM jobs WHERE state = 'running' ORDER BY accept_number, job_id;
+
+-- name: list_active_users
+-- Users with queued or running jobs, and how many.
+SELECT user_id, sum(state = 'queued') AS queued_count, sum(state = 'running') AS running_count
+FROM jobs
+WHERE state IN ('queued', 'running')
+GROUP BY user_id
+ORDER BY user_id;
+
+-- name: list_queue_head
+-- A user's queued jobs that come first; the index jobs_queue holds these very expressions.
+SELECT * FROM jobs
+WHERE user_id = :user_id AND state = 'queued'
+ORDER BY iif(priority = 'high', 0, 1), queue_class, iif(priority = 'high', -accept_number, accept_number), job_id
+LIMIT :limit;
+
+-- name: get_oldest_queued
+-- A user's queued job that was accepted first. The first condition on the state is the index's own.
+SELECT * FROM jobs
+WHERE user_id = :user_id AND state IN ('queued', 'running') AND state = 'queued'
+ORDER BY accept_number, job_id
+LIMIT 1;
 
 -- name: put_job
 -- Insert or replace a job.
 INSERT INTO jobs (
-    job_id, user_id, video_id, session_id, state, accept_number, create_time_us, start_time_us, end_time_us, plan_id, document
+    job_id, user_id, video_id, session_id, state, priority, queue_class, accept_number, create_time_us, start_time_us,
+    end_time_us, plan_id, document
 )
 VALUES (
-    :job_id, :user_id, :video_id, :session_id, :state, :accept_number, :create_time_us, :start_time_us, :end_time_us, :plan_id,
-    :document
+    :job_id, :user_id, :video_id, :session_id, :state, :priority, :queue_class, :accept_number, :create_time_us, :start_time_us,
+    :end_time_us, :plan_id, :document
 )
 ON CONFLICT (job_id) DO UPDATE SET
     user_id = excluded.user_id,
     video_id = excluded.video_id,
     session_id = excluded.session_id,
     state = excluded.state,
+    priority = excluded.priority,
+    queue_class = excluded.queue_class,
     accept_number = excluded.accept_number,
     create_time_us = excluded.create_time_us,
     start_time_us = excluded.start_time_us,
     end_time_us = excluded.end_time_us,
     plan_id = excluded.plan_id,
     document = excluded.document;
+
+-- name: delete_ended_jobs_before
+-- Delete jobs that ended before a time and that nothing kept names.
+DELETE FROM jobs WHERE job_id IN (
+    SELECT job_id FROM jobs
+    WHERE state IN ('completed', 'failed', 'aborted')
+        AND end_time_us < :end_time_before_us
+        AND NOT EXISTS (SELECT 1 FROM videos WHERE last_job_id = jobs.job_id AND last_job_id <> '')
+        AND NOT EXISTS (SELECT 1 FROM videos WHERE result_job_id = jobs.job_id AND result_job_id <> '')
+        AND NOT EXISTS (SELECT 1 FROM artifacts WHERE artifacts.job_id = jobs.job_id)
+        AND NOT EXISTS (SELECT 1 FROM events WHERE events.job_id = jobs.job_id AND events.job_id <> '')
+        AND NOT EXISTS (SELECT 1 FROM requests WHERE answer_id = jobs.job_id)
+        AND NOT EXISTS (SELECT 1 FROM plans WHERE plans.plan_id = jobs.plan_id AND jobs.state = 'completed')
+    ORDER BY end_time_us
+    LIMIT :limit
+);
+
+-- name: delete_closed_sessions_before
+-- Delete sessions closed before a time that no queued or running job names.
+DELETE FROM sessions WHERE session_id IN (
+    SELECT session_id FROM sessions
+    WHERE close_time_us < :close_time_before_us
+        AND NOT EXISTS (
+            SELECT 1 FROM jobs WHERE jobs.session_id = sessions.session_id AND jobs.state IN ('queued', 'running')
+        )
+    ORDER BY close_time_us
+    LIMIT :limit
+);
 
 -- name: count_up
 -- Take the next number of a service-wide counter.
@@ -124,6 +218,14 @@ LIMIT 1;
 -- name: list_plans
 -- Plans of a video, oldest first.
 SELECT * FROM plans WHERE user_id = :user_id AND video_id = :video_id ORDER BY create_time_us, plan_id;
+
+-- name: list_stale_plans
+-- Plans of idle videos that were last changed before a time. The cross join keeps their order: of videos without a plan there
+-- may be many.
+SELECT plans.* FROM plans CROSS JOIN videos USING (user_id, video_id)
+WHERE videos.update_time_us < :before_us AND videos.state NOT IN ('queued', 'running', 'deleted')
+ORDER BY plans.user_id, plans.video_id, plans.create_time_us, plans.plan_id
+LIMIT :limit;
 
 -- name: list_all_plan_ids
 -- Ids of all plans.
@@ -213,14 +315,29 @@ SELECT upload_id FROM uploads ORDER BY upload_id;
 
 -- name: put_upload
 -- Insert or replace an upload.
-INSERT INTO uploads (upload_id, user_id, state, create_time_us, update_time_us, document)
-VALUES (:upload_id, :user_id, :state, :create_time_us, :update_time_us, :document)
+INSERT INTO uploads (upload_id, user_id, state, create_time_us, update_time_us, size_bytes, document)
+VALUES (:upload_id, :user_id, :state, :create_time_us, :update_time_us, :size_bytes, :document)
 ON CONFLICT (upload_id) DO UPDATE SET
     user_id = excluded.user_id,
     state = excluded.state,
     create_time_us = excluded.create_time_us,
     update_time_us = excluded.update_time_us,
+    size_bytes = excluded.size_bytes,
     document = excluded.document;
+
+-- name: list_expired_uploads
+-- Active uploads last changed before one time, and finished ones before another that no video refers to. The plus keeps the
+-- column's type out of the comparison: else the index on the document would not be used.
+SELECT * FROM (
+    SELECT * FROM uploads WHERE state = 'active' AND update_time_us < :active_before_us
+    UNION ALL
+    SELECT * FROM uploads
+    WHERE state = 'finished'
+        AND update_time_us < :finished_before_us
+        AND NOT EXISTS (SELECT 1 FROM videos WHERE json_extract(videos.document, '$.source.upload_id') = +uploads.upload_id)
+)
+ORDER BY update_time_us, upload_id
+LIMIT :limit;
 
 -- name: delete_upload
 -- Delete an upload's row.
@@ -239,9 +356,9 @@ SELECT * FROM artifacts WHERE job_id = :job_id ORDER BY stream_id, artifact_id;
 SELECT artifact_id FROM artifacts ORDER BY artifact_id;
 
 -- name: list_artifacts_of_video
--- Artifacts of a video that do not expire yet, oldest first.
+-- Artifacts of a video that are not detached, oldest first.
 SELECT * FROM artifacts
-WHERE user_id = :user_id AND video_id = :video_id AND expire_time_us IS NULL
+WHERE user_id = :user_id AND video_id = :video_id AND NOT detached
 ORDER BY create_time_us, artifact_id;
 
 -- name: list_expired_artifacts
@@ -250,15 +367,21 @@ SELECT * FROM artifacts WHERE expire_time_us <= :now_us ORDER BY expire_time_us 
 
 -- name: put_artifact
 -- Insert or replace an artifact.
-INSERT INTO artifacts (artifact_id, user_id, video_id, job_id, stream_id, create_time_us, expire_time_us, document)
-VALUES (:artifact_id, :user_id, :video_id, :job_id, :stream_id, :create_time_us, :expire_time_us, :document)
+INSERT INTO artifacts (
+    artifact_id, user_id, video_id, job_id, stream_id, size_bytes, create_time_us, expire_time_us, detached, document
+)
+VALUES (
+    :artifact_id, :user_id, :video_id, :job_id, :stream_id, :size_bytes, :create_time_us, :expire_time_us, :detached, :document
+)
 ON CONFLICT (artifact_id) DO UPDATE SET
     user_id = excluded.user_id,
     video_id = excluded.video_id,
     job_id = excluded.job_id,
     stream_id = excluded.stream_id,
+    size_bytes = excluded.size_bytes,
     create_time_us = excluded.create_time_us,
     expire_time_us = excluded.expire_time_us,
+    detached = excluded.detached,
     document = excluded.document;
 
 -- name: delete_artifact
@@ -286,6 +409,25 @@ RETURNING last_event_sequence;
 INSERT INTO events (user_id, sequence, job_id, create_time_us, kind, document)
 VALUES (:user_id, :sequence, :job_id, :create_time_us, :kind, :document);
 
+-- name: delete_events_before
+-- Delete events older than a time, of each user from the oldest kept one on up to the first that is not: those kept have no gap.
+DELETE FROM events WHERE (user_id, sequence) IN (
+    WITH RECURSIVE
+        oldest (user_id, sequence) AS (
+            SELECT user_id, (SELECT min(sequence) FROM events WHERE events.user_id = user_counters.user_id) FROM user_counters
+        ),
+        expired (user_id, sequence) AS (
+            SELECT user_id, sequence FROM oldest CROSS JOIN events USING (user_id, sequence)
+            WHERE create_time_us < :create_time_before_us
+            UNION ALL
+            SELECT events.user_id, events.sequence
+            FROM expired JOIN events ON events.user_id = expired.user_id AND events.sequence = expired.sequence + 1
+            WHERE events.create_time_us < :create_time_before_us
+            LIMIT :limit
+        )
+    SELECT user_id, sequence FROM expired
+);
+
 -- name: get_request
 -- The answer to a request id.
 SELECT * FROM requests WHERE user_id = :user_id AND method = :method AND request_id = :request_id;
@@ -298,3 +440,33 @@ ON CONFLICT (user_id, method, request_id) DO UPDATE SET
     arguments_sha256 = excluded.arguments_sha256,
     answer_id = excluded.answer_id,
     create_time_us = excluded.create_time_us;
+
+-- name: delete_requests_before
+-- Delete answers older than a time, the oldest first. With the key's columns the other way round SQLite looks up the user alone.
+DELETE FROM requests WHERE (request_id, method, user_id) IN (
+    SELECT request_id, method, user_id FROM requests
+    WHERE create_time_us < :create_time_before_us
+    ORDER BY create_time_us
+    LIMIT :limit
+);
+
+-- name: list_tombstones
+-- What is still to be deleted, oldest first.
+SELECT * FROM tombstones ORDER BY create_time_us, kind, "key" LIMIT :limit;
+
+-- name: put_tombstone
+-- Insert or replace a tombstone.
+INSERT INTO tombstones (kind, "key", create_time_us) VALUES (:kind, :key, :create_time_us)
+ON CONFLICT (kind, "key") DO UPDATE SET create_time_us = excluded.create_time_us;
+
+-- name: delete_tombstone
+-- Delete a tombstone.
+DELETE FROM tombstones WHERE kind = :kind AND "key" = :key;
+
+-- name: stored_bytes
+-- Bytes of all users.
+SELECT coalesce(sum(size_bytes), 0) FROM stored_sizes;
+
+-- name: stored_bytes_of_user
+-- Bytes of a user.
+SELECT coalesce(sum(size_bytes), 0) FROM stored_sizes WHERE user_id = :user_id;

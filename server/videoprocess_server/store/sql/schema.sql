@@ -21,11 +21,9 @@ CREATE TABLE videos (
     ),
     create_time_us INTEGER NOT NULL,
     update_time_us INTEGER NOT NULL,
-    document TEXT NOT NULL,
+    document TEXT NOT NULL, last_job_id TEXT NOT NULL DEFAULT '', result_job_id TEXT NOT NULL DEFAULT '', expire_time_us INTEGER,
     PRIMARY KEY (user_id, video_id)
 ) STRICT;
-
-CREATE INDEX videos_by_time ON videos (user_id, create_time_us, video_id, state);
 
 CREATE INDEX videos_by_upload ON videos (json_extract(document, '$.source.upload_id'));
 
@@ -41,7 +39,7 @@ CREATE TABLE jobs (
     end_time_us INTEGER,
     plan_id TEXT NOT NULL,
     document TEXT NOT NULL
-) STRICT;
+, priority TEXT NOT NULL DEFAULT 'normal' CHECK (priority IN ('normal', 'high')), queue_class INTEGER NOT NULL DEFAULT 1) STRICT;
 
 CREATE UNIQUE INDEX jobs_one_active_per_video ON jobs (user_id, video_id) WHERE state IN ('queued', 'running');
 
@@ -87,7 +85,7 @@ CREATE TABLE uploads (
     create_time_us INTEGER NOT NULL,
     update_time_us INTEGER NOT NULL,
     document TEXT NOT NULL
-) STRICT;
+, size_bytes INTEGER NOT NULL DEFAULT 0) STRICT;
 
 CREATE TABLE artifacts (
     artifact_id TEXT NOT NULL PRIMARY KEY,
@@ -98,11 +96,9 @@ CREATE TABLE artifacts (
     create_time_us INTEGER NOT NULL,
     expire_time_us INTEGER,
     document TEXT NOT NULL
-) STRICT;
+, size_bytes INTEGER NOT NULL DEFAULT 0, detached INTEGER NOT NULL DEFAULT 0 CHECK (detached IN (0, 1))) STRICT;
 
 CREATE INDEX artifacts_by_job ON artifacts (job_id, stream_id, artifact_id);
-
-CREATE INDEX artifacts_by_video ON artifacts (user_id, video_id) WHERE expire_time_us IS NULL;
 
 CREATE INDEX artifacts_by_expiry ON artifacts (expire_time_us) WHERE expire_time_us IS NOT NULL;
 
@@ -137,3 +133,102 @@ CREATE TABLE service_counters (
     name TEXT NOT NULL PRIMARY KEY CHECK (name IN ('accept_number', 'fence')),
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX videos_by_time ON videos (user_id, create_time_us, video_id);
+
+CREATE INDEX videos_by_state ON videos (user_id, state, create_time_us, video_id);
+
+CREATE INDEX videos_by_last_job ON videos (last_job_id) WHERE last_job_id <> '';
+
+CREATE INDEX videos_by_result_job ON videos (result_job_id) WHERE result_job_id <> '';
+
+CREATE INDEX videos_by_expiry ON videos (expire_time_us, user_id, video_id) WHERE state = 'deleted';
+
+CREATE INDEX jobs_queue ON jobs (
+    user_id, iif(priority = 'high', 0, 1), queue_class, iif(priority = 'high', -accept_number, accept_number), job_id
+) WHERE state = 'queued';
+
+CREATE INDEX jobs_running ON jobs (accept_number, job_id) WHERE state = 'running';
+
+CREATE INDEX jobs_active_by_user ON jobs (user_id, accept_number, job_id, state) WHERE state IN ('queued', 'running');
+
+CREATE INDEX jobs_active_by_session ON jobs (session_id, accept_number, job_id) WHERE state IN ('queued', 'running');
+
+CREATE INDEX jobs_by_end ON jobs (end_time_us) WHERE state IN ('completed', 'failed', 'aborted');
+
+CREATE INDEX sessions_by_closing ON sessions (close_time_us) WHERE close_time_us IS NOT NULL;
+
+CREATE INDEX uploads_by_change ON uploads (state, update_time_us, upload_id);
+
+CREATE INDEX artifacts_by_video ON artifacts (user_id, video_id, create_time_us, artifact_id) WHERE NOT detached;
+
+CREATE INDEX requests_by_time ON requests (create_time_us);
+
+CREATE INDEX requests_by_answer ON requests (answer_id);
+
+CREATE TABLE tombstones (
+    kind TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    create_time_us INTEGER NOT NULL,
+    PRIMARY KEY (kind, "key")
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tombstones_by_time ON tombstones (create_time_us, kind, "key");
+
+CREATE TABLE stored_sizes (
+    user_id INTEGER NOT NULL PRIMARY KEY,
+    size_bytes INTEGER NOT NULL
+) STRICT;
+
+CREATE TRIGGER uploads_added AFTER INSERT ON uploads WHEN new.state = 'finished' BEGIN
+    INSERT INTO stored_sizes VALUES (new.user_id, new.size_bytes)
+    ON CONFLICT DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+END;
+
+CREATE TRIGGER uploads_changed AFTER UPDATE OF user_id, state, size_bytes ON uploads BEGIN
+    UPDATE stored_sizes SET size_bytes = size_bytes - old.size_bytes
+    WHERE user_id = old.user_id AND old.state = 'finished';
+    INSERT INTO stored_sizes SELECT new.user_id, new.size_bytes WHERE new.state = 'finished'
+    ON CONFLICT DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+END;
+
+CREATE TRIGGER uploads_deleted AFTER DELETE ON uploads WHEN old.state = 'finished' BEGIN
+    UPDATE stored_sizes SET size_bytes = size_bytes - old.size_bytes WHERE user_id = old.user_id;
+END;
+
+CREATE TRIGGER artifacts_added AFTER INSERT ON artifacts BEGIN
+    INSERT INTO stored_sizes VALUES (new.user_id, new.size_bytes)
+    ON CONFLICT DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+END;
+
+CREATE TRIGGER artifacts_changed AFTER UPDATE OF user_id, size_bytes ON artifacts BEGIN
+    UPDATE stored_sizes SET size_bytes = size_bytes - old.size_bytes WHERE user_id = old.user_id;
+    INSERT INTO stored_sizes VALUES (new.user_id, new.size_bytes)
+    ON CONFLICT DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+END;
+
+CREATE TRIGGER artifacts_deleted AFTER DELETE ON artifacts BEGIN
+    UPDATE stored_sizes SET size_bytes = size_bytes - old.size_bytes WHERE user_id = old.user_id;
+END;
+
+CREATE TRIGGER segments_added AFTER INSERT ON segments WHEN new.state = 'done' BEGIN
+    INSERT INTO stored_sizes SELECT user_id, new.size_bytes FROM plans WHERE plan_id = new.plan_id
+    ON CONFLICT DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+END;
+
+CREATE TRIGGER segments_changed AFTER UPDATE OF state, size_bytes ON segments
+WHEN old.state = 'done' OR new.state = 'done' BEGIN
+    UPDATE stored_sizes SET size_bytes = size_bytes - old.size_bytes
+    WHERE user_id = (SELECT user_id FROM plans WHERE plan_id = old.plan_id) AND old.state = 'done';
+    INSERT INTO stored_sizes SELECT user_id, new.size_bytes FROM plans WHERE plan_id = new.plan_id AND new.state = 'done'
+    ON CONFLICT DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+END;
+
+CREATE TRIGGER segments_deleted AFTER DELETE ON segments WHEN old.state = 'done' BEGIN
+    UPDATE stored_sizes SET size_bytes = size_bytes - old.size_bytes
+    WHERE user_id = (SELECT user_id FROM plans WHERE plan_id = old.plan_id);
+END;
+
+CREATE TRIGGER plans_deleted BEFORE DELETE ON plans BEGIN
+    DELETE FROM segments WHERE plan_id = old.plan_id;
+END;
