@@ -91,6 +91,17 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not killed or stopped since."""
+        return self._process is not None
+
     def kill(self) -> list[psutil.Process]:
         """kill -9; returns the workers it had."""
         workers = psutil.Process(self.pid).children(recursive=True)
