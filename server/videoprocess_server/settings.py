@@ -19,6 +19,8 @@ from pydantic_settings import (
 ENVIRONMENT_PREFIX = "VIDEOPROCESS_"
 CONFIG_VARIABLE = "VIDEOPROCESS_CONFIG"
 MAX_PORT = 65_535
+_DAY = 24 * 3600.0
+_CENTURY = 36_525 * _DAY  # what is kept for longer is kept for ever
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
 
@@ -78,7 +80,21 @@ class Settings(BaseSettings):
     longest_gop_seconds: float = Field(
         8.0, ge=0.1, le=600, description="A GOP longer than this is cut inside."
     )
-    stall_seconds: float = Field(1200.0, ge=1, description="A worker silent for longer is killed.")
+    memory_budget_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory that workers may take together; 0 is 80 % of what the machine or cgroup has.",
+    )
+    parked_seconds: float = Field(
+        600.0, ge=0, description="Interrupted work keeps its frozen workers for so long."
+    )
+    max_parked_bytes: int = Field(
+        0, ge=0, description="Memory that frozen workers may hold; 0 is a quarter of the memory budget."
+    )
+    max_blocked_seconds: float = Field(
+        0.0, ge=0, description="A job that gates or others block for longer ends in an error; 0 is never."
+    )
+    stall_seconds: float = Field(1200.0, ge=1, description="A task without progress for longer is given up.")
     session_idle_seconds: float = Field(
         1800.0, ge=1, description="A session without calls, subscribers or work is closed after."
     )
@@ -88,6 +104,45 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(1 << 40, ge=1, description="Size of one upload at most, in bytes.")
     max_pixels: int = Field(8192 * 4320, ge=1, description="Pixels of a source's picture at most.")
     max_duration_seconds: int = Field(24 * 3600, ge=1, description="Duration of a source at most.")
+    result_retention_seconds: float = Field(
+        7 * _DAY, ge=1, le=_CENTURY, description="Results are kept for, from their publication."
+    )
+    removed_result_retention_seconds: float = Field(
+        3600.0,
+        ge=1,
+        le=_CENTURY,
+        description="Results of a video that was removed for good can be fetched for.",
+    )
+    trash_retention_seconds: float = Field(
+        30 * _DAY, ge=1, le=_CENTURY, description="A video stays in the trash for."
+    )
+    checkpoint_retention_seconds: float = Field(
+        14 * _DAY,
+        ge=1,
+        le=_CENTURY,
+        description="Finished segments of a video that nobody works on are kept for, from its last change.",
+    )
+    event_retention_seconds: float = Field(
+        7 * _DAY,
+        ge=1,
+        le=_CENTURY,
+        description="Events, request ids, ended jobs and closed sessions are kept for.",
+    )
+    unfinished_upload_retention_seconds: float = Field(
+        _DAY, ge=1, le=_CENTURY, description="An unfinished upload is kept for, from its last message."
+    )
+    unused_upload_retention_seconds: float = Field(
+        _DAY, ge=1, le=_CENTURY, description="A finished upload that no video refers to is kept for."
+    )
+    steady_clock_seconds: float = Field(
+        600.0, ge=0, le=_CENTURY, description="Nothing expires before the clock has run without a jump for."
+    )
+    housekeeping_seconds: float = Field(
+        15.0, ge=0.1, le=3600, description="Time between two looks for what has expired."
+    )
+    user_quota_bytes: int = Field(
+        0, ge=0, description="Bytes of uploads, segments and results that a user may keep; 0 is no quota."
+    )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="Time for calls and jobs to end after SIGTERM or Ctrl-C."
     )

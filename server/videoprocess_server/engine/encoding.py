@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,6 +42,17 @@ class Lease:
     run: tuple[SegmentPlan, ...]
 
 
+@dataclass
+class _Open:
+    """A lease that is being worked on."""
+
+    lease: Lease
+    #: monotonic seconds of its last segment's end
+    since: float
+    #: its worker is another job's from here on
+    given_up: bool = False
+
+
 class Encoding:
     """The ENHANCE phase of one job."""
 
@@ -55,11 +64,11 @@ class Encoding:
         runner: TaskRunner,
         meter: ProgressMeter,
         limits: Limits,
-        worker_count: int,
         open_source: Callable[[], int],
         check_source: Callable[[], None],
         still_mine: Callable[[], None],
         told: Callable[[], None],
+        demand_changed: Callable[[], None],
     ) -> None:
         self._record = record
         self._durable = durable
@@ -67,22 +76,31 @@ class Encoding:
         self._runner = runner
         self._meter = meter
         self._limits = limits
-        self._worker_count = worker_count
         self._open_source = open_source
         self._check_source = check_source
         self._still_mine = still_mine
         self._told = told
+        self._demand_changed = demand_changed
         self._waiting: set[int] = set()
         self._done: dict[int, SegmentRecord] = {}
-        self._leases: dict[TaskHandle, Lease] = {}
-        self._own_crashes: dict[int, int] = {}
-        self._foreign_kills = 0
-        self._news: queue.SimpleQueue[tuple[TaskHandle | None, Lease, SegmentDone | None]] = (
-            queue.SimpleQueue()
-        )
+        self._leases: dict[TaskHandle, _Open] = {}
+        #: index → monotonic seconds before which it is not tried again
+        self._not_before: dict[int, float] = {}
+        self._tries: dict[int, faults.Tries] = {}
+        self._ending = False
         self.cpu_seconds = 0.0
-        #: segments that were finished before this run
-        self.reused_count = 0
+        #: a worker ran out of memory: the next try must run with nothing beside it
+        self.alone = False
+
+    @property
+    def demand(self) -> int:
+        """How many workers could do something now."""
+        return 1 if self.alone else len(self._waiting) + len(self._leases)
+
+    @property
+    def done_count(self) -> int:
+        """How many segments are finished."""
+        return len(self._done)
 
     def run(self) -> list[SegmentRecord]:
         """Return all segments, DONE, in order.
@@ -91,24 +109,28 @@ class Encoding:
             StoppedError: the job is to stop; all workers have, and no lease is left.
             TaskFailedError, TaskStalledError, WorkerCrashedError, SourceChangedError: for good.
         """
-        self._take_up()
         try:
+            self._take_up()
             while self._waiting or self._leases:
                 self._runner.check()
-                while self._waiting and len(self._leases) < self._worker_count:
-                    self._start(next_run(self._record.plan.segments, self._waiting, self._worker_count))
-                self._handle(*self._news.get())
+                self._runner.wait(self._start_leases())
         except BaseException:
             self._stop_all()
             raise
         return [self._done[segment.index] for segment in self._record.plan.segments]
+
+    def resumed(self) -> None:
+        """Count no frozen time as a segment's."""
+        for entry in self._leases.values():
+            entry.since = time.monotonic()
 
     def _take_up(self) -> None:
         """Read the rows; a finished segment counts if its file still has the digest of its row."""
         with self._durable.read() as reader:
             rows = reader.list_segments(self._record.plan_id)
         for row in rows:
-            self._own_crashes[row.index] = row.crash_count
+            self._runner.check()
+            self._tries[row.index] = faults.Tries(row.crash_count)
             if row.state is SegmentState.DONE and self._is_whole(row):
                 self._done[row.index] = row
                 continue
@@ -117,7 +139,6 @@ class Encoding:
                 self._durable.write(partial(_reset, plan_id=row.plan_id, index=row.index))
             self._waiting.add(row.index)
         self._durable.write(lambda tx: tx.release_segments(self._record.plan_id))
-        self.reused_count = len(self._done)
         self._count()
 
     def _is_whole(self, row: SegmentRecord) -> bool:
@@ -125,6 +146,18 @@ class Encoding:
             return self._blobs.sha256(BlobKind.SEGMENT, row.path) == row.sha256
         except OSError:
             return False
+
+    def _start_leases(self) -> float | None:
+        """Give free workers something to do; return the seconds until a segment may be tried again, None for no such."""
+        now = time.monotonic()
+        self._not_before = {index: until for index, until in self._not_before.items() if until > now}
+        workers = min(self._runner.workers, 1) if self.alone else self._runner.workers
+        while len(self._leases) < workers:
+            run = next_run(self._record.plan.segments, self._waiting - self._not_before.keys(), workers)
+            if not run:
+                break
+            self._start(run)
+        return min((until - now for until in self._not_before.values()), default=None)
 
     def _start(self, run: tuple[SegmentPlan, ...]) -> None:
         lease = Lease(new_id(), run)
@@ -145,29 +178,27 @@ class Encoding:
         handle = self._runner.submit(
             task, self._open_source(), lambda message: self._on_message(lease, message)
         )
-        self._leases[handle] = lease
-        handle.add_done_callback(lambda ended: self._news.put((ended, lease, None)))
+        self._leases[handle] = _Open(lease, time.monotonic())
+        handle.add_done_callback(lambda ended: self._runner.post(lambda: self._end(ended)))
 
     def _key(self, lease: Lease, index: int) -> str:
         return f"{self._record.plan_id}/{index:06d}-{lease.token}.mp4"
 
     def _on_message(self, lease: Lease, message: TaskMessage) -> None:
         if isinstance(message, SegmentDone):
-            self._news.put((None, lease, message))
+            self._runner.post(lambda: self._finish(lease, message))
         elif isinstance(message, Progress):
             self._meter.open_frames(lease.token, message.frames, time.monotonic())
             self._told()
 
-    def _handle(self, ended: TaskHandle | None, lease: Lease, done: SegmentDone | None) -> None:
-        if done is not None:
-            self._finish(lease, done)
-        if ended is not None:
-            del self._leases[ended]
-            self._end(lease, ended)
-
     def _finish(self, lease: Lease, done: SegmentDone) -> None:
         """A segment's file is durable: its row follows, if the lease still holds and the source is still the same."""
-        self._check_source()
+        try:
+            self._check_source()
+        except SourceChangedError:
+            if self._ending:
+                return
+            raise
         row = SegmentRecord(
             plan_id=self._record.plan_id,
             index=done.index,
@@ -181,11 +212,31 @@ class Encoding:
         )
         if self._durable.write(lambda tx: tx.finish_segment(row, lease.token)):
             self._done[done.index] = row
+            self.alone = False
             self._count(lease.token)
             self._told()
+        self._after_segment(lease)
 
-    def _end(self, lease: Lease, ended: TaskHandle) -> None:
+    def _after_segment(self, lease: Lease) -> None:
+        """A checkpoint: note how long a segment takes, and give the worker up if others are to have it."""
+        for handle, entry in self._leases.items():
+            if entry.lease is not lease:
+                continue
+            now = time.monotonic()
+            self._runner.stall_seconds = max(
+                self._runner.stall_seconds, self._limits.stall_segments * (now - entry.since)
+            )
+            entry.since = now
+            active = sum(not other.given_up for other in self._leases.values())
+            if not self._ending and not entry.given_up and active > self._runner.workers:
+                entry.given_up = True
+                handle.cancel()
+
+    def _end(self, ended: TaskHandle) -> None:
         """A worker is through with its lease, one way or another."""
+        entry = self._leases.pop(ended)
+        self._demand_changed()
+        lease = entry.lease
         self._meter.close_task(lease.token)
         left = [segment.index for segment in lease.run if segment.index not in self._done]
         try:
@@ -194,35 +245,38 @@ class Encoding:
             self.cpu_seconds += result.cpu_seconds
         except TaskCancelledError as error:
             self._release(lease, None)
-            raise StoppedError from error
+            self._waiting.update(left)
+            if not entry.given_up and not self._ending:
+                raise StoppedError from error
+            return
         except (TaskFailedError, TaskStalledError, WorkerCrashedError) as error:
             self._retry(lease, left, error)
             return
-        if left:
+        if left and not self._ending:
             self._still_mine()
             raise RuntimeError(f"a worker ended without segments {left}")
 
     def _retry(self, lease: Lease, left: list[int], error: Exception) -> None:
         if not left:  # it died with its work done
             return
-        culprit = left[0]
-        own = faults.is_own_crash(error)
-        self._release(lease, culprit if own else None)
-        log.warning(
-            "segment_attempt_failed", plan_id=self._record.plan_id, index=culprit, own=own, error=str(error)
-        )
-        if not faults.may_retry(error):
-            raise error
-        if own:
-            self._own_crashes[culprit] = self._own_crashes.get(culprit, 0) + 1
-        else:
-            self._foreign_kills += 1
-        if (
-            self._own_crashes[culprit] >= self._limits.max_crashes
-            or self._foreign_kills > faults.MAX_FOREIGN_KILLS
-        ):
-            raise error
+        culprit, cause = left[0], faults.cause_of(error)
+        policy = faults.POLICIES[cause]
+        self._release(lease, culprit if policy.counts_as_crash else None)
         self._waiting.update(left)
+        if self._ending:
+            return
+        log.warning(
+            "segment_attempt_failed",
+            plan_id=self._record.plan_id,
+            index=culprit,
+            cause=cause.value,
+            error=str(error),
+        )
+        tries = self._tries[culprit].failed(error)
+        self.alone = self.alone or policy.runs_alone
+        self._not_before[culprit] = time.monotonic() + faults.backoff_seconds(
+            self._limits.retry_backoff_seconds, tries
+        )
 
     def _release(self, lease: Lease, crashed_index: int | None) -> None:
         """Give a lease back. No row names its unfinished files, so they go first: a full disk may need their space."""
@@ -237,16 +291,8 @@ class Encoding:
 
     def _stop_all(self) -> None:
         """Wait until no worker has a lease of ours; what they finished on the way stays finished."""
-        for handle in self._leases:
-            handle.cancel()
-        while self._leases:
-            ended, lease, done = self._news.get()
-            if done is not None and self._runner.stop_reason is not None:
-                with suppress(SourceChangedError):
-                    self._finish(lease, done)
-            if ended is not None:
-                del self._leases[ended]
-                self._release(lease, None)
+        self._ending = True
+        self._runner.end_all(lambda: not self._leases)
 
     def _count(self, finished_by: str | None = None) -> None:
         self._meter.segments(

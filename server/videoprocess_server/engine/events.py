@@ -12,6 +12,7 @@ from videoprocess_server.engine.limits import Limits
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.records import Event, Job
+from videoprocess_server.model.states import BlockReason
 from videoprocess_server.store.repository import Repository
 
 #: contract §4: progress comes at most 4 times a second per video
@@ -24,7 +25,11 @@ class StatusChanged:
     """A session's or the service's condition."""
 
     status: SessionStatus
+    #: why work does not run; NONE where it does
+    reason: BlockReason
     message: str
+    #: "" for a condition of the service
+    session_id: str = ""
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Subscription:
     cursor: int
     #: newest progress a video, so that a slow reader skips rather than queues
     progress: dict[str, Job] = field(default_factory=dict)
-    status: StatusChanged | None = None
+    statuses: list[StatusChanged] = field(default_factory=list)
     #: grows with what a replay begins with, so that an old cursor is no slowness
     allowed_backlog: int = 0
 
@@ -51,7 +56,9 @@ class EventHub:
         self._limits = limits
         self._lock = threading.Lock()
         self._subscriptions: defaultdict[int, list[Subscription]] = defaultdict(list)
-        self._status = StatusChanged(SessionStatus.READY, "")
+        self._status = StatusChanged(SessionStatus.READY, BlockReason.NONE, "")
+        #: of sessions that are in another condition than the service
+        self._session_status: dict[str, StatusChanged] = {}
         self._last_progress: dict[str, float] = {}
 
     def subscribe(
@@ -77,9 +84,8 @@ class EventHub:
                     "SUBSCRIBER_LIMIT",
                     f"user {user_id} has {self._limits.max_subscribers_per_user} subscriptions",
                 )
-            subscription = Subscription(
-                user_id, session_id, wake, max(cursor, oldest - 1), status=self._status
-            )
+            now = [self._status, *filter(None, [self._session_status.get(session_id)])]
+            subscription = Subscription(user_id, session_id, wake, max(cursor, oldest - 1), statuses=now)
             subscription.allowed_backlog = self._limits.max_subscriber_backlog + newest - subscription.cursor
             self._subscriptions[user_id].append(subscription)
         return subscription
@@ -105,7 +111,7 @@ class EventHub:
             VideoProcessError: SUBSCRIBER_TOO_SLOW.
         """
         with self._lock:
-            status, subscription.status = subscription.status, None
+            statuses, subscription.statuses = subscription.statuses, []
             progress, subscription.progress = subscription.progress, {}
         with self._repository.read() as reader:
             newest = reader.event_bounds(subscription.user_id)[1]
@@ -123,7 +129,7 @@ class EventHub:
         mine = [event for event in events if subscription.session_id in ("", event.session_id)]
         if len(events) == EVENTS_PER_READ:
             subscription.wake()
-        return [*([status] if status else []), *mine, *progress.values()]
+        return [*statuses, *mine, *progress.values()]
 
     def committed(self, user_id: int) -> None:
         """Tell the user's readers that a transaction with an event was committed."""
@@ -152,12 +158,32 @@ class EventHub:
         with self._lock:
             self._last_progress.pop(job_id, None)
 
-    def status_changed(self, status: SessionStatus, message: str) -> None:
+    def status_changed(self, status: SessionStatus, reason: BlockReason, message: str) -> None:
         """Tell everybody a new condition of the service."""
         with self._lock:
-            self._status = StatusChanged(status, message)
+            self._status = StatusChanged(status, reason, message)
             readers = [reader for readers in self._subscriptions.values() for reader in readers]
-            for reader in readers:
-                reader.status = self._status
+            _put_status(readers, self._status)
         for reader in readers:
             reader.wake()
+
+    def session_status_changed(
+        self, user_id: int, session_id: str, status: SessionStatus, reason: BlockReason, message: str
+    ) -> None:
+        """Tell a session's readers its condition; READY: that of the service holds again."""
+        told = StatusChanged(status, reason, message, session_id)
+        with self._lock:
+            if status is SessionStatus.READY:
+                self._session_status.pop(session_id, None)
+            else:
+                self._session_status[session_id] = told
+            readers = [s for s in self._subscriptions.get(user_id, ()) if s.session_id in ("", session_id)]
+            _put_status(readers, told)
+        for reader in readers:
+            reader.wake()
+
+
+def _put_status(readers: Sequence[Subscription], told: StatusChanged) -> None:
+    """Leave a condition for each reader; one that it has not read yet is replaced."""
+    for reader in readers:
+        reader.statuses = [old for old in reader.statuses if old.session_id != told.session_id] + [told]

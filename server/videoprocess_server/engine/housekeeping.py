@@ -1,4 +1,4 @@
-"""What has to be done now and then: idle sessions are closed, results of removed videos deleted."""
+"""What has to be done now and then: idle sessions are closed, what has expired goes, and its bytes are deleted."""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ import threading
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.engine.clock_watch import ClockWatch
+from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.sessions import Sessions
-from videoprocess_server.model.clock import Clock
-from videoprocess_server.store.repository import Repository, StoreUnavailableError
+from videoprocess_server.engine.sweeper import Sweeper
+from videoprocess_server.store.repository import StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
-INTERVAL_SECONDS = 15.0
-ARTIFACTS_PER_PASS = 256
-
 
 class Housekeeping:
-    """A thread that tidies up."""
+    """A thread that tidies up.
 
-    def __init__(self, repository: Repository, blobs: BlobStore, sessions: Sessions, clock: Clock) -> None:
-        self._repository = repository
-        self._blobs = blobs
+    Args:
+        sessions: of which idle ones are closed.
+        expirations: of what is kept for a time.
+        sweeper: of bytes that no row names.
+        watch: says whether wall time may be believed.
+        interval_seconds: between two rounds.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        expirations: Expirations,
+        sweeper: Sweeper,
+        watch: ClockWatch,
+        interval_seconds: float,
+    ) -> None:
         self._sessions = sessions
-        self._clock = clock
+        self._expirations = expirations
+        self._sweeper = sweeper
+        self._watch = watch
+        self._interval_seconds = interval_seconds
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -39,22 +53,22 @@ class Housekeeping:
             self._thread.join()
 
     def tidy(self) -> None:
-        """Do one round."""
+        """Do one round. What wall time decides waits while it cannot be believed."""
+        self._watch.look()
+        self._sweeper.sweep()
+        if not self._watch.has_jumped:
+            self._close_idle_sessions()
+        if self._watch.is_steady:
+            self._expirations.expire()
+            self._sweeper.sweep()
+
+    def _close_idle_sessions(self) -> None:
         closed = self._sessions.close_idle()
         if closed:
             log.info("idle_sessions_closed", count=closed)
-        self._delete_expired_artifacts()
-
-    def _delete_expired_artifacts(self) -> None:
-        with self._repository.read() as reader:
-            expired = reader.list_expired_artifacts(self._clock.now_us(), ARTIFACTS_PER_PASS)
-        for artifact in expired:
-            with self._repository.transaction() as tx:
-                tx.delete_artifact(artifact.artifact_id)
-            self._blobs.delete(BlobKind.RESULT, artifact.artifact_id)
 
     def _run(self) -> None:
-        while not self._closing.wait(INTERVAL_SECONDS):
+        while not self._closing.wait(self._interval_seconds):
             try:
                 self.tidy()
             except StoreUnavailableError as error:

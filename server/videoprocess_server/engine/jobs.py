@@ -19,11 +19,13 @@ from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.hdi import ErrorCode, StreamIntent
 from videoprocess_server.model.plan import PlanSettings
-from videoprocess_server.model.records import Fault, Job, Priority, Session, Video
+from videoprocess_server.model.records import Fault, Job, Priority, QueueClass, Session, Video
 from videoprocess_server.model.settings_snapshot import Snapshot
 from videoprocess_server.model.states import JobState, Trigger, VideoState
 from videoprocess_server.model.tasks import BuildInfo
 from videoprocess_server.store.repository import Reader, Repository, Transaction
+
+_QUEUE_CLASSES = {VideoState.PAUSED: QueueClass.PAUSED, VideoState.FAILED: QueueClass.FAILED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class ProcessRequest:
 
     video_id: str
     timestamp_us: int
-    priority: Priority
+    #: None: NORMAL for a new job; one that is joined keeps its own
+    priority: Priority | None
     request_id: str
 
 
@@ -80,12 +83,10 @@ class Jobs:
         """Accept work and return at once.
 
         Raises:
-            VideoProcessError: SESSION_CLOSED, INVALID_VIDEO_ID, QUEUE_LIMIT, DRAINING, REQUEST_ID_REUSED, METHOD_NOT_SUPPORTED.
+            VideoProcessError: SESSION_CLOSED, INVALID_VIDEO_ID, QUEUE_LIMIT, DRAINING, REQUEST_ID_REUSED.
         """
         session = self._sessions.use(caller, session_id)
         check_video_id(request.video_id, self._limits)
-        if request.priority is Priority.HIGH:
-            raise VideoProcessError("METHOD_NOT_SUPPORTED", "priority HIGH is not supported by this version")
         if self._work.draining:
             raise VideoProcessError("DRAINING", "the service is stopping", retry_after_seconds=2)
         with self._repository.transaction() as tx:
@@ -113,27 +114,34 @@ class Jobs:
             video_id=request.video_id,
             session_id=session.session_id,
             state=JobState.QUEUED,
-            priority=request.priority,
+            priority=request.priority or Priority.NORMAL,
+            execution_mode=session.execution_mode,
             accept_number=tx.next_accept_number(),
             create_time_us=self._clock.now_us(),
             event_sequence=tx.event_bounds(session.user_id)[1],
             timestamp_us=request.timestamp_us,
         )
         try:
-            return self._place(tx, session, job)
+            return self._place(tx, session, job, request.priority)
         except SlipError as slip:
             return endings.fail(tx, job, slip.fault, job.create_time_us)
 
-    def _place(self, tx: Transaction, session: Session, job: Job) -> Job:
+    def _place(self, tx: Transaction, session: Session, job: Job, priority: Priority | None) -> Job:
         """Join running work, repeat a result, or queue the job."""
         video, snapshot = _processable(tx.get_video(job.user_id, job.video_id), session.committed)
         assert video.source is not None
         settings = fingerprint.of_settings(video.source, snapshot, self._plan_settings, self._build())
-        job = replace(job, snapshot=snapshot, settings_fingerprint=settings, previous_video_state=video.state)
+        job = replace(
+            job,
+            snapshot=snapshot,
+            settings_fingerprint=settings,
+            previous_video_state=video.state,
+            queue_class=_QUEUE_CLASSES.get(video.state, QueueClass.FRESH),
+        )
         active = tx.get_active_job(job.user_id, job.video_id)
         if active is not None:
             if active.settings_fingerprint == settings:
-                return active
+                return _reprioritised(tx, active, priority)
             raise SlipError(
                 ErrorCode.PROCESS, "ALREADY_RUNNING", "the video is processed with other settings"
             )
@@ -170,6 +178,16 @@ class Jobs:
         ended = endings.complete(tx, job, result.report, artifacts, job.create_time_us)
         tx.put_video(replace(video, last_job_id=job.job_id, update_time_us=job.create_time_us))
         return ended
+
+
+def _reprioritised(tx: Transaction, active: Job, priority: Priority | None) -> Job:
+    """Give a joined job the priority that was asked for. The newest HIGH job comes first, so that one counts as accepted now."""
+    if priority is None or (priority is active.priority is Priority.NORMAL):
+        return active
+    number = tx.next_accept_number() if priority is Priority.HIGH else active.accept_number
+    joined = replace(active, priority=priority, accept_number=number)
+    tx.put_job(joined)
+    return joined
 
 
 def _processable(video: Video | None, committed: Snapshot | None) -> tuple[Video, Snapshot]:

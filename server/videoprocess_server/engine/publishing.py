@@ -28,7 +28,13 @@ MEDIA_TYPES = {
 
 
 def artifact_of(
-    job: Job, video: Video, record: PlanRecord, joined: JoinResult, artifact_id: str, now_us: int
+    job: Job,
+    video: Video,
+    record: PlanRecord,
+    joined: JoinResult,
+    artifact_id: str,
+    now_us: int,
+    kept_us: int,
 ) -> Artifact:
     """Return the row of the enhanced video."""
     assert job.snapshot is not None
@@ -45,6 +51,7 @@ def artifact_of(
         size_bytes=joined.size_bytes,
         sha256=joined.sha256,
         create_time_us=now_us,
+        expire_time_us=now_us + kept_us,
     )
 
 

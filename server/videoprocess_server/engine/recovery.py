@@ -9,6 +9,7 @@ import structlog
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.engine import endings
 from videoprocess_server.model.clock import Clock
+from videoprocess_server.model.records import QueueClass
 from videoprocess_server.model.states import JobState, Trigger
 from videoprocess_server.store.repository import Repository
 
@@ -22,9 +23,9 @@ def recover(repository: Repository, blobs: BlobStore, clock: Clock) -> int:
     """
     now = clock.now_us()
     with repository.transaction() as tx:
-        running = [job for job in tx.list_active_jobs() if job.state is JobState.RUNNING]
+        running = tx.list_running_jobs()
         for job in running:
-            tx.put_job(replace(job, state=JobState.QUEUED))
+            tx.put_job(replace(job, state=JobState.QUEUED, queue_class=QueueClass.PAUSED))
             video = tx.get_video(job.user_id, job.video_id)
             if video is not None:
                 endings.move(tx, video, Trigger.REQUEUE, now)

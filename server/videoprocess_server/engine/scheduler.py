@@ -1,47 +1,109 @@
-"""Takes queued jobs in order of acceptance and gives each running one a driver thread."""
+"""Runs accepted jobs: asks the policy who may have how many workers, and has it so. Each running job has a thread."""
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import structlog
 
 from videoprocess_server.engine import endings
-from videoprocess_server.engine.driver import JobDriver, Workshop
+from videoprocess_server.engine.blocked_time import BlockedTime
+from videoprocess_server.engine.conditions import Condition, Conditions
+from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.durable import Durable
-from videoprocess_server.engine.work import StopReason
-from videoprocess_server.model.records import Job, Video
-from videoprocess_server.model.states import JobState, Trigger
+from videoprocess_server.engine.parking import ParkingLimits, ParkingLot
+from videoprocess_server.engine.preemption import Preemption
+from videoprocess_server.engine.production import Workshop
+from videoprocess_server.engine.queue_view import Driven, QueueView
+from videoprocess_server.engine.usage import Usage
+from videoprocess_server.engine.work import Stop, StopReason
+from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.records import Job, Priority, Video
+from videoprocess_server.model.scheduling import Candidate, Decision, Situation, decide
+from videoprocess_server.model.states import BlockReason, JobState, Trigger
 from videoprocess_server.store.repository import Repository, StoreUnavailableError, Transaction
 
 log = structlog.get_logger(__name__)
 
-#: how long a job that met a full disk waits before it is tried again
+#: how long a job that met a full disk or the like waits before it is tried again
 PAUSE_SECONDS = 10.0
-#: queued jobs looked at in one pass; those ahead of them run or wait out a pause
-LOOK_AHEAD = 64
+#: shares are dealt again at least so often while anything waits or runs
+PASS_SECONDS = 2.0
 RETRY_SECONDS = 1.0
+STORE_AWAY = Condition(
+    SessionStatus.NOT_READY_TEMPORARILY, BlockReason.STORE_UNREACHABLE, "the store is unreachable"
+)
 #: drivers of one job that may break before it ends in ABNORMAL
 MAX_BREAKS = 3
 
 
-class Scheduler:
-    """Runs jobs. Implements `Work`."""
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What jobs share."""
 
-    def __init__(self, repository: Repository, shop: Workshop) -> None:
+    #: worker places, each of one core
+    cores: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class _Pause:
+    """A job that is not tried before a time."""
+
+    until: float
+    reason: BlockReason
+
+
+class Scheduler:
+    """Runs jobs. Implements `Work`.
+
+    Args:
+        repository: where the queue is.
+        shop: what drivers work with.
+        capacity: what jobs share.
+        parking: how much may stay frozen.
+        gate: why NORMAL work must not run now; NONE where it may.
+        over_quota: whether a user's NORMAL work must wait until there is space again.
+        conditions: told when the store is away.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        shop: Workshop,
+        capacity: Capacity,
+        parking: ParkingLimits,
+        conditions: Conditions,
+        gate: Callable[[], BlockReason] = lambda: BlockReason.NONE,
+        over_quota: Callable[[int], bool] = lambda _user_id: False,
+    ) -> None:
         self._repository = repository
         self._shop = shop
+        self._capacity = capacity
+        self._conditions = conditions
+        self._gate = gate
         self._closing = threading.Event()
         self._durable = Durable(repository, self._closing)
+        self._lot: ParkingLot[JobDriver] = ParkingLot(parking)
+        self._queue = QueueView(shop.limits, over_quota)
+        self._usage = Usage()
+        self._preemption = Preemption(shop.hub)
+        self._blocked_time = BlockedTime(shop.limits.max_blocked_seconds)
         self._changed = threading.Condition()
-        self._drivers: dict[str, tuple[JobDriver, threading.Thread]] = {}
-        self._not_before: dict[str, float] = {}
+        self._running: dict[str, Driven] = {}
+        self._threads: set[threading.Thread] = set()
+        self._pauses: dict[str, _Pause] = {}
+        self._blocked: Mapping[str, BlockReason] = {}
         self._breaks: dict[str, int] = {}
         self._draining = False
         self._woken = True
+        self._busy = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+
+    # -- Work
 
     @property
     def draining(self) -> bool:
@@ -61,22 +123,36 @@ class Scheduler:
     def stop(self, job_id: str, reason: StopReason) -> bool:
         """Stop a running job's workers; it ends by itself. False where no driver has it."""
         with self._changed:
-            entry = self._drivers.get(job_id)
+            entry = self._running.get(job_id)
         if entry is None:
             return False
-        entry[0].stop(reason)
+        entry.driver.stop(Stop(reason=reason))
         return True
 
+    def evict(self, user_id: int, video_id: str) -> None:
+        """Drop the frozen workers of a video's interrupted work; nothing happens where there are none."""
+        driver = self._lot.take(user_id, video_id)
+        if driver is not None:
+            driver.evict()
+
     def live(self, job: Job) -> Job:
-        """Return the job with its progress of this moment."""
+        """Return the job with its progress of this moment, or with what it waits for."""
+        if job.state is JobState.QUEUED:
+            return replace(job, blocked_by=self._why_not_running(job))
         with self._changed:
-            entry = self._drivers.get(job.job_id)
-        return entry[0].live() if entry is not None and job.state is JobState.RUNNING else job
+            entry = self._running.get(job.job_id)
+        if entry is None or job.state is not JobState.RUNNING:
+            return job
+        return replace(job, progress=entry.driver.live().progress)
 
     def running_count(self) -> int:
         """Return how many jobs have a driver."""
         with self._changed:
-            return len(self._drivers)
+            return len(self._running)
+
+    def parked_bytes(self) -> int:
+        """Return the memory of frozen workers."""
+        return self._lot.resident_bytes()
 
     def begin_drain(self) -> None:
         """Admit nothing new."""
@@ -85,115 +161,262 @@ class Scheduler:
             self._changed.notify_all()
 
     def close(self, timeout_seconds: float) -> None:
-        """Give running jobs back to the queue and end all threads; finished segments stay finished."""
+        """Let open segments end within the time, give running jobs back to the queue, and end all threads."""
         self.begin_drain()
         if self._thread.ident is not None:
             self._thread.join()  # after this no driver is added
-        with self._changed:
-            entries = list(self._drivers.values())
-        for driver, _ in entries:
-            driver.stop(StopReason.DRAIN)
+        self._lot.clear()
         deadline = time.monotonic() + timeout_seconds
-        for _, thread in entries:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            drivers = [entry.driver for entry in self._running.values()]
+            threads = list(self._threads)
+        for driver in drivers:
+            driver.stop(Stop(reason=StopReason.DRAIN, blocked_by=BlockReason.DRAINING, deadline=deadline))
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()) + RETRY_SECONDS)
         self._closing.set()
-        for _, thread in entries:
+        for thread in threads:
             thread.join(RETRY_SECONDS)
+
+    # -- its thread
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._woken or self._draining, timeout=self._next_pause_end())
+                self._changed.wait_for(lambda: self._woken or self._draining, timeout=self._idle_seconds())
                 if self._draining:
                     return
                 self._woken = False
             try:
-                self._dispatch()
+                self._pass()
+                self._conditions.end("store")
             except Exception as error:
                 if isinstance(error, StoreUnavailableError):
                     log.warning("store_unavailable", error=str(error))
+                    self._conditions.begin("store", STORE_AWAY)
                 else:
-                    log.exception("dispatch_failed")
+                    log.exception("pass_failed")
                 self._closing.wait(RETRY_SECONDS)
                 self.wake()
 
-    def _next_pause_end(self) -> float | None:
-        """Drop pauses that are over and return the seconds until the next one is; the caller holds the lock."""
+    def _idle_seconds(self) -> float | None:
+        """Return how long nothing needs to be done unless somebody wakes it; the caller holds the lock."""
         now = time.monotonic()
-        self._not_before = {job_id: until for job_id, until in self._not_before.items() if until > now}
-        return min((until - now for until in self._not_before.values()), default=None)
+        times = [max(0.0, pause.until - now) for pause in self._pauses.values()]
+        expiry = self._lot.seconds_to_next_expiry()
+        if expiry is not None:
+            times.append(expiry)
+        if self._busy:
+            times.append(PASS_SECONDS)
+        return min(times, default=None)
 
-    def _dispatch(self) -> None:
-        """Start drivers for the first queued jobs, as many as may run."""
-        limit = self._shop.limits.max_running_jobs
+    def _pass(self) -> None:
+        """Decide who runs, and have it so."""
         now = time.monotonic()
+        self._lot.keep_within_limits()
         with self._changed:
-            paused = {job_id for job_id, until in self._not_before.items() if until > now}
+            self._pauses = {job_id: pause for job_id, pause in self._pauses.items() if pause.until > now}
+            running = dict(self._running)
+        self._usage.charge(_by_user(running.values()), now)
+        gate = self._gate()
         with self._repository.read() as reader:
-            jobs = reader.list_active_jobs(limit=limit + len(paused) + LOOK_AHEAD)
-        for job in jobs:
-            if self.running_count() >= limit or self._draining:
-                return
-            if job.state is JobState.QUEUED and job.job_id not in paused:
-                self._start(job.job_id)
+            users = [user.user_id for user in reader.list_active_users()]
+            usage = self._usage.keep_only(users)
+            seen = self._queue.look(
+                reader,
+                usage,
+                running,
+                self._pauses.keys(),
+            )
+        situation = Situation(
+            candidates=seen.candidates,
+            cores=self._capacity.cores,
+            memory_bytes=max(1, self._capacity.memory_bytes - self._lot.resident_bytes()),
+            max_running_jobs=self._shop.limits.max_running_jobs,
+            usage_seconds=usage,
+            gate=gate,
+        )
+        decision = decide(situation)
+        self._busy = bool(users)
+        self._blocked = {**decision.blocked, **seen.excluded}
+        self._preemption.tell(decision, seen.jobs)
+        self._apply(decision, seen.candidates, running)
+        self._end_blocked_too_long(now)
 
-    def _start(self, job_id: str) -> None:
+    def _apply(
+        self, decision: Decision, candidates: Iterable[Candidate], running: Mapping[str, Driven]
+    ) -> None:
+        deadline = time.monotonic() + self._shop.limits.checkpoint_seconds
+        for job_id, entry in running.items():
+            workers = decision.workers.get(job_id, 0)
+            self._note(job_id, replace(entry, workers=workers))
+            if workers:
+                # What runs alone waits until nobody else does.
+                entry.driver.allow(0 if entry.driver.alone and len(running) > 1 else workers)
+            else:
+                reason = self._blocked.get(job_id, BlockReason.NONE)
+                entry.driver.stop(Stop(reason=StopReason.YIELD, blocked_by=reason, deadline=deadline))
+        for candidate in candidates:
+            workers = decision.workers.get(candidate.job_id, 0)
+            if workers and not candidate.running and not self._draining:
+                self._start(candidate, workers)
+
+    def _note(self, job_id: str, entry: Driven) -> None:
+        with self._changed:
+            if job_id in self._running:
+                self._running[job_id] = entry
+
+    def _start(self, candidate: Candidate, workers: int) -> None:
         driver: JobDriver | None = None
+        parked: JobDriver | None = None
         try:
             with self._repository.transaction() as tx:
-                begun = self._begin(tx, job_id)
+                begun = self._begin(tx, candidate.job_id)
                 if begun is None:
                     return
-                driver = JobDriver(*begun, self._durable, self._shop)
-                thread = threading.Thread(
-                    target=self._drive, args=(job_id, driver), name=f"job-{job_id[:8]}", daemon=True
-                )
+                job, video, passed_over = begun
+                parked = self._parked_for(job)
+                if parked is None:
+                    driver = JobDriver(job, video, self._durable, self._shop, self._park, self.wake)
+                else:
+                    parked.take_over(job, video)
+                    driver = parked
+                driver.allow(workers)
                 with self._changed:  # before the commit: from then on Interrupt asks for its driver
-                    self._drivers[job_id] = (driver, thread)
-            thread.start()
+                    self._running[job.job_id] = Driven(driver, workers, candidate.turn)
         except BaseException:
-            with self._changed:
-                self._drivers.pop(job_id, None)
-            if driver is not None:
-                driver.give_back()
+            self._take_back(candidate.job_id, driver, was_parked=parked is not None)
             raise
+        self._queue.started(candidate.user_id, was_oldest=not passed_over)
+        if parked is not None:
+            parked.go_on()
+        else:
+            self._launch(driver)
 
-    def _begin(self, tx: Transaction, job_id: str) -> tuple[Job, Video] | None:
+    def _take_back(self, job_id: str, driver: JobDriver | None, *, was_parked: bool) -> None:
+        """Its start could not be made durable."""
+        with self._changed:
+            self._running.pop(job_id, None)
+        if driver is None:
+            return
+        if was_parked:
+            driver.evict()
+        else:
+            driver.give_back(BlockReason.NONE)
+
+    def _launch(self, driver: JobDriver) -> None:
+        thread = threading.Thread(
+            target=self._drive, args=(driver,), name=f"job-{driver.job.job_id[:8]}", daemon=True
+        )
+        with self._changed:
+            self._threads.add(thread)
+        thread.start()
+
+    def _parked_for(self, job: Job) -> JobDriver | None:
+        """Take the frozen work of the job's video out, if the job can go on with it; else it is given up."""
+        parked = self._lot.take(job.user_id, job.video_id)
+        if parked is not None and not parked.can_go_on_with(job):
+            parked.evict()
+            return None
+        return parked
+
+    def _begin(self, tx: Transaction, job_id: str) -> tuple[Job, Video, bool] | None:
+        """Move a queued job to RUNNING; return it, its video, and whether an older one of its user was passed over."""
         job = tx.get_job(job_id)
         video = tx.get_video(job.user_id, job.video_id) if job else None
         if job is None or video is None or job.state is not JobState.QUEUED:
             return None
+        oldest = tx.get_oldest_queued(job.user_id)
         now = self._shop.clock.now_us()
-        running = replace(job, state=JobState.RUNNING, start_time_us=job.start_time_us or now)
-        tx.put_job(running)
+        begun = replace(
+            job,
+            state=JobState.RUNNING,
+            start_time_us=job.start_time_us or now,
+            blocked_by=BlockReason.NONE,
+            blocked_since_us=None,
+        )
+        tx.put_job(begun)
         moved = endings.move(tx, video, Trigger.DISPATCH, now)
         moved = replace(moved, attempt_count=moved.attempt_count + (job.start_time_us is None))
         tx.put_video(moved)
-        return running, moved
+        return begun, moved, oldest is not None and oldest.job_id != job_id
 
-    def _drive(self, job_id: str, driver: JobDriver) -> None:
+    # -- drivers' threads
+
+    def _park(self, driver: JobDriver) -> None:
+        """A driver's job is not its any more: from this transaction's commit on another may take it over."""
+        job = driver.job
+        with self._changed:
+            self._forget(driver)
+            draining = self._draining
+        self._lot.park(job.user_id, job.video_id, driver)
+        if draining:
+            self._lot.clear()
+
+    def _forget(self, driver: JobDriver) -> None:
+        for job_id in [job_id for job_id, entry in self._running.items() if entry.driver is driver]:
+            del self._running[job_id]
+
+    def _drive(self, driver: JobDriver) -> None:
         try:
             driver.run()
         except Exception:
-            self._breaks[job_id] = self._breaks.get(job_id, 0) + 1
-            log.exception("driver_broke", job_id=job_id, times=self._breaks[job_id])
-            driver.wants_pause.set()
-            self._after_break(job_id, driver)
+            log.exception("driver_broke", job_id=driver.job.job_id)
+            self._after_break(driver)
         finally:
             with self._changed:
-                if driver.wants_pause.is_set():
-                    self._not_before[job_id] = time.monotonic() + PAUSE_SECONDS
+                job_id = driver.job.job_id
+                if driver.waits_for is not None:
+                    self._pauses[job_id] = _Pause(time.monotonic() + PAUSE_SECONDS, driver.waits_for)
                 else:
                     self._breaks.pop(job_id, None)
-                del self._drivers[job_id]
+                self._forget(driver)
+                self._threads.discard(threading.current_thread())
             self.wake()
 
-    def _after_break(self, job_id: str, driver: JobDriver) -> None:
+    def _after_break(self, driver: JobDriver) -> None:
         """A mistake of ours must not leave a job without a driver: another try, or an end."""
+        job_id = driver.job.job_id
+        self._breaks[job_id] = self._breaks.get(job_id, 0) + 1
+        driver.waits_for = BlockReason.RETRY_BACKOFF
         try:
             if self._breaks[job_id] < MAX_BREAKS:
-                driver.give_back()
+                driver.give_back(BlockReason.RETRY_BACKOFF)
             else:
                 driver.give_up()
         except Exception:
             log.exception("job_left_running", job_id=job_id)
+
+    # -- what is not running
+
+    def _why_not_running(self, job: Job) -> BlockReason:
+        if self._draining:
+            return BlockReason.DRAINING
+        pause = self._pauses.get(job.job_id)
+        if pause is not None:
+            return pause.reason
+        decided = self._blocked.get(job.job_id, BlockReason.NONE)
+        if decided is not BlockReason.NONE:
+            return decided
+        return self._gate() if job.priority is Priority.NORMAL else BlockReason.NONE
+
+    def _end_blocked_too_long(self, now: float) -> None:
+        if not self._blocked_time.is_bounded:
+            return
+        with self._repository.read() as reader:
+            queued = [job for job in reader.list_active_jobs() if job.state is JobState.QUEUED]
+        reasons = {job.job_id: self._why_not_running(job) for job in queued}
+        now_us = self._shop.clock.now_us()
+        for job in self._blocked_time.over(queued, reasons, now, now_us):
+            with self._repository.transaction() as tx:
+                self._blocked_time.end(tx, job, reasons[job.job_id], now_us)
+            self._shop.hub.committed(job.user_id)
+            self.evict(job.user_id, job.video_id)
+
+
+def _by_user(entries: Iterable[Driven]) -> dict[int, int]:
+    workers: dict[int, int] = {}
+    for entry in entries:
+        user_id = entry.driver.job.user_id
+        workers[user_id] = workers.get(user_id, 0) + entry.workers
+    return workers

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from videoprocess_server.blobs.blob_store import BlobStore
 from videoprocess_server.engine import endings
 from videoprocess_server.engine.authorisation import Caller
-from videoprocess_server.engine.checkpoints import delete_segments, discard_plans
+from videoprocess_server.engine.checkpoints import discard_plans
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.jobs import active_jobs
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.video_ids import check_video_id
 from videoprocess_server.engine.work import StopReason, Work
 from videoprocess_server.model.clock import Clock
@@ -34,7 +34,7 @@ class Stops:
     def __init__(
         self,
         repository: Repository,
-        blobs: BlobStore,
+        sweeper: Sweeper,
         sessions: Sessions,
         hub: EventHub,
         work: Work,
@@ -42,7 +42,7 @@ class Stops:
         limits: Limits,
     ) -> None:
         self._repository = repository
-        self._blobs = blobs
+        self._sweeper = sweeper
         self._sessions = sessions
         self._hub = hub
         self._work = work
@@ -78,35 +78,39 @@ class Stops:
         with self._repository.transaction() as tx:
             fresh = self._sessions.open_session(tx, session_id)
             tx.put_session(replace(fresh, streams=(), committed=None))
-            plan_ids = self._restart_paused(tx, session.user_id, session_id)
+            paused = self._restart_paused(tx, session.user_id, session_id)
             jobs = active_jobs(tx, session, ())
             for job in jobs:
-                plan_ids += self._stop(tx, job, StopReason.RESET)
-        delete_segments(self._blobs, plan_ids)
+                self._stop(tx, job, StopReason.RESET)
+        for video_id in [*paused, *(job.video_id for job in jobs if job.state is JobState.QUEUED)]:
+            self._work.evict(session.user_id, video_id)
         self._hub.committed(session.user_id)
+        self._sweeper.sweep()
         return [job.job_id for job in jobs]
 
     def _restart_paused(self, tx: Transaction, user_id: int, session_id: str) -> list[str]:
-        plan_ids: list[str] = []
+        restarted: list[str] = []
         for video in tx.list_videos(user_id, states={VideoState.PAUSED}, limit=PAUSED_PER_RESET):
             job = tx.get_job(video.last_job_id)
             if job is not None and job.session_id == session_id:
                 endings.move(tx, video, Trigger.RESET, self._clock.now_us())
-                plan_ids += discard_plans(tx, user_id, video.video_id)
-        return plan_ids
+                discard_plans(tx, user_id, video.video_id, self._clock.now_us())
+                restarted.append(video.video_id)
+        return restarted
 
-    def _stop(self, tx: Transaction, job: Job, reason: StopReason) -> list[str]:
-        """Abort a queued job, or tell a running one's driver; return the plans that went.
+    def _stop(self, tx: Transaction, job: Job, reason: StopReason) -> None:
+        """Abort a queued job, or tell a running one's driver.
 
         Within the transaction: a driver ends its job in one too, so it either sees the reason or has ended before.
         """
         if job.state is JobState.RUNNING:
             self._work.stop(job.job_id, reason)
-            return []
+            return
         trigger, name = _TRIGGERS[reason]
         now = self._clock.now_us()
         endings.abort(tx, job, name, now)
         video = tx.get_video(job.user_id, job.video_id)
         if video is not None:
             endings.move(tx, video, trigger, now)
-        return discard_plans(tx, job.user_id, job.video_id) if reason is StopReason.RESET else []
+        if reason is StopReason.RESET:
+            discard_plans(tx, job.user_id, job.video_id, now)

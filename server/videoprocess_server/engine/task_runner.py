@@ -1,81 +1,197 @@
-"""Runs a job's tasks on the executor so that a stop ends all of them."""
+"""A driver's mailbox and its tasks. Whatever happens to a job's tasks is done by the driver's own thread, one at a time."""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
-from videoprocess_server.engine.work import StopReason
+from videoprocess_server.engine.work import AT_CHECKPOINT, FREEZES, Stop, StopReason
 from videoprocess_server.execution.executor import Executor, TaskHandle
 from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
 
+Action = Callable[[], None]
+
 
 class StoppedError(Exception):
-    """The job was asked to stop."""
+    """The job was asked to stop, and its driver is to end."""
 
 
 class TaskRunner:
-    """The tasks of one job. `stop` may come from any thread at any time."""
+    """The tasks of one driver. `stop` and its like may come from any thread at any time.
 
-    def __init__(self, executor: Executor, stall_seconds: float) -> None:
+    A stop freezes or cancels the tasks at once, or lets them end first (see `StopReason`). The driver's thread meets it
+    in `check` and `wait`, and calls `pause`, which returns when the work is to go on and raises StoppedError when not.
+
+    Args:
+        executor: runs the tasks.
+        stall_seconds: the least time without progress after which a task is killed.
+        pause: called in the driver's thread when all tasks have stopped.
+    """
+
+    def __init__(self, executor: Executor, stall_seconds: float, pause: Callable[[Stop], None]) -> None:
+        self.niceness = 0
+        self.stall_seconds = stall_seconds
         self._executor = executor
-        self._stall_seconds = stall_seconds
+        self._pause = pause
         self._lock = threading.Lock()
-        self._reason: StopReason | None = None
+        self._request: Stop | None = None
+        self._workers = 1
         self._handles: set[TaskHandle] = set()
+        self._inbox: queue.SimpleQueue[Action] = queue.SimpleQueue()
+
+    # -- from any thread
 
     @property
-    def stop_reason(self) -> StopReason | None:
-        """Why the job is to stop; None while it is not."""
+    def request(self) -> Stop | None:
+        """How the job is to stop; None while it is not."""
         with self._lock:
-            return self._reason
+            return self._request
 
-    def stop(self, reason: StopReason) -> None:
-        """Cancel all tasks and refuse new ones; a greater reason replaces a smaller one."""
+    @property
+    def workers(self) -> int:
+        """How many tasks the job may have at once; 0 while it is to stop."""
         with self._lock:
-            self._reason = max(self._reason or reason, reason)
+            return 0 if self._request is not None else self._workers
+
+    def stop(self, stop: Stop) -> None:
+        """Ask the job to stop; a greater reason replaces a smaller one."""
+        with self._lock:
+            if self._request is not None and self._request.reason >= stop.reason:
+                return
+            self._request = stop
+            handles = list(self._handles)
+        if stop.reason not in AT_CHECKPOINT:
+            for handle in handles:
+                _halt(handle, stop.reason)
+        self.post(_look_up)
+
+    def allow(self, workers: int) -> None:
+        """Let the job have so many tasks at once; a request to yield that was not met yet is withdrawn."""
+        with self._lock:
+            if self._request is not None and self._request.reason is StopReason.YIELD:
+                self._request = None
+            changed, self._workers = self._workers != workers, workers
+        if changed:
+            self.post(_look_up)
+
+    def forget_request(self) -> None:
+        """Begin anew after a pause: another job goes on with these tasks."""
+        with self._lock:
+            self._request = None
+
+    def post(self, action: Action) -> None:
+        """Have something done by the driver's thread."""
+        self._inbox.put(action)
+
+    def resident_bytes(self) -> int:
+        """Return the memory that the tasks' workers hold."""
+        with self._lock:
+            handles = list(self._handles)
+        return sum(handle.resident_bytes() for handle in handles)
+
+    # -- in the driver's thread
+
+    def check(self) -> None:
+        """Return unless the job is to stop; pause if it is and no task is to end first.
+
+        Raises:
+            StoppedError: the driver is to end.
+        """
+        while (request := self.request) is not None:
+            with self._lock:
+                handles = list(self._handles)
+            if request.reason in AT_CHECKPOINT and handles and time.monotonic() < request.deadline:
+                return
+            for handle in handles:  # once more: whoever asked may still be at it
+                _halt(handle, request.reason)
+            self._pause(request)
+
+    def thaw(self) -> None:
+        """Let frozen tasks go on, unless there is a new request already."""
+        with self._lock:
+            handles = list(self._handles)
+            stopping = self._request is not None and self._request.reason not in AT_CHECKPOINT
+        if not stopping:
+            for handle in handles:
+                handle.thaw()
+
+    def wait(self, timeout_seconds: float | None = None) -> None:
+        """Do the next thing that is to be done; return without one after the time.
+
+        Raises:
+            StoppedError: the driver is to end.
+        """
+        self.check()
+        request = self.request
+        if request is not None:
+            left = max(0.0, request.deadline - time.monotonic())
+            timeout_seconds = left if timeout_seconds is None else min(left, timeout_seconds)
+        try:
+            action = self._inbox.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return
+        action()
+
+    def end_all(self, ended: Callable[[], bool]) -> None:
+        """Cancel all tasks and do what is to be done until `ended`; no request is looked at."""
+        with self._lock:
             handles = list(self._handles)
         for handle in handles:
             handle.cancel()
-
-    def check(self) -> None:
-        """Return unless the job is to stop.
-
-        Raises:
-            StoppedError: it is.
-        """
-        if self.stop_reason is not None:
-            raise StoppedError
+        while not ended():
+            self._inbox.get()()
 
     def submit(
         self, task: Task, source_fd: int | None, on_message: Callable[[TaskMessage], None] | None = None
     ) -> TaskHandle:
-        """Start a task.
-
-        Raises:
-            StoppedError: the job is to stop; the task may have begun and is cancelled.
-        """
+        """Start a task; if the job is to stop by now it is frozen or cancelled at once."""
         handle = self._executor.submit(
-            task, source_fd=source_fd, stall_seconds=self._stall_seconds, on_message=on_message
+            task,
+            source_fd=source_fd,
+            stall_seconds=self.stall_seconds,
+            niceness=self.niceness,
+            on_message=on_message,
         )
         with self._lock:
             self._handles.add(handle)
-            stopping = self._reason is not None
+            request = self._request
         handle.add_done_callback(self._forget)
-        if stopping:
-            handle.cancel()
+        if request is not None and request.reason not in AT_CHECKPOINT:
+            _halt(handle, request.reason)
         return handle
 
     def run(
         self, task: Task, source_fd: int | None, on_message: Callable[[TaskMessage], None] | None = None
     ) -> TaskResult:
-        """Run a task to its end and return its answer."""
-        ended: queue.SimpleQueue[TaskHandle] = queue.SimpleQueue()
+        """Run a task to its end and return its answer.
+
+        Raises:
+            StoppedError: the driver is to end; the task has.
+        """
+        ended: list[TaskHandle] = []
         handle = self.submit(task, source_fd, on_message)
-        handle.add_done_callback(ended.put)
-        return ended.get().result()
+        handle.add_done_callback(lambda done: self.post(lambda: ended.append(done)))
+        try:
+            while not ended:
+                self.wait()
+        except BaseException:
+            self.end_all(lambda: bool(ended))
+            raise
+        return handle.result()
 
     def _forget(self, handle: TaskHandle) -> None:
         with self._lock:
             self._handles.discard(handle)
+
+
+def _halt(handle: TaskHandle, reason: StopReason) -> None:
+    if reason in FREEZES:
+        handle.freeze()
+    else:
+        handle.cancel()
+
+
+def _look_up() -> None:
+    """Nothing to do but to look at the request."""

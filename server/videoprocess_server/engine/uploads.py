@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,20 @@ from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreF
 from videoprocess_server.engine.authorisation import Caller, Policy, authorise
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.sources import Sources
+from videoprocess_server.engine.sweeper import bury
 from videoprocess_server.engine.video_ids import check_video_id
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.records import Upload, Video
 from videoprocess_server.model.states import UploadState, VideoState
-from videoprocess_server.store.repository import Repository
+from videoprocess_server.store.repository import (
+    Reader,
+    Repository,
+    StoreUnavailableError,
+    Transaction,
+)
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -26,6 +35,9 @@ if TYPE_CHECKING:
 #: what a caller may choose as upload_id: 128 random bits
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 LOCK_STRIPES = 64  # uploads that write at once rarely share one
+#: a growing upload's row is written once in this part of the time that unfinished ones are kept
+TOUCHES_PER_LIFE = 100
+EXPIRED_PER_PASS = 64
 
 
 @dataclass
@@ -38,8 +50,29 @@ class Writer:
     digest: _Hash | None = field(default_factory=hashlib.sha256)
 
 
+@dataclass(frozen=True, kw_only=True)
+class UploadView:
+    """An upload and how far it is."""
+
+    upload: Upload
+    committed_size: int
+    #: when it is dropped; None while a video refers to it
+    expire_time_us: int | None
+
+
 class Uploads:
-    """Takes uploads in."""
+    """Takes uploads in, and drops those that nobody wants any more.
+
+    Args:
+        repository: keeps their rows.
+        blobs: keeps their bytes.
+        sources: makes a finished one a video's source.
+        policy: who may act for whom.
+        clock: wall time.
+        limits: of sizes and retention.
+        quotas: of users.
+        space_left: whether the disk has more than its reserve.
+    """
 
     def __init__(
         self,
@@ -49,6 +82,8 @@ class Uploads:
         policy: Policy,
         clock: Clock,
         limits: Limits,
+        quotas: Quotas,
+        space_left: Callable[[], bool],
     ) -> None:
         self._repository = repository
         self._blobs = blobs
@@ -56,6 +91,8 @@ class Uploads:
         self._policy = policy
         self._clock = clock
         self._limits = limits
+        self._quotas = quotas
+        self._space_left = space_left
         #: an upload's writer changes under the lock of its stripe only, and so does its blob
         self._stripes = [threading.Lock() for _ in range(LOCK_STRIPES)]
         self._writers: dict[str, Writer] = {}
@@ -72,7 +109,7 @@ class Uploads:
         """Begin an upload, or go on with one; a stream that wrote it until now is fenced off.
 
         Raises:
-            VideoProcessError: USER_NOT_ALLOWED, INVALID_FIELD, UPLOAD_NOT_FOUND, VIDEO_EXISTS, OVER_LIMITS.
+            VideoProcessError: USER_NOT_ALLOWED, INVALID_FIELD, UPLOAD_NOT_FOUND, VIDEO_EXISTS, QUOTA_EXCEEDED, STORAGE_FULL.
         """
         authorise(self._policy, caller, user_id)
         if declared_size is not None and not 0 <= declared_size <= self._limits.max_upload_bytes:
@@ -89,28 +126,62 @@ class Uploads:
             )
         if video_id:
             check_video_id(video_id, self._limits)
-        now = self._clock.now_us()
+        self._check_space(user_id, upload_id, declared_size)
         with self._repository.transaction() as tx:
             upload = tx.get_upload(upload_id) if upload_id else None
             if upload is None:
-                if video_id and tx.get_video(user_id, video_id) is not None:
-                    raise VideoProcessError("VIDEO_EXISTS", f"there is a video {video_id!r} already")
-                upload = Upload(
-                    upload_id=upload_id or new_id(),
-                    user_id=user_id,
-                    state=UploadState.ACTIVE,
-                    create_time_us=now,
-                    update_time_us=now,
-                    file_name=file_name,
-                    video_id=video_id,
-                    declared_size_bytes=declared_size,
-                )
-                tx.put_upload(upload)
+                upload = self._begin(tx, user_id, upload_id, file_name, video_id, declared_size)
             elif upload.user_id != user_id:
                 raise VideoProcessError(
                     "UPLOAD_NOT_FOUND", f"there is no upload {upload_id!r} of user {user_id}"
                 )
+            elif upload.state is UploadState.ACTIVE:
+                upload = replace(upload, update_time_us=self._clock.now_us())
+                tx.put_upload(upload)  # from now on it does not expire before this stream has it
         return self._take_over(upload)
+
+    def _begin(
+        self,
+        tx: Transaction,
+        user_id: int,
+        upload_id: str,
+        file_name: str,
+        video_id: str,
+        declared_size: int | None,
+    ) -> Upload:
+        if video_id and tx.get_video(user_id, video_id) is not None:
+            raise VideoProcessError("VIDEO_EXISTS", f"there is a video {video_id!r} already")
+        upload_id = upload_id or new_id()
+        self._blobs.delete(BlobKind.UPLOAD, upload_id)  # of an upload of this id that is gone, not yet swept
+        now = self._clock.now_us()
+        upload = Upload(
+            upload_id=upload_id,
+            user_id=user_id,
+            state=UploadState.ACTIVE,
+            create_time_us=now,
+            update_time_us=now,
+            file_name=file_name,
+            video_id=video_id,
+            declared_size_bytes=declared_size,
+        )
+        tx.put_upload(upload)
+        return upload
+
+    def _check_space(self, user_id: int, upload_id: str, declared_size: int | None) -> None:
+        """Return if what is announced fits, as far as one can tell now."""
+        with self._repository.read() as reader:
+            known = reader.get_upload(upload_id) if upload_id else None
+        have = 0
+        if known is not None:
+            declared_size = known.declared_size_bytes
+            have = self._blobs.size(BlobKind.UPLOAD, upload_id) or 0
+        rest = max((declared_size or 0) - have, 0)
+        is_whole = declared_size is not None and rest == 0
+        if is_whole or (known is not None and known.state is UploadState.FINISHED):
+            return
+        self._quotas.check(user_id, rest)
+        if not self._space_left() or rest > self._blobs.free_bytes():
+            raise _storage_full()
 
     def _take_over(self, upload: Upload) -> Writer:
         with self._stripe(upload):
@@ -130,7 +201,7 @@ class Uploads:
         """Write one message's bytes at the committed size; return the new one.
 
         Raises:
-            VideoProcessError: UPLOAD_OFFSET, UPLOAD_FINISHED, UPLOAD_TAKEN_OVER, OVER_LIMITS, STORAGE_FULL.
+            VideoProcessError: UPLOAD_OFFSET, UPLOAD_FINISHED, UPLOAD_TAKEN_OVER, INVALID_FIELD, QUOTA_EXCEEDED, STORAGE_FULL.
         """
         if writer.upload.state is UploadState.FINISHED:
             raise VideoProcessError("UPLOAD_FINISHED", "the upload is finished")
@@ -146,6 +217,9 @@ class Uploads:
             raise VideoProcessError(
                 "INVALID_FIELD", f"the upload grows beyond {limit} bytes", {"data": "exceeds size_bytes"}
             )
+        self._quotas.check(writer.upload.user_id, len(data))
+        if not self._space_left():
+            raise _storage_full()
         with self._stripe(writer.upload):
             if self._writers.get(writer.upload.upload_id) is not writer:
                 raise VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
@@ -154,12 +228,25 @@ class Uploads:
                     BlobKind.UPLOAD, writer.upload.upload_id, offset, data
                 )
             except BlobStoreFullError as error:
-                raise VideoProcessError(
-                    "STORAGE_FULL", "there is no space left for uploads", retry_after_seconds=30
-                ) from error
+                raise _storage_full() from error
+            self._quotas.written(writer.upload, writer.committed_size)
+            self._touch(writer, self._limits.retention.unfinished_uploads_us // TOUCHES_PER_LIFE)
         if writer.digest is not None:
             writer.digest.update(data)
         return writer.committed_size
+
+    def _touch(self, writer: Writer, at_most_every_us: int) -> None:
+        """Write into the row that a message came, so that the upload stays; the caller holds its stripe."""
+        now = self._clock.now_us()
+        if abs(now - writer.upload.update_time_us) < at_most_every_us:
+            return
+        touched = replace(writer.upload, update_time_us=now)
+        with (
+            suppress(StoreUnavailableError),
+            self._repository.transaction() as tx,
+        ):  # the next message tries again
+            tx.put_upload(touched)
+            writer.upload = touched
 
     def finish(self, writer: Writer, sha256: str) -> Upload:
         """Make the upload whole and durable; if it names a video, that becomes PENDING. Finishing again is the same answer.
@@ -202,6 +289,7 @@ class Uploads:
                 raise VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
             self._keep_finished(finished)
             del self._writers[upload.upload_id]
+        self._quotas.ended(finished)
         writer.upload = finished
         return finished
 
@@ -237,10 +325,11 @@ class Uploads:
         """The stream ended without finishing; what arrived stays for the next one."""
         with self._stripe(writer.upload):
             if self._writers.get(writer.upload.upload_id) is writer:
+                self._touch(writer, 1)
                 del self._writers[writer.upload.upload_id]
 
-    def query(self, caller: Caller, user_id: int, upload_id: str) -> tuple[Upload, int]:
-        """Return an upload and its committed size in bytes.
+    def query(self, caller: Caller, user_id: int, upload_id: str) -> UploadView:
+        """Return an upload and how much of it there is.
 
         Raises:
             VideoProcessError: USER_NOT_ALLOWED, UPLOAD_NOT_FOUND.
@@ -248,8 +337,55 @@ class Uploads:
         authorise(self._policy, caller, user_id)
         with self._repository.read() as reader:
             upload = reader.get_upload(upload_id)
-        if upload is None or upload.user_id != user_id:
-            raise VideoProcessError("UPLOAD_NOT_FOUND", f"there is no upload {upload_id!r} of user {user_id}")
-        if upload.state is UploadState.FINISHED:
-            return upload, upload.size_bytes
-        return upload, self._blobs.size(BlobKind.UPLOAD, upload_id) or 0
+            if upload is None or upload.user_id != user_id:
+                raise VideoProcessError(
+                    "UPLOAD_NOT_FOUND", f"there is no upload {upload_id!r} of user {user_id}"
+                )
+            return self._view(reader, upload)
+
+    def view(self, writer: Writer) -> UploadView:
+        """Return the upload that a stream writes."""
+        with self._repository.read() as reader:
+            return replace(self._view(reader, writer.upload), committed_size=writer.committed_size)
+
+    def _view(self, reader: Reader, upload: Upload) -> UploadView:
+        retention, finished = self._limits.retention, upload.state is UploadState.FINISHED
+        kept_us = retention.unused_uploads_us if finished else retention.unfinished_uploads_us
+        is_used = finished and reader.count_videos_of_upload(upload.upload_id)
+        size = upload.size_bytes if finished else self._blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0
+        return UploadView(
+            upload=upload,
+            committed_size=size,
+            expire_time_us=None if is_used else upload.update_time_us + kept_us,
+        )
+
+    def expire(self) -> int:
+        """Drop a batch of unfinished uploads that nobody went on with, and of finished ones that no video uses.
+
+        Returns:
+            How many.
+        """
+        now, retention = self._clock.now_us(), self._limits.retention
+        with self._repository.read() as reader:
+            expired = reader.list_expired_uploads(
+                now - retention.unfinished_uploads_us, now - retention.unused_uploads_us, EXPIRED_PER_PASS
+            )
+        return sum(self._drop(upload) for upload in expired)
+
+    def _drop(self, upload: Upload) -> bool:
+        with self._stripe(upload):
+            writer = self._writers.get(upload.upload_id)
+            if writer is not None:  # a slow caller, but there
+                self._touch(writer, 1)
+                return False
+            with self._repository.transaction() as tx:
+                if tx.get_upload(upload.upload_id) != upload or tx.count_videos_of_upload(upload.upload_id):
+                    return False  # it was gone on with, or is used, since it was listed
+                tx.delete_upload(upload.upload_id)
+                bury(tx, BlobKind.UPLOAD, upload.upload_id, self._clock.now_us())
+        self._quotas.ended(upload)
+        return True
+
+
+def _storage_full() -> VideoProcessError:
+    return VideoProcessError("STORAGE_FULL", "there is no space left for uploads", retry_after_seconds=30)

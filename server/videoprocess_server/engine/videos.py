@@ -6,13 +6,15 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.authorisation import Caller, Policy, authorise
 from videoprocess_server.engine.checkpoints import discard_plans
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.sessions import Sessions
 from videoprocess_server.engine.sources import SourceChangedError, Sources
+from videoprocess_server.engine.sweeper import Sweeper, bury
 from videoprocess_server.engine.video_ids import check_video_id
+from videoprocess_server.engine.work import Work
 from videoprocess_server.errors import CATALOGUE, Status, VideoProcessError
 from videoprocess_server.execution.executor import (
     Executor,
@@ -82,7 +84,8 @@ class Videos:
         clock: Clock,
         limits: Limits,
         media_limits: MediaLimits,
-        blobs: BlobStore,
+        work: Work,
+        sweeper: Sweeper,
     ) -> None:
         self._repository = repository
         self._sessions = sessions
@@ -92,7 +95,8 @@ class Videos:
         self._clock = clock
         self._limits = limits
         self._media_limits = media_limits
-        self._blobs = blobs
+        self._work = work
+        self._sweeper = sweeper
         self._probes = threading.BoundedSemaphore(limits.max_concurrent_probes)
 
     def prepare(
@@ -119,9 +123,10 @@ class Videos:
                 return video.media
         media = self._probe(session.user_id, source)
         with self._repository.transaction() as tx:
-            gone = self._keep_prepared(tx, session.user_id, video_id, source, media)
-        for kind, key in gone:
-            self._blobs.delete(kind, key)
+            is_anew = self._keep_prepared(tx, session.user_id, video_id, source, media)
+        if is_anew:
+            self._work.evict(session.user_id, video_id)
+            self._sweeper.sweep()
         return media
 
     def _resolve(self, user_id: int, video_id: str, files: Sequence[FileReference]) -> Source:
@@ -202,47 +207,31 @@ class Videos:
 
     def _keep_prepared(
         self, tx: Transaction, user_id: int, video_id: str, source: Source, media: MediaInfo
-    ) -> list[tuple[BlobKind, str]]:
-        """Write the row; return the files of another source's work, which are nobody's now."""
-        gone: list[tuple[BlobKind, str]] = []
-        if source.kind is SourceKind.UPLOAD:
-            self._sources.of_upload(
-                tx, user_id, source.upload_id
-            )  # RemoveVideo may have deleted it meanwhile
+    ) -> bool:
+        """Write the row; return whether earlier work on the video is nobody's now."""
+        if source.kind is SourceKind.UPLOAD:  # RemoveVideo may have deleted it meanwhile
+            self._sources.of_upload(tx, user_id, source.upload_id)
         now = self._clock.now_us()
-        video = tx.get_video(user_id, video_id)
-        if video is None:
-            video = Video(
-                user_id=user_id,
-                video_id=video_id,
-                state=VideoState.PENDING,
-                create_time_us=now,
-                update_time_us=now,
-            )
-        else:
-            self._refuse_conflict(video, source)
-            if not self._is_same(video, source):
-                gone = self._forget_work(tx, video)
-                video = replace(
-                    video, result_fingerprint="", result_job_id="", last_fault=None, attempt_count=0
-                )
-            if video.state is VideoState.ERROR:  # its checkpoints may be why
-                gone += [(BlobKind.SEGMENT, key) for key in discard_plans(tx, user_id, video_id)]
-            if video.state is VideoState.ERROR or not self._is_same(video, source):
-                video = replace(video, state=next_state(video.state, Trigger.PREPARE_ANEW), last_fault=None)
+        video = tx.get_video(user_id, video_id) or Video(
+            user_id=user_id,
+            video_id=video_id,
+            state=VideoState.PENDING,
+            create_time_us=now,
+            update_time_us=now,
+            source=source,
+        )
+        self._refuse_conflict(video, source)
+        is_another = not self._is_same(video, source)
+        is_anew = is_another or video.state is VideoState.ERROR  # whose checkpoints may be why
+        if is_another:
+            _drop_results(tx, video, now)
+            video = replace(video, result_fingerprint="", result_job_id="", attempt_count=0)
+        if is_anew:
+            discard_plans(tx, user_id, video_id, now)
+            state = next_state(video.state, Trigger.PREPARE_ANEW)
+            video = replace(video, state=state, last_fault=None)
         tx.put_video(replace(video, source=source, media=media, update_time_us=now))
-        return gone
-
-    @staticmethod
-    def _forget_work(tx: Transaction, video: Video) -> list[tuple[BlobKind, str]]:
-        plans = discard_plans(tx, video.user_id, video.video_id)
-        kept = tx.list_artifacts_of_video(video.user_id, video.video_id)
-        results = [artifact.artifact_id for artifact in kept]
-        for artifact_id in results:
-            tx.delete_artifact(artifact_id)
-        return [(BlobKind.SEGMENT, plan_id) for plan_id in plans] + [
-            (BlobKind.RESULT, key) for key in results
-        ]
+        return is_anew
 
     def pending(
         self, caller: Caller, session_id: str, after: tuple[int, str] | None, limit: int
@@ -270,6 +259,18 @@ class Videos:
             if video is None:
                 raise VideoProcessError("UNKNOWN_VIDEO", f"user {user_id} has no video {video_id!r}")
             return view_of(reader, video)
+
+    def expire_time_us(self, view: VideoView) -> int | None:
+        """Return when what the video's state keeps is dropped: results, checkpoints, or all of it; None where nothing is."""
+        video = view.video
+        match video.state:
+            case VideoState.COMPLETED:
+                ends = [file.expire_time_us for file in view.artifacts if file.expire_time_us is not None]
+                return min(ends, default=None)
+            case VideoState.PAUSED | VideoState.FAILED:
+                return video.update_time_us + self._limits.retention.checkpoints_us
+            case _:
+                return video.expire_time_us
 
     def list(
         self,
@@ -300,6 +301,16 @@ def view_of(reader: Reader, video: Video) -> VideoView:
         artifacts=reader.list_artifacts_of_job(video.result_job_id) if video.result_job_id else (),
         result_job=result_job,
     )
+
+
+def _drop_results(tx: Transaction, video: Video, now_us: int) -> None:
+    """Delete what was made of a source that is replaced; the time of an upload that nobody uses then begins."""
+    for artifact in tx.list_artifacts_of_video(video.user_id, video.video_id):
+        tx.delete_artifact(artifact.artifact_id)
+        bury(tx, BlobKind.RESULT, artifact.artifact_id, now_us)
+    upload = tx.get_upload(video.source.upload_id) if video.source else None
+    if upload is not None:
+        tx.put_upload(replace(upload, update_time_us=now_us))
 
 
 def _refused(error: TaskFailedError) -> VideoProcessError:

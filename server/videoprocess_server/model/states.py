@@ -79,6 +79,8 @@ class BlockReason(Enum):
     QUIET_HOURS = "quiet_hours"
     #: the operator closed the manual gate
     MANUAL = "manual"
+    #: the database cannot be reached
+    STORE_UNREACHABLE = "store_unreachable"
     #: waits before another try
     RETRY_BACKOFF = "retry_backoff"
 

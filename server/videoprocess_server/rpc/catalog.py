@@ -39,7 +39,9 @@ class Catalog:
 
     def show(self, view: VideoView) -> video_pb2.Video:
         """Return the message of a video, its job with the progress of this moment."""
-        return videos.video(self._live(view), resume_us=self._resume_us(view))
+        return videos.video(
+            self._live(view), resume_us=self._resume_us(view), expire_us=self.videos.expire_time_us(view)
+        )
 
     def page(
         self, caller: Caller, request: video_catalog_pb2.ListVideosRequest
@@ -56,7 +58,7 @@ class Catalog:
         after = position_of(request.page_token, filters)
         found = self.videos.list(caller, user_id, states, request.video_id_prefix, after, size + 1)
         return video_catalog_pb2.ListVideosResponse(
-            videos=[videos.video(self._live(view), with_report=False) for view in found[:size]],
+            videos=[self._listed(view) for view in found[:size]],
             next_page_token=page_token(found[size - 1].video, filters) if len(found) > size else "",
         )
 
@@ -75,6 +77,10 @@ class Catalog:
             video_ids=[video.video_id for video in found[:size]],
             next_page_token=page_token(found[size - 1], _PENDING_FILTERS) if len(found) > size else "",
         )
+
+    def _listed(self, view: VideoView) -> video_pb2.Video:
+        expire_us = self.videos.expire_time_us(view)
+        return videos.video(self._live(view), expire_us=expire_us, with_report=False)
 
     def _live(self, view: VideoView) -> VideoView:
         return view if view.job is None else replace(view, job=self.work.live(view.job))

@@ -43,7 +43,7 @@ class FileTransferService(pb_grpc.FileTransferServiceServicer):
             bind_contextvars(user_id=start.user_id, upload_id=writer.upload.upload_id)
             await context.send_initial_metadata(((UPLOAD_ID_METADATA, writer.upload.upload_id),))
             await self._take_in(writer, first, request_iterator)
-            return files.upload_response(writer.upload, writer.committed_size)
+            return files.upload_response(await self._files.run(self._uploads.view, writer))
 
     async def _take_in(
         self, writer: Writer, message: pb.UploadRequest | None, following: AsyncIterator[pb.UploadRequest]
@@ -61,7 +61,7 @@ class FileTransferService(pb_grpc.FileTransferServiceServicer):
         """Tell how much of an upload there is."""
         user_id = user_id_of(request)
         found = await self._calls.run(self._uploads.query, caller_of(context), user_id, request.upload_id)
-        return files.query_upload_response(*found)
+        return files.query_upload_response(found)
 
     async def Download(
         self, request: pb.DownloadRequest, context: Context

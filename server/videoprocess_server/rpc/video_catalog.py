@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from videoprocess.v1 import video_catalog_pb2 as pb
 from videoprocess.v1 import video_catalog_pb2_grpc as pb_grpc
-from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.rpc.caller import Context, caller_of
 from videoprocess_server.rpc.catalog import Catalog
 from videoprocess_server.rpc.convert.fields import user_id_of
@@ -16,6 +15,7 @@ class VideoCatalogService(pb_grpc.VideoCatalogServiceServicer):
 
     def __init__(self, services: Services, catalog: Catalog) -> None:
         self._calls = services.pools.calls
+        self._removals = services.removals
         self._catalog = catalog
 
     async def GetVideo(self, request: pb.GetVideoRequest, context: Context) -> pb.GetVideoResponse:
@@ -29,10 +29,11 @@ class VideoCatalogService(pb_grpc.VideoCatalogServiceServicer):
         return await self._calls.run(self._catalog.page, caller_of(context), request)
 
     async def RestoreVideo(
-        self,
-        request: pb.RestoreVideoRequest,
-        context: Context,  # noqa: ARG002 - a method's shape
+        self, request: pb.RestoreVideoRequest, context: Context
     ) -> pb.RestoreVideoResponse:
-        """Refuse: there is no trash to bring anything back from."""
-        user_id_of(request)
-        raise VideoProcessError("METHOD_NOT_SUPPORTED", "a trash is not supported by this version")
+        """Bring a video back from the trash."""
+        user_id = user_id_of(request)
+        restored = await self._calls.run(
+            self._removals.restore, caller_of(context), user_id, request.video_id
+        )
+        return pb.RestoreVideoResponse(video=await self._calls.run(self._catalog.show, restored))

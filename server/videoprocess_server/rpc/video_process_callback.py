@@ -82,7 +82,7 @@ class VideoProcessCallbackService(pb_grpc.VideoProcessCallbackServiceServicer):
             draining = self._draining.is_set()
             batch = await self._calls.run(self._subscriptions.take, subscription)
             for item in batch.items:
-                yield subscribe_response(item, self._clock.now_us(), draining=draining)
+                yield subscribe_response(item, self._clock.now_us())
             if batch.ended:
                 return
             if draining:

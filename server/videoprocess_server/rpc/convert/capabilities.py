@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from videoprocess.v1 import capabilities_pb2, hdi_enums_pb2, report_pb2, video_process_service_pb2
-from videoprocess_server.engine.removal import REMOVED_RESULT_US
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
 from videoprocess_server.engine.videos import PENDING_PAGE
 from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent
@@ -137,14 +136,21 @@ def _limits(facts: CapabilityFacts) -> capabilities_pb2.Limits:
         max_frame_pixels=media.max_pixels,
         max_video_duration=times.duration_of_seconds(media.max_duration_seconds),
         max_tracks=media.max_tracks,
+        user_quota_bytes=limits.user_quota_bytes,
     )
 
 
 def _retention(facts: CapabilityFacts) -> capabilities_pb2.Retention:
-    """What this version does not drop by itself is absent."""
+    kept = facts.limits.retention
     return capabilities_pb2.Retention(
         session_idle_timeout=times.duration_of_us(facts.limits.session_idle_timeout_us),
-        removed_results=times.duration_of_us(REMOVED_RESULT_US),
+        results=times.duration_of_us(kept.results_us),
+        trash=times.duration_of_us(kept.trash_us),
+        removed_results=times.duration_of_us(kept.removed_results_us),
+        checkpoints=times.duration_of_us(kept.checkpoints_us),
+        events=times.duration_of_us(kept.events_us),
+        unfinished_uploads=times.duration_of_us(kept.unfinished_uploads_us),
+        unused_uploads=times.duration_of_us(kept.unused_uploads_us),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from videoprocess.v1 import job_pb2, report_pb2, video_pb2
-from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.records import ArtifactKind, Phase, Priority, SourceKind
@@ -35,24 +34,23 @@ PRIORITIES: Mapping[Priority, job_pb2.Priority.ValueType] = {
     Priority.NORMAL: job_pb2.PRIORITY_NORMAL,
     Priority.HIGH: job_pb2.PRIORITY_HIGH,
 }
-#: UNSPECIFIED in a request is NORMAL
-PRIORITY_OF_NUMBER: Mapping[int, Priority] = {
-    job_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+#: UNSPECIFIED in a request leaves it to the service
+PRIORITY_OF_NUMBER: Mapping[int, Priority | None] = {
+    job_pb2.PRIORITY_UNSPECIFIED: None,
     **{number: priority for priority, number in PRIORITIES.items()},
 }
 
 BLOCK_REASONS: Mapping[BlockReason, job_pb2.BlockReason.ValueType] = {
     BlockReason.NONE: job_pb2.BLOCK_REASON_UNSPECIFIED,
+    BlockReason.SPACE_LIMIT: job_pb2.BLOCK_REASON_SPACE_LIMIT,
+    BlockReason.OVERHEAT: job_pb2.BLOCK_REASON_OVERHEAT,
+    BlockReason.PREEMPTED: job_pb2.BLOCK_REASON_PREEMPTED,
     BlockReason.DRAINING: job_pb2.BLOCK_REASON_DRAINING,
+    BlockReason.FAIR_SHARE: job_pb2.BLOCK_REASON_FAIR_SHARE,
+    BlockReason.QUIET_HOURS: job_pb2.BLOCK_REASON_QUIET_HOURS,
+    BlockReason.MANUAL: job_pb2.BLOCK_REASON_MANUAL,
+    BlockReason.STORE_UNREACHABLE: job_pb2.BLOCK_REASON_STORE_UNREACHABLE,
     BlockReason.RETRY_BACKOFF: job_pb2.BLOCK_REASON_RETRY_BACKOFF,
-}
-#: NOT_READY_TEMPORARILY has several causes; its message tells which
-STATUS_REASONS: Mapping[SessionStatus, job_pb2.BlockReason.ValueType] = {
-    SessionStatus.READY: job_pb2.BLOCK_REASON_UNSPECIFIED,
-    SessionStatus.READY_SPACE_LIMIT_REACHED: job_pb2.BLOCK_REASON_SPACE_LIMIT,
-    SessionStatus.NOT_READY_TEMPORARILY: job_pb2.BLOCK_REASON_UNSPECIFIED,
-    SessionStatus.NOT_READY_OVERHEAT: job_pb2.BLOCK_REASON_OVERHEAT,
-    SessionStatus.NOT_READY_PREEMPTED: job_pb2.BLOCK_REASON_PREEMPTED,
 }
 
 PHASES: Mapping[Phase, job_pb2.JobPhase.ValueType] = {

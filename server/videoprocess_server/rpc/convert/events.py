@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from videoprocess.v1 import hdi_enums_pb2, job_pb2, types_pb2
+from videoprocess.v1 import hdi_enums_pb2, types_pb2
 from videoprocess.v1 import video_process_callback_pb2 as pb
 from videoprocess_server.engine.events import StatusChanged
 from videoprocess_server.model.records import Event, Fault, Job
 from videoprocess_server.rpc.convert import jobs, reports, times
-from videoprocess_server.rpc.convert.enums import STATUS_REASONS
+from videoprocess_server.rpc.convert.enums import BLOCK_REASONS
 
 
-def subscribe_response(
-    item: StatusChanged | Job | Event, now_us: int, *, draining: bool
-) -> pb.SubscribeResponse:
+def subscribe_response(item: StatusChanged | Job | Event, now_us: int) -> pb.SubscribeResponse:
     """Return the message of what a subscriber is told; a job is its progress."""
     if isinstance(item, StatusChanged):
-        return pb.SubscribeResponse(event=_status_changed(item, now_us, draining=draining))
+        return pb.SubscribeResponse(event=_status_changed(item, now_us))
     if isinstance(item, Job):
         return pb.SubscribeResponse(event=_progressed(item, now_us))
     return pb.SubscribeResponse(event=_ended(item))
 
 
-def _status_changed(changed: StatusChanged, now_us: int, *, draining: bool) -> pb.CallbackEvent:
+def _status_changed(changed: StatusChanged, now_us: int) -> pb.CallbackEvent:
     return pb.CallbackEvent(
         create_time=times.timestamp(now_us),
+        session_id=changed.session_id,
         on_status_changed=pb.OnStatusChanged(
             status=hdi_enums_pb2.SessionStatus.ValueType(changed.status),
-            reason=job_pb2.BLOCK_REASON_DRAINING if draining else STATUS_REASONS[changed.status],
+            reason=BLOCK_REASONS[changed.reason],
             message=changed.message,
         ),
     )

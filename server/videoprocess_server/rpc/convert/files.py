@@ -10,10 +10,11 @@ from typing import Any
 import google_crc32c
 
 from videoprocess.v1 import file_transfer_pb2, types_pb2
+from videoprocess_server.engine.uploads import UploadView
 from videoprocess_server.engine.videos import FileReference, SharedReference, UploadReference
 from videoprocess_server.errors import VideoProcessError
-from videoprocess_server.model.records import Upload
 from videoprocess_server.model.states import UploadState
+from videoprocess_server.rpc.convert import times
 from videoprocess_server.rpc.convert.fields import invalid, missing, user_id_of
 
 MAX_UPLOAD_CHUNK_BYTES = 3 << 20  # gRPC takes messages of 4 MiB; the rest is room for the other fields
@@ -118,24 +119,26 @@ def upload_digest(finish: file_transfer_pb2.UploadFinish, committed_size: int) -
     return finish.sha256
 
 
-def upload_response(upload: Upload, committed_size: int) -> file_transfer_pb2.UploadResponse:
+def upload_response(view: UploadView) -> file_transfer_pb2.UploadResponse:
     """Return the answer to an Upload."""
-    return file_transfer_pb2.UploadResponse(**_upload_fields(upload, committed_size))
+    return file_transfer_pb2.UploadResponse(**_upload_fields(view))
 
 
-def query_upload_response(upload: Upload, committed_size: int) -> file_transfer_pb2.QueryUploadResponse:
+def query_upload_response(view: UploadView) -> file_transfer_pb2.QueryUploadResponse:
     """Return the answer to a QueryUpload."""
-    return file_transfer_pb2.QueryUploadResponse(**_upload_fields(upload, committed_size))
+    return file_transfer_pb2.QueryUploadResponse(**_upload_fields(view))
 
 
-def _upload_fields(upload: Upload, committed_size: int) -> dict[str, Any]:
+def _upload_fields(view: UploadView) -> dict[str, Any]:
+    upload = view.upload
     complete = upload.state is UploadState.FINISHED
     return {
         "upload_id": upload.upload_id,
-        "committed_size_bytes": committed_size,
+        "committed_size_bytes": view.committed_size,
         "size_bytes": upload.size_bytes if complete else upload.declared_size_bytes or 0,
         "sha256": upload.sha256,
         "complete": complete,
+        "expire_time": times.optional_timestamp(view.expire_time_us),
     }
 
 

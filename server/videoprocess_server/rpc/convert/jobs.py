@@ -26,13 +26,12 @@ def process_request(message: video_process_session_pb2.ProcessVideoRequest) -> P
     Raises:
         VideoProcessError: INVALID_FIELD.
     """
-    priority = PRIORITY_OF_NUMBER.get(message.priority)
-    if priority is None:
+    if message.priority not in PRIORITY_OF_NUMBER:
         raise invalid("priority", f"has no value {message.priority}")
     return ProcessRequest(
         video_id=message.video_id,
         timestamp_us=min(message.timestamp_us, _MOST_TIMESTAMP_US),
-        priority=priority,
+        priority=PRIORITY_OF_NUMBER[message.priority],
         request_id=request_id_of(message.request_id),
     )
 

@@ -34,8 +34,21 @@ def video_states(numbers: Sequence[int]) -> frozenset[VideoState]:
     }
 
 
-def video(view: VideoView, *, resume_us: int | None = None, with_report: bool = True) -> video_pb2.Video:
-    """Return the message of a video with what belongs to it."""
+def video(
+    view: VideoView,
+    *,
+    resume_us: int | None = None,
+    expire_us: int | None = None,
+    with_report: bool = True,
+) -> video_pb2.Video:
+    """Return the message of a video with what belongs to it.
+
+    Args:
+        view: the video.
+        resume_us: media time that the next ProcessVideo goes on at; None where it begins anew.
+        expire_us: wall time at which what its state keeps is dropped; None where nothing is.
+        with_report: whether the report of the newest result is told.
+    """
     record, newest, result = view.video, view.job, view.result_job
     made = result.report if with_report and result is not None else None
     fault = _last_fault(view)
@@ -45,6 +58,7 @@ def video(view: VideoView, *, resume_us: int | None = None, with_report: bool = 
         state=VIDEO_STATES[record.state],
         create_time=times.timestamp(record.create_time_us),
         update_time=times.timestamp(record.update_time_us),
+        expire_time=times.optional_timestamp(expire_us),
         sources=[_source(record.source, record.media)] if record.source else [],
         stream_descs=[description(found) for found in describe_streams(record.media)] if record.media else [],
         job=jobs.job(newest) if newest else None,

@@ -1,0 +1,198 @@
+"""Settings → the objects that run below rpc. Part of the composition root, like `app`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import version
+
+import grpc
+
+from videoprocess_server.blobs.local import LocalBlobStore
+from videoprocess_server.engine.authorisation import Policy, TrustEveryCaller, TrustLocalCallers
+from videoprocess_server.engine.clock_watch import ClockWatch
+from videoprocess_server.engine.conditions import Conditions
+from videoprocess_server.engine.events import EventHub
+from videoprocess_server.engine.housekeeping import Housekeeping
+from videoprocess_server.engine.jobs import Jobs
+from videoprocess_server.engine.limits import Limits, Retention
+from videoprocess_server.engine.parking import ParkingLimits
+from videoprocess_server.engine.production import Workshop
+from videoprocess_server.engine.quotas import Quotas
+from videoprocess_server.engine.removal import Removals
+from videoprocess_server.engine.results import Results
+from videoprocess_server.engine.retention import Expirations
+from videoprocess_server.engine.scheduler import Capacity, Scheduler
+from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sources import SharedRoot, Sources
+from videoprocess_server.engine.stops import Stops
+from videoprocess_server.engine.sweeper import Sweeper
+from videoprocess_server.engine.uploads import Uploads
+from videoprocess_server.engine.videos import Videos
+from videoprocess_server.execution.process_pool import ProcessPoolExecutor
+from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND, SystemClock
+from videoprocess_server.model.plan import PlanSettings
+from videoprocess_server.model.tasks import BuildInfo, MediaLimits
+from videoprocess_server.rpc.call_pool import CallPools
+from videoprocess_server.rpc.capability_facts import CapabilityFacts
+from videoprocess_server.rpc.services import Services
+from videoprocess_server.settings import Settings
+from videoprocess_server.store.repository import Repository
+
+DEFAULT_MEMORY_BYTES = 4 << 30
+#: of the memory budget, what frozen workers may hold unless the settings say otherwise
+PARKED_SHARE = 4
+UPLOAD_COMMIT_BYTES = 3 * 1024 * 1024  # the largest message: what a cut costs at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machinery:
+    """What runs below rpc."""
+
+    services: Services
+    scheduler: Scheduler
+    housekeeping: Housekeeping
+    conditions: Conditions
+    executor: ProcessPoolExecutor
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_sessions=settings.max_sessions,
+        max_sessions_per_user=settings.max_sessions_per_user,
+        max_active_jobs=settings.max_queued_jobs,
+        max_active_jobs_per_user=settings.max_queued_jobs,
+        max_upload_bytes=settings.max_upload_bytes,
+        session_idle_timeout_us=_microseconds(settings.session_idle_seconds),
+        stall_seconds=settings.stall_seconds,
+        max_running_jobs=settings.max_running_jobs,
+        max_blocked_seconds=settings.max_blocked_seconds or None,
+        user_quota_bytes=settings.user_quota_bytes,
+        retention=_retention(settings),
+    )
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        results_us=_microseconds(settings.result_retention_seconds),
+        removed_results_us=_microseconds(settings.removed_result_retention_seconds),
+        trash_us=_microseconds(settings.trash_retention_seconds),
+        checkpoints_us=_microseconds(settings.checkpoint_retention_seconds),
+        events_us=_microseconds(settings.event_retention_seconds),
+        unfinished_uploads_us=_microseconds(settings.unfinished_upload_retention_seconds),
+        unused_uploads_us=_microseconds(settings.unused_upload_retention_seconds),
+        steady_clock_seconds=settings.steady_clock_seconds,
+    )
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * MICROSECONDS_PER_SECOND)
+
+
+def _roots(settings: Settings) -> Mapping[str, SharedRoot]:
+    return {root.name: SharedRoot(name=root.name, path=root.path.resolve()) for root in settings.shared_root}
+
+
+def compose(
+    settings: Settings,
+    repository: Repository,
+    blobs: LocalBlobStore,
+    executor: ProcessPoolExecutor,
+    build: BuildInfo,
+) -> Machinery:
+    """Make all objects; nothing runs yet."""
+    clock, limits = SystemClock(), _limits(settings)
+    policy: Policy = TrustEveryCaller() if settings.insecure_listen_anywhere else TrustLocalCallers()
+    memory_bytes = settings.memory_budget_bytes or DEFAULT_MEMORY_BYTES
+    media_limits = MediaLimits(
+        max_pixels=settings.max_pixels, max_duration_seconds=settings.max_duration_seconds
+    )
+    plan_settings = PlanSettings(
+        segment_seconds=_exact(settings.segment_seconds),
+        longest_gop_seconds=_exact(settings.longest_gop_seconds),
+    )
+    hub = EventHub(repository, limits)
+    conditions = Conditions(hub)
+    sweeper = Sweeper(repository, blobs, clock)
+    quotas = Quotas(repository, blobs, limits.user_quota_bytes, time.monotonic)
+    sources = Sources(blobs, _roots(settings))
+    sessions = Sessions(repository, hub, policy, clock, limits)
+    scheduler = Scheduler(
+        repository,
+        Workshop(
+            blobs=blobs,
+            sources=sources,
+            executor=executor,
+            hub=hub,
+            sweeper=sweeper,
+            clock=clock,
+            limits=limits,
+            plan_settings=plan_settings,
+            build=lambda: build,
+        ),
+        Capacity(cores=executor.worker_count, memory_bytes=memory_bytes),
+        ParkingLimits(
+            max_bytes=settings.max_parked_bytes or memory_bytes // PARKED_SHARE,
+            max_seconds=settings.parked_seconds,
+        ),
+        conditions,
+        over_quota=lambda user_id: bool(quotas.exceeded(user_id)),
+    )
+    uploads = Uploads(repository, blobs, sources, policy, clock, limits, quotas, lambda: True)
+    services = Services(
+        repository=repository,
+        policy=policy,
+        clock=clock,
+        hub=hub,
+        sessions=sessions,
+        videos=Videos(
+            repository,
+            sessions,
+            sources,
+            executor,
+            policy,
+            clock,
+            limits,
+            media_limits,
+            scheduler,
+            sweeper,
+        ),
+        jobs=Jobs(repository, sessions, hub, scheduler, clock, limits, plan_settings, lambda: build),
+        stops=Stops(repository, sweeper, sessions, hub, scheduler, clock, limits),
+        removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
+        uploads=uploads,
+        results=Results(repository, blobs, policy),
+        work=scheduler,
+        facts=CapabilityFacts(
+            limits=limits,
+            media_limits=media_limits,
+            build_info=lambda: build,
+            worker_count=executor.worker_count,
+            upload_commit_bytes=UPLOAD_COMMIT_BYTES,
+            shared_roots=sources.roots_of,
+            versions={"videoprocess": version("videoprocess"), "grpcio": grpc.__version__},
+        ),
+        pools=CallPools.open(limits),
+        draining=asyncio.Event(),
+    )
+    return Machinery(
+        services=services,
+        scheduler=scheduler,
+        housekeeping=Housekeeping(
+            sessions,
+            Expirations(repository, uploads, scheduler, clock, limits.retention),
+            sweeper,
+            ClockWatch(clock, time.monotonic, limits.retention.steady_clock_seconds),
+            settings.housekeeping_seconds,
+        ),
+        conditions=conditions,
+        executor=executor,
+    )
+
+
+def _exact(seconds: float) -> Fraction:
+    """Return the decimal a person typed, not its nearest float."""
+    return Fraction(str(seconds))

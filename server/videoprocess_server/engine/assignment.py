@@ -1,0 +1,49 @@
+"""The job a driver works for at the moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from videoprocess_server.engine.task_runner import StoppedError
+from videoprocess_server.model.records import Job, Video
+from videoprocess_server.model.states import JobState
+from videoprocess_server.store.repository import Reader
+
+
+class Assignment:
+    """Job and video of a driver. Another job of the same video may take over a driver's work when the first has ended."""
+
+    def __init__(self, job: Job, video: Video) -> None:
+        #: as it was when it was last read; the row may have another priority by now
+        self.job = job
+        self.video = video
+        #: counts the jobs, so that a late `release` of one is not the next one's
+        self.turn = 0
+        self._released_turn = -1
+
+    @property
+    def owned(self) -> bool:
+        """Whether the job's end is this driver's to write."""
+        return self._released_turn != self.turn
+
+    def release(self, turn: int) -> None:
+        """The job of this turn has ended or is back in the queue."""
+        self._released_turn = turn
+
+    def take_over(self, job: Job, video: Video) -> None:
+        """Work for another job from here on; the plan stays."""
+        self.job = replace(job, plan_id=self.job.plan_id)
+        self.video = video
+        self.turn += 1
+
+    def current(self, reader: Reader) -> tuple[Job, Video]:
+        """Return the rows.
+
+        Raises:
+            StoppedError: the job is not running any more: RemoveVideo ended it.
+        """
+        job = reader.get_job(self.job.job_id)
+        video = reader.get_video(self.job.user_id, self.job.video_id)
+        if not self.owned or job is None or job.state is not JobState.RUNNING or video is None:
+            raise StoppedError
+        return replace(job, plan_id=self.job.plan_id), video

@@ -1,0 +1,140 @@
+"""What the scheduling policy gets to see of rows and drivers: never the whole queue, only its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from videoprocess_server.engine.driver import JobDriver
+from videoprocess_server.engine.limits import Limits
+from videoprocess_server.model.records import Job, Priority, Video
+from videoprocess_server.model.scheduling import Candidate, next_overtakes, oldest_first
+from videoprocess_server.model.states import BlockReason, JobState
+from videoprocess_server.store.repository import Reader
+
+#: users looked at in one pass beyond those who may run at once: those who have had least
+USERS_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look found."""
+
+    candidates: list[Candidate]
+    #: by job_id, of the candidates
+    jobs: Mapping[str, Job]
+    #: jobs that are no candidates now, and why
+    excluded: Mapping[str, BlockReason]
+
+
+@dataclass(frozen=True)
+class Driven:
+    """A running job as the scheduler has it."""
+
+    driver: JobDriver
+    workers: int
+    turn: bool
+
+
+class QueueView:
+    """Looks at the queue, and counts whom it passed over.
+
+    Args:
+        limits: how many jobs run at once.
+        over_quota: whether a user's NORMAL work must wait until there is space again.
+    """
+
+    def __init__(self, limits: Limits, over_quota: Callable[[int], bool]) -> None:
+        self._limits = limits
+        self._over_quota = over_quota
+        #: user → starts in which an older queued job was passed over
+        self._overtakes: dict[int, int] = {}
+
+    def started(self, user_id: int, *, was_oldest: bool) -> None:
+        """Note that a queued job of the user was started."""
+        self._overtakes[user_id] = next_overtakes(
+            self._overtakes.get(user_id, 0), started_is_oldest=was_oldest
+        )
+
+    def look(
+        self,
+        reader: Reader,
+        usage: Mapping[int, float],
+        driven: Mapping[str, Driven],
+        paused: Collection[str],
+    ) -> Seen:
+        """Return the running jobs and those that may be next.
+
+        Args:
+            reader: a consistent view.
+            usage: what the users with work have had.
+            driven: job_id → driver of running jobs.
+            paused: jobs that are not to be tried yet.
+        """
+        self._overtakes = {user: count for user, count in self._overtakes.items() if user in usage}
+        jobs: dict[str, Job] = {}
+        candidates: list[Candidate] = []
+        excluded: dict[str, BlockReason] = {}
+        for job in reader.list_running_jobs():
+            entry = driven.get(job.job_id)
+            if entry is not None:
+                jobs[job.job_id] = job
+                candidates.append(_running(job, entry))
+        neediest = sorted(usage, key=lambda user_id: (usage[user_id], user_id))
+        busy = {job.user_id for job in jobs.values()}
+        ahead = self._limits.max_running_jobs + USERS_AHEAD
+        for user_id in sorted(busy | set(neediest[:ahead])):
+            for job, turn in self._heads(reader, user_id, len(paused)):
+                video = reader.get_video(user_id, job.video_id)
+                if job.job_id not in paused and video is not None:
+                    jobs[job.job_id] = job
+                    candidates.append(_queued(job, video, turn=turn))
+        over = {user_id for user_id in {job.user_id for job in jobs.values()} if self._over_quota(user_id)}
+        for candidate in candidates:
+            if candidate.user_id in over and candidate.priority is Priority.NORMAL:
+                excluded[candidate.job_id] = BlockReason.SPACE_LIMIT
+        return Seen([c for c in candidates if c.job_id not in excluded], jobs, excluded)
+
+    def _heads(self, reader: Reader, user_id: int, paused_count: int) -> list[tuple[Job, bool]]:
+        """Return the user's first queued jobs, the oldest before all others where it has its turn."""
+        head = list(reader.list_queue_head(user_id, self._limits.max_running_jobs + paused_count))
+        if not oldest_first(self._overtakes.get(user_id, 0)):
+            return [(job, False) for job in head]
+        oldest = reader.get_oldest_queued(user_id)
+        if oldest is None:
+            return []
+        return [(oldest, True), *((job, False) for job in head if job.job_id != oldest.job_id)]
+
+
+def _running(job: Job, entry: Driven) -> Candidate:
+    return Candidate(
+        job_id=job.job_id,
+        user_id=job.user_id,
+        priority=job.priority,
+        execution_mode=job.execution_mode,
+        running=True,
+        demand=entry.driver.demand,
+        worker_bytes=_worker_bytes(entry.driver.video),
+        alone=entry.driver.alone,
+        turn=entry.turn,
+        workers=entry.workers,
+    )
+
+
+def _queued(job: Job, video: Video, *, turn: bool) -> Candidate:
+    assert job.state is JobState.QUEUED
+    return Candidate(
+        job_id=job.job_id,
+        user_id=job.user_id,
+        priority=job.priority,
+        execution_mode=job.execution_mode,
+        running=False,
+        demand=1,
+        worker_bytes=_worker_bytes(video),
+        turn=turn,
+        blocked_by=job.blocked_by,
+    )
+
+
+def _worker_bytes(video: Video) -> int:
+    return 400 << 20  # TODO measured costs

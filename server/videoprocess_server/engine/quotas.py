@@ -1,0 +1,114 @@
+"""How much of the disk a user may have: uploads, segments and results together."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.records import Upload
+from videoprocess_server.model.states import UploadState
+from videoprocess_server.store.repository import Repository
+
+#: how long the sum over a user's rows is believed: what jobs add meanwhile may exceed the quota, and so may one message
+#: of each open upload
+BELIEVED_SECONDS = 1.0
+MAX_SUMS = 4096
+_MAX_UPLOADS = 1_000_000
+_END_OF_TIME_US = 1 << 62
+
+
+@dataclass(frozen=True)
+class _Sum:
+    stored_bytes: int
+    believed_until: float
+
+
+class Quotas:
+    """Adds up what users keep. Without a quota it counts nothing and refuses nobody.
+
+    Rows tell the size of everything but unfinished uploads, whose sizes are counted here as `Uploads` writes them.
+
+    Args:
+        repository: of the rows.
+        blobs: of the unfinished uploads.
+        quota_bytes: of each user; 0 is none.
+        monotonic: seconds that never jump.
+    """
+
+    def __init__(
+        self, repository: Repository, blobs: BlobStore, quota_bytes: int, monotonic: Callable[[], float]
+    ) -> None:
+        self._repository = repository
+        self._quota_bytes = quota_bytes
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._sums: dict[int, _Sum] = {}
+        #: user → upload → bytes
+        self._unfinished: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        if quota_bytes:
+            self._count_unfinished(blobs)
+
+    def _count_unfinished(self, blobs: BlobStore) -> None:
+        with self._repository.read() as reader:
+            uploads = reader.list_expired_uploads(_END_OF_TIME_US, 0, _MAX_UPLOADS)
+        for upload in uploads:
+            if upload.state is UploadState.ACTIVE:
+                self.written(upload, blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0)
+
+    def check(self, user_id: int, more_bytes: int) -> None:
+        """Return if the user may keep that much more.
+
+        Raises:
+            VideoProcessError: QUOTA_EXCEEDED.
+        """
+        if self._quota_bytes and self._used_bytes(user_id) + more_bytes > self._quota_bytes:
+            raise VideoProcessError(
+                "QUOTA_EXCEEDED",
+                f"user {user_id} keeps {self._used_bytes(user_id)} of {self._quota_bytes} bytes; "
+                f"{more_bytes} more do not fit",
+                metadata={"user_id": str(user_id), "quota_bytes": str(self._quota_bytes)},
+            )
+
+    def exceeded(self, user_id: int) -> str:
+        """Return why a job of the user may not run now; "" where it may."""
+        if not self._quota_bytes or self._used_bytes(user_id) < self._quota_bytes:
+            return ""
+        return f"user {user_id} keeps {self._used_bytes(user_id)} of {self._quota_bytes} bytes"
+
+    def written(self, upload: Upload, size_bytes: int) -> None:
+        """Count an unfinished upload with the size it has now."""
+        if self._quota_bytes:
+            with self._lock:
+                self._unfinished[upload.user_id][upload.upload_id] = size_bytes
+
+    def ended(self, upload: Upload) -> None:
+        """Count an upload no more: it is finished, so that its row tells its size, or gone."""
+        with self._lock:
+            uploads = self._unfinished.get(upload.user_id, {})
+            uploads.pop(upload.upload_id, None)
+            if not uploads:
+                self._unfinished.pop(upload.user_id, None)
+            self._sums.pop(upload.user_id, None)
+
+    def _used_bytes(self, user_id: int) -> int:
+        stored_bytes = self._stored_bytes(user_id)
+        with self._lock:
+            return stored_bytes + sum(self._unfinished.get(user_id, {}).values())
+
+    def _stored_bytes(self, user_id: int) -> int:
+        now = self._monotonic()
+        with self._lock:
+            known = self._sums.get(user_id)
+        if known is not None and now < known.believed_until:
+            return known.stored_bytes
+        with self._repository.read() as reader:
+            stored_bytes = reader.stored_bytes(user_id)
+        with self._lock:
+            if len(self._sums) >= MAX_SUMS:
+                self._sums.clear()
+            self._sums[user_id] = _Sum(stored_bytes, now + BELIEVED_SECONDS)
+        return stored_bytes
