@@ -164,6 +164,12 @@ CATALOGUE: Mapping[str, Reason] = {
     "STORAGE_FULL": Reason(
         CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Free disk space."
     ),
+    "QUOTA_EXCEEDED": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES,
+        Status.RESOURCE_EXHAUSTED,
+        True,
+        "Remove videos for good, or wait for results to expire.",
+    ),
     "SUBSCRIBER_LIMIT": Reason(
         CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Close a subscription."
     ),

@@ -14,18 +14,24 @@ from engine.scripted_executor import PATIENCE_SECONDS, ScriptedExecutor
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Caller, Policy, TrustEveryCaller
-from videoprocess_server.engine.driver import Workshop
+from videoprocess_server.engine.clock_watch import ClockWatch
+from videoprocess_server.engine.conditions import Conditions
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.parking import ParkingLimits
+from videoprocess_server.engine.production import Workshop
+from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results
-from videoprocess_server.engine.scheduler import Scheduler
+from videoprocess_server.engine.retention import Expirations
+from videoprocess_server.engine.scheduler import Capacity, Scheduler
 from videoprocess_server.engine.sessions import Sessions
 from videoprocess_server.engine.sources import SharedRoot, Sources
 from videoprocess_server.engine.stops import Stops
+from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import SharedReference, Videos
 from videoprocess_server.execution.executor import Slot, TaskHandle
@@ -43,20 +49,31 @@ OTHER_USER = 200
 CALLER = Caller(peer="unix:")
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
+MEMORY_BYTES = 8 << 30
+PARKED_SECONDS = 600.0
 VIDEO_STREAM = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
 
 
 class FakeClock:
-    """Stands still until a test moves it."""
+    """Wall and monotonic time that stand still until a test moves them."""
 
     def __init__(self) -> None:
         self._now_us = 1_700_000_000 * SECOND_US
+        self._monotonic = 0.0
 
     def now_us(self) -> int:
         return self._now_us
 
+    def monotonic(self) -> float:
+        return self._monotonic
+
     def advance(self, seconds: float) -> None:
+        self._monotonic += seconds
+        self.jump(seconds)
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
         self._now_us += round(seconds * SECOND_US)
 
 
@@ -149,10 +166,16 @@ class MortalExecutor:
         source_fd: int | None = None,
         slot: Slot = Slot.GENERAL,
         stall_seconds: float,
+        niceness: int = 0,
         on_message: Callable[[TaskMessage], None] | None = None,
     ) -> TaskHandle:
         run = self._inner.submit(
-            task, source_fd=source_fd, slot=slot, stall_seconds=stall_seconds, on_message=on_message
+            task,
+            source_fd=source_fd,
+            slot=slot,
+            stall_seconds=stall_seconds,
+            niceness=niceness,
+            on_message=on_message,
         )
         if self._life.over:
             run.cancel()
@@ -198,6 +221,7 @@ class Engine:
         self.limits = limits or Limits()
         self.policy = policy or TrustEveryCaller()
         self.build: BuildInfo = BUILD
+        self.space_left = True
         self._make_blobs = blobs
         self._database = SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
         self.shared = folder / "shared"
@@ -210,6 +234,8 @@ class Engine:
         self.blobs = self._make_blobs(self.folder / "blobs", self._life)
         executor = MortalExecutor(self.executor, self._life)
         self.hub = EventHub(self.repository, self.limits)
+        self.sweeper = Sweeper(self.repository, self.blobs, self.clock)
+        self.quotas = Quotas(self.repository, self.blobs, self.limits.user_quota_bytes, self.clock.monotonic)
         sources = Sources(self.blobs, {"media": SharedRoot(name="media", path=self.shared)})
         self.sessions = Sessions(self.repository, self.hub, self.policy, self.clock, self.limits)
         self.scheduler = Scheduler(
@@ -219,11 +245,16 @@ class Engine:
                 sources=sources,
                 executor=executor,
                 hub=self.hub,
+                sweeper=self.sweeper,
                 clock=self.clock,
                 limits=self.limits,
                 plan_settings=PlanSettings(),
                 build=lambda: self.build,
             ),
+            Capacity(cores=executor.worker_count, memory_bytes=MEMORY_BYTES),
+            ParkingLimits(max_bytes=MEMORY_BYTES, max_seconds=PARKED_SECONDS),
+            Conditions(self.hub),
+            over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
         )
         self.videos = Videos(
             self.repository,
@@ -234,7 +265,8 @@ class Engine:
             self.clock,
             self.limits,
             MediaLimits(),
-            self.blobs,
+            self.scheduler,
+            self.sweeper,
         )
         self.jobs = Jobs(
             self.repository,
@@ -247,14 +279,36 @@ class Engine:
             lambda: self.build,
         )
         self.stops = Stops(
-            self.repository, self.blobs, self.sessions, self.hub, self.scheduler, self.clock, self.limits
+            self.repository, self.sweeper, self.sessions, self.hub, self.scheduler, self.clock, self.limits
         )
         self.removals = Removals(
-            self.repository, self.blobs, self.sessions, self.hub, self.scheduler, self.clock, self.limits
+            self.repository,
+            self.sessions,
+            self.hub,
+            self.scheduler,
+            self.sweeper,
+            self.policy,
+            self.clock,
+            self.limits,
         )
-        self.uploads = Uploads(self.repository, self.blobs, sources, self.policy, self.clock, self.limits)
+        self.uploads = Uploads(
+            self.repository,
+            self.blobs,
+            sources,
+            self.policy,
+            self.clock,
+            self.limits,
+            self.quotas,
+            lambda: self.space_left,
+        )
         self.results = Results(self.repository, self.blobs, self.policy)
-        self.housekeeping = Housekeeping(self.repository, self.blobs, self.sessions, self.clock)
+        self.housekeeping = Housekeeping(
+            self.sessions,
+            Expirations(self.repository, self.uploads, self.scheduler, self.clock, self.limits.retention),
+            self.sweeper,
+            ClockWatch(self.clock, self.clock.monotonic, self.limits.retention.steady_clock_seconds),
+            interval_seconds=3600,
+        )
         recover(self.repository, self.blobs, self.clock)
         self.scheduler.start()
 

@@ -68,6 +68,7 @@ WITH_A_USER: dict[str, Callable[[Engine], object]] = {
     "create session": lambda e: e.sessions.create(STRANGER, USER, ExecutionMode.DEFAULT, ""),
     "get video": lambda e: e.videos.get(STRANGER, USER, "v"),
     "list videos": lambda e: e.videos.list(STRANGER, USER, None, "", None, 10),
+    "restore video": lambda e: e.removals.restore(STRANGER, USER, "v"),
     "open upload": lambda e: e.uploads.open(STRANGER, USER, UPLOAD_ID, "", "", None),
     "query upload": lambda e: e.uploads.query(STRANGER, USER, UPLOAD_ID),
     "open result": lambda e: e.results.open(STRANGER, USER, "any", 0),
@@ -112,7 +113,15 @@ def test_acting_for_somebody_else_is_refused(engine: Engine, name: str) -> None:
 
 
 def test_every_public_method_with_a_caller_is_among_those_tried(engine: Engine) -> None:
-    managers = (engine.sessions, engine.videos, engine.jobs, engine.stops, engine.uploads, engine.results)
+    managers = (
+        engine.sessions,
+        engine.videos,
+        engine.jobs,
+        engine.stops,
+        engine.removals,
+        engine.uploads,
+        engine.results,
+    )
     taking_a_caller = {
         name
         for manager in managers
@@ -121,7 +130,7 @@ def test_every_public_method_with_a_caller_is_among_those_tried(engine: Engine) 
     }
     tried = {
         *WITH_A_SESSION,
-        *("create", "get", "list", "open", "query"),
+        *("create", "get", "list", "restore", "open", "query"),
     } - {"interrupt videos"}
     assert taking_a_caller == tried
 
