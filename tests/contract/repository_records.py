@@ -32,10 +32,12 @@ from videoprocess_server.model.records import (
     Session,
     Source,
     SourceKind,
+    Tombstone,
     Upload,
     Video,
 )
 from videoprocess_server.model.states import JobState, SegmentState, UploadState, VideoState
+from videoprocess_server.store.memory import MemoryRepository
 from videoprocess_server.store.repository import Repository, Transaction
 from videoprocess_server.store.sqlite import SqliteRepository
 
@@ -44,7 +46,13 @@ def open_sqlite(directory: Path) -> Repository:
     return SqliteRepository(directory / "database.sqlite3", busy_timeout_seconds=20)
 
 
-IMPLEMENTATIONS: dict[str, Callable[[Path], Repository]] = {"sqlite": open_sqlite}
+def open_memory(_: Path) -> Repository:
+    return MemoryRepository(busy_timeout_seconds=20)
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Path], Repository]] = {"sqlite": open_sqlite, "memory": open_memory}
+#: those whose rows outlive the process
+DURABLE = ["sqlite"]
 
 # The repository stays the same over a property's examples: each undoes what it did.
 ONE_REPOSITORY = settings(
@@ -78,7 +86,7 @@ def undone(repository: Repository) -> Iterator[Transaction]:
         raise UndoError
 
 
-RECORDS = (Session, Video, Job, PlanRecord, SegmentRecord, Upload, Artifact, Event, Request)
+RECORDS = (Session, Video, Job, PlanRecord, SegmentRecord, Upload, Artifact, Event, Request, Tombstone)
 
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _LEAVES = {
@@ -251,6 +259,10 @@ def an_event(job_id: str = "j", **changes: typing.Any) -> Event:
         fault=Fault(error_code=ErrorCode.ABORT, reason="INTERRUPTED", message="interrupted"),
     )
     return replace(event, **changes)
+
+
+def a_tombstone(key: str = "k", **changes: typing.Any) -> Tombstone:
+    return replace(Tombstone(kind="segments", key=key, create_time_us=0), **changes)
 
 
 def a_request(request_id: str = "r", **changes: typing.Any) -> Request:

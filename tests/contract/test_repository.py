@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from repository_records import (  # noqa: F401 fixtures
+    DURABLE,
     IMPLEMENTATIONS,
     ONE_REPOSITORY,
     RECORDS,
@@ -23,6 +25,7 @@ from repository_records import (  # noqa: F401 fixtures
     a_plan,
     a_request,
     a_session,
+    a_tombstone,
     a_video,
     an_artifact,
     an_event,
@@ -42,9 +45,11 @@ from videoprocess_server.model.records import (
     Request,
     SegmentRecord,
     Session,
+    Tombstone,
     Upload,
     Video,
 )
+from videoprocess_server.model.states import SegmentState
 from videoprocess_server.store.repository import ConflictError, Repository, StoreUnavailableError, Transaction
 
 
@@ -95,22 +100,54 @@ class TestRecords:
                 transaction.put_video(a_video(name))
                 transaction.put_upload(an_upload(name))
                 transaction.put_artifact(an_artifact(name))
+                transaction.put_tombstone(a_tombstone(name))
                 transaction.add_plan(a_plan(name), some_segments(2, name))
             for name in ("a", "unknown"):
                 transaction.delete_video(1, name)
                 transaction.delete_upload(name)
                 transaction.delete_artifact(name)
+                transaction.delete_tombstone("segments", name)
+                transaction.delete_tombstone("uploads", "b")
                 transaction.delete_plan(name)
         with repository.read() as reader:
             assert [video.video_id for video in reader.list_videos(1, limit=9)] == ["b"]
             assert list(reader.list_all_upload_ids()) == ["b"]
             assert list(reader.list_all_artifact_ids()) == ["b"]
             assert list(reader.list_all_plan_ids()) == ["b"]
+            assert list(reader.list_tombstones(9)) == [a_tombstone("b")]
             assert (len(reader.list_segments("a")), len(reader.list_segments("b"))) == (0, 2)
 
     def test_what_would_not_come_back_is_refused(self, repository: Repository) -> None:
         with pytest.raises(ValueError, match="Expected `float`"), repository.transaction() as transaction:
             transaction.put_job(replace(a_job(), progress=replace(a_job().progress, fps=float("nan"))))
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            {"index": -1},
+            {"attempt_count": -1},
+            {"crash_count": -1},
+            {"state": SegmentState.LEASED},
+            {"lease_token": "t"},
+            {"state": SegmentState.DONE},
+            {"path": "p"},
+            {"plan_id": "unknown"},
+        ],
+        ids=str,
+    )
+    def test_a_segment_that_breaks_an_invariant_is_a_conflict(
+        self, repository: Repository, broken: dict[str, Any]
+    ) -> None:
+        with pytest.raises(ConflictError), repository.transaction() as transaction:
+            transaction.add_plan(a_plan(), [replace(some_segments(1)[0], **broken)])
+        with pytest.raises(ConflictError), repository.transaction() as transaction:
+            transaction.add_plan(a_plan(), some_segments(1) * 2)
+        with repository.read() as reader:
+            assert list(reader.list_all_plan_ids()) == []
+
+    def test_a_video_without_an_id_is_a_conflict(self, repository: Repository) -> None:
+        with pytest.raises(ConflictError), repository.transaction() as transaction:
+            transaction.put_video(a_video(""))
 
     def test_a_plan_added_twice_is_a_conflict(self, repository: Repository) -> None:
         with repository.transaction() as transaction:
@@ -192,6 +229,23 @@ class TestTransactions:
         with repository.read() as reader:
             assert reader.get_video(1, "v") is None
 
+    def test_a_transaction_of_another_thread_is_waited_for(self, repository: Repository) -> None:
+        begun = threading.Event()
+
+        def put(video_id: str) -> None:
+            begun.set()
+            with repository.transaction() as transaction:
+                transaction.put_video(a_video(video_id))
+
+        with ThreadPoolExecutor(1) as threads:
+            with repository.transaction() as transaction:
+                waiting = threads.submit(put, "second")
+                assert begun.wait(20)
+                transaction.put_video(a_video("first"))
+            waiting.result(20)
+        with repository.read() as reader:
+            assert [video.video_id for video in reader.list_videos(1, limit=9)] == ["first", "second"]
+
     def test_a_closed_repository_refuses(self, implementation: str, tmp_path: Path) -> None:
         repository = IMPLEMENTATIONS[implementation](tmp_path)
         repository.ping()
@@ -272,6 +326,7 @@ class TestEvents:
         assert sorted(committed) == list(range(1, 81))
 
 
+@pytest.mark.parametrize("implementation", DURABLE)
 class TestDurability:
     def test_what_was_committed_is_there_after_reopening(self, implementation: str, tmp_path: Path) -> None:
         for opening in range(1, 4):
@@ -344,4 +399,7 @@ def _put_and_get(transaction: Transaction, record: object) -> tuple[object, obje
         case Request():
             transaction.put_request(record)
             return record, transaction.get_request(record.user_id, record.method, record.request_id)
+        case Tombstone():
+            transaction.put_tombstone(record)
+            return record, transaction.list_tombstones(1)[0]
     raise TypeError(record)

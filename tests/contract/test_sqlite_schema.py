@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from repository_records import a_video
+from repository_records import a_job, a_video, an_event, an_upload
 
+from videoprocess_server.model.records import Priority
+from videoprocess_server.model.states import JobState, UploadState, VideoState
 from videoprocess_server.store import filesystem
 from videoprocess_server.store.filesystem import NetworkFileSystemError, file_system_type
+from videoprocess_server.store.repository import Reader, Transaction
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sql import MIGRATIONS, QUERIES, parse_queries
 from videoprocess_server.store.sqlite import SqliteRepository
+from videoprocess_server.store.sqlite_reader import SqliteReader
 
 SCHEMA = Path(filesystem.__file__).parent / "sql" / "schema.sql"
 
@@ -102,6 +108,138 @@ class TestSchema:
             )
         assert "videos_by_time (user_id=? AND (create_time_us,video_id)>(?,?))" in plan
         assert "TEMP B-TREE" not in plan
+
+
+class TestCosts:
+    #: what reads an index or a table from one end to the other; nothing else does, and nothing sorts
+    WHOLE: ClassVar = {
+        "count_active_jobs": ["SCAN jobs USING COVERING INDEX jobs_active_by_user"],
+        "count_open_sessions": ["SCAN sessions USING INDEX sessions_open_by_user"],
+        "delete_events_before": ["SCAN user_counters", "SCAN expired", "SCAN expired"],
+        "event_bounds": ["SCAN CONSTANT ROW"],
+        "lease_segments": ["SCAN json_each VIRTUAL TABLE INDEX 1:"],
+        "count_waiting_segments": ["SCAN json_each VIRTUAL TABLE INDEX 1:"],
+        "list_active_jobs": ["SCAN jobs USING INDEX jobs_active_by_acceptance"],
+        "list_active_users": ["SCAN jobs USING COVERING INDEX jobs_active_by_user"],
+        "list_all_artifact_ids": ["SCAN artifacts USING COVERING INDEX sqlite_autoindex_artifacts_1"],
+        "list_all_plan_ids": ["SCAN plans USING COVERING INDEX sqlite_autoindex_plans_1"],
+        "list_all_upload_ids": ["SCAN uploads USING COVERING INDEX sqlite_autoindex_uploads_1"],
+        "list_running_jobs": ["SCAN jobs USING INDEX jobs_running"],
+        "list_stale_plans": ["SCAN plans USING INDEX plans_by_video"],
+        "list_tombstones": ["SCAN tombstones USING COVERING INDEX tombstones_by_time"],
+        "stored_bytes": ["SCAN stored_sizes"],
+    }
+
+    @pytest.mark.parametrize("query", QUERIES)
+    def test_a_query_looks_up_what_it_needs(
+        self, repository: SqliteRepository, path: Path, query: str
+    ) -> None:
+        parameters = dict.fromkeys(re.findall(r":(\w+)", QUERIES[query]))
+        with closing(sqlite3.connect(path)) as connection:
+            rows = connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[query]}", parameters).fetchall()
+        steps = [step for *_, step in rows]
+        assert [step for step in steps if step.startswith("SCAN")] == self.WHOLE.get(query, [])
+        assert [step for step in steps if "TEMP B-TREE" in step or "AUTOMATIC" in step] == []
+
+    @pytest.mark.parametrize(
+        ("query", "index"),
+        {
+            "list_queue_head": "jobs USING INDEX jobs_queue (user_id=?)",
+            "get_oldest_queued": "jobs USING INDEX jobs_active_by_user (user_id=?)",
+            "list_expired_uploads": "videos USING INDEX videos_by_upload (<expr>=?)",
+            "list_videos_in_state": (
+                "videos USING INDEX videos_by_state (user_id=? AND state=? AND (create_time_us,video_id)>(?,?))"
+            ),
+            "delete_requests_before": "PRIMARY KEY (user_id=? AND method=? AND request_id=?)",
+            "delete_ended_jobs_before": "videos USING COVERING INDEX videos_by_last_job (last_job_id=?)",
+        }.items(),
+    )
+    def test_a_query_uses_the_index_made_for_it(
+        self, repository: SqliteRepository, path: Path, query: str, index: str
+    ) -> None:
+        parameters = dict.fromkeys(re.findall(r":(\w+)", QUERIES[query]))
+        with closing(sqlite3.connect(path)) as connection:
+            assert index in str(
+                connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[query]}", parameters).fetchall()
+            )
+
+    @pytest.mark.parametrize("user_count", [1, 100])
+    def test_ten_times_as_many_rows_beside_the_answer_cost_no_more(
+        self, repository: SqliteRepository, user_count: int
+    ) -> None:
+        """Counted in SQLite's own instructions, so that a slow machine changes nothing."""
+        costs = []
+        for rows in (range(400), range(400, 4000)):
+            with repository.transaction() as transaction:
+                for number in rows:
+                    put_queued_and_completed(transaction, number, number % user_count)
+            costs.append({name: instructions(repository, ask) for name, ask in QUESTIONS.items()})
+        few, many = costs
+        assert few.keys() == many.keys()
+        assert {name: cost for name, cost in many.items() if cost > few[name] * 1.2 + 20} == {}
+
+
+def put_queued_and_completed(transaction: Transaction, number: int, user_id: int) -> None:
+    queued, completed = f"q{number}", f"c{number}"
+    priority = Priority.HIGH if number % 7 == 0 else Priority.NORMAL
+    transaction.put_job(
+        a_job(queued, user_id=user_id, video_id=queued, accept_number=number, priority=priority)
+    )
+    transaction.put_video(
+        a_video(
+            completed,
+            user_id=user_id,
+            state=VideoState.COMPLETED,
+            create_time_us=number,
+            last_job_id=completed,
+        )
+    )
+    if number < 400:  # as many in either case
+        transaction.put_video(a_video(queued, user_id=user_id, create_time_us=10 * number))
+    transaction.put_job(
+        a_job(completed, user_id=user_id, video_id=completed, state=JobState.COMPLETED, end_time_us=number)
+    )
+    transaction.put_upload(
+        an_upload(completed, user_id=user_id, size_bytes=1, state=UploadState.FINISHED, update_time_us=number)
+    )
+    transaction.append_event(an_event(completed, user_id=user_id, create_time_us=number))
+
+
+#: what is asked at each acceptance, pass of the scheduler, page and few seconds
+QUESTIONS: dict[str, Callable[[Reader], object]] = {
+    "list_queue_head": lambda reader: reader.list_queue_head(0, 4),
+    "get_oldest_queued": lambda reader: reader.get_oldest_queued(0),
+    "list_running_jobs": lambda reader: reader.list_running_jobs(),
+    "stored_bytes": lambda reader: reader.stored_bytes(),
+    "stored_bytes of a user": lambda reader: reader.stored_bytes(0),
+    "page of all": lambda reader: reader.list_videos(0, limit=4),
+    "page of pending": lambda reader: reader.list_videos(0, states={VideoState.PENDING}, limit=4),
+    "page of two states": lambda reader: reader.list_videos(
+        0, states={VideoState.PENDING, VideoState.COMPLETED}, limit=4
+    ),
+    "page of none": lambda reader: reader.list_videos(0, states={VideoState.DELETED}, limit=4),
+    "list_expired_videos": lambda reader: reader.list_expired_videos(9, 4),
+    "list_expired_uploads": lambda reader: reader.list_expired_uploads(0, 0, 4),
+    "list_events": lambda reader: reader.list_events(0, 0, 4),
+    "get_active_job": lambda reader: reader.get_active_job(0, "q0"),
+}
+
+
+def instructions(repository: SqliteRepository, ask: Callable[[Reader], object]) -> int:
+    """How many instructions of SQLite's machine an answer takes."""
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    with repository.read() as reader:
+        assert isinstance(reader, SqliteReader)
+        reader._connection.set_progress_handler(step, 1)
+        ask(reader)
+        reader._connection.set_progress_handler(None, 1)
+    return count
 
 
 class TestFileSystem:
