@@ -16,6 +16,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from videoprocess_server.model.gates import QuietPeriod
+
 ENVIRONMENT_PREFIX = "VIDEOPROCESS_"
 CONFIG_VARIABLE = "VIDEOPROCESS_CONFIG"
 MAX_PORT = 65_535
@@ -104,34 +106,34 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(1 << 40, ge=1, description="Size of one upload at most, in bytes.")
     max_pixels: int = Field(8192 * 4320, ge=1, description="Pixels of a source's picture at most.")
     max_duration_seconds: int = Field(24 * 3600, ge=1, description="Duration of a source at most.")
-    result_retention_seconds: float = Field(
+    keep_results_seconds: float = Field(
         7 * _DAY, ge=1, le=_CENTURY, description="Results are kept for, from their publication."
     )
-    removed_result_retention_seconds: float = Field(
+    keep_removed_results_seconds: float = Field(
         3600.0,
         ge=1,
         le=_CENTURY,
         description="Results of a video that was removed for good can be fetched for.",
     )
-    trash_retention_seconds: float = Field(
+    keep_trash_seconds: float = Field(
         30 * _DAY, ge=1, le=_CENTURY, description="A video stays in the trash for."
     )
-    checkpoint_retention_seconds: float = Field(
+    keep_checkpoints_seconds: float = Field(
         14 * _DAY,
         ge=1,
         le=_CENTURY,
         description="Finished segments of a video that nobody works on are kept for, from its last change.",
     )
-    event_retention_seconds: float = Field(
+    keep_events_seconds: float = Field(
         7 * _DAY,
         ge=1,
         le=_CENTURY,
         description="Events, request ids, ended jobs and closed sessions are kept for.",
     )
-    unfinished_upload_retention_seconds: float = Field(
+    keep_unfinished_uploads_seconds: float = Field(
         _DAY, ge=1, le=_CENTURY, description="An unfinished upload is kept for, from its last message."
     )
-    unused_upload_retention_seconds: float = Field(
+    keep_unused_uploads_seconds: float = Field(
         _DAY, ge=1, le=_CENTURY, description="A finished upload that no video refers to is kept for."
     )
     steady_clock_seconds: float = Field(
@@ -142,6 +144,32 @@ class Settings(BaseSettings):
     )
     user_quota_bytes: int = Field(
         0, ge=0, description="Bytes of uploads, segments and results that a user may keep; 0 is no quota."
+    )
+    disk_reserve_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Bytes of the data directory's disk that are kept free: below, NORMAL work waits; 0 is none. "
+        "Default: 1 GiB, or 5 % of a disk where that is less.",
+    )
+    max_temperature_celsius: float = Field(
+        95.0, ge=0, le=150, description="Hottest sensor's temperature from which NORMAL work waits; 0 is off."
+    )
+    max_cpu_pressure_percent: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Share of time in which tasks wait for a core, from which NORMAL work waits; 0 is off. "
+        "The service's own work counts.",
+    )
+    max_memory_pressure_percent: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Share of time in which tasks wait for memory, from which NORMAL work waits; 0 is off.",
+    )
+    quiet_hours: Annotated[tuple[QuietPeriod, ...], NoDecode] = Field(
+        (),
+        description="HH:MM-HH:MM, local time, in which NORMAL work waits; past midnight too; may be given several times.",
     )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="Time for calls and jobs to end after SIGTERM or Ctrl-C."
@@ -158,6 +186,15 @@ class Settings(BaseSettings):
             value = [part for part in value.split(os.pathsep) if part]
         if isinstance(value, (list, tuple)):
             return tuple(SharedRootSetting.parse(part) if isinstance(part, str) else part for part in value)
+        return value
+
+    @field_validator("quiet_hours", mode="before")
+    @classmethod
+    def _parse_quiet_hours(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
+        if isinstance(value, str):
+            value = [part for part in value.split(",") if part.strip()]
+        if isinstance(value, (list, tuple)):
+            return tuple(QuietPeriod.parse(part) if isinstance(part, str) else part for part in value)
         return value
 
     @model_validator(mode="after")

@@ -43,6 +43,8 @@ class TestCapabilities:
         made = capabilities.capabilities(self.facts(), 7)
         assert set() == unset(made)
         assert {"max_source_bytes", "user_quota_bytes", "max_blocked_duration"} == unset(made.limits)
+        assert set() == unset(made.retention)
+        assert made.retention.trash.seconds == 30 * 24 * 3600
         assert made.retention.session_idle_timeout.seconds == 1800
         assert made.retention.removed_results.seconds == 3600
         assert [root.name for root in made.shared_roots] == ["of-7"]

@@ -87,8 +87,17 @@ class Idle:
         return job
 
 
+class Lasting:
+    """Videos of which nothing expires."""
+
+    def expire_time_us(self, view: VideoView) -> None:
+        assert view.video
+
+
 def show(repository: OnePlan, view: VideoView) -> Any:
-    catalog = Catalog(videos=cast("Any", None), work=cast("Any", Idle()), repository=cast("Any", repository))
+    catalog = Catalog(
+        videos=cast("Any", Lasting()), work=cast("Any", Idle()), repository=cast("Any", repository)
+    )
     return catalog.show(view)
 
 

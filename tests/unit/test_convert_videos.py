@@ -10,6 +10,7 @@ from test_convert_reports import ARTIFACT, FAULT, JOB, MEDIA, REPORT, SECOND, VI
 
 from videoprocess.v1 import job_pb2, video_pb2
 from videoprocess_server.engine.events import StatusChanged
+from videoprocess_server.engine.uploads import UploadView
 from videoprocess_server.engine.videos import VideoView
 from videoprocess_server.model.hdi import ErrorCode, MediaStreamType, SessionStatus
 from videoprocess_server.model.records import (
@@ -21,14 +22,15 @@ from videoprocess_server.model.records import (
     Upload,
     Video,
 )
-from videoprocess_server.model.states import UploadState, VideoState
+from videoprocess_server.model.states import BlockReason, UploadState, VideoState
 from videoprocess_server.rpc.convert import events, files, times, videos
 
 
 class TestVideos:
     def test_a_video_tells_all(self) -> None:
-        made = videos.video(VIEW, resume_us=0)
-        assert {"user_id", "expire_time", "blocked_by"} == unset(made)
+        made = videos.video(VIEW, resume_us=0, expire_us=9 * SECOND)
+        assert {"user_id", "blocked_by"} == unset(made)
+        assert made.expire_time.seconds == 9
         assert made.HasField("resume_timestamp_us")
         assert REPORT.fingerprint == made.report.fingerprint
         assert [file.artifact_id for file in made.report.artifacts] == ["a" * 32]
@@ -104,7 +106,7 @@ class TestEvents:
             report=REPORT,
             artifacts=(ARTIFACT,),
         )
-        made = events.subscribe_response(event, 0, draining=False).event
+        made = events.subscribe_response(event, 0).event
         assert {"on_status_changed", "on_error", "on_progress"} == unset(made)
         assert (made.sequence, made.create_time.seconds) == (7, 1)
         assert made.on_process_done.HasField("meta_data")
@@ -122,7 +124,7 @@ class TestEvents:
             kind=EventKind.ERROR,
             fault=replace(FAULT, error_code=code),
         )
-        made = events.subscribe_response(event, 0, draining=False).event
+        made = events.subscribe_response(event, 0).event
         assert {"on_status_changed", "on_process_done", "on_progress"} == unset(made)
         assert made.on_error.HasField("error_code")
         assert (int(code), "UNKNOWN_VIDEO_ID", "there is none") == (
@@ -132,22 +134,21 @@ class TestEvents:
         )
 
     def test_progress_has_no_number(self) -> None:
-        made = events.subscribe_response(JOB, 9 * SECOND, draining=False).event
+        made = events.subscribe_response(JOB, 9 * SECOND).event
         assert {"sequence", "on_status_changed", "on_process_done", "on_error"} == unset(made)
         assert made.create_time.seconds == 9
         assert made.on_progress.progress.frames_done == 30
 
     @pytest.mark.parametrize("status", SessionStatus)
     def test_a_status(self, status: SessionStatus) -> None:
-        made = events.subscribe_response(StatusChanged(status, "why"), 9 * SECOND, draining=False).event
-        assert {"create_time", "on_status_changed"} == {field.name for field, _ in made.ListFields()}
+        made = events.subscribe_response(
+            StatusChanged(status, BlockReason.OVERHEAT, "why", "s"), 9 * SECOND
+        ).event
+        fields = {field.name for field, _ in made.ListFields()}
+        assert {"create_time", "session_id", "on_status_changed"} == fields
         assert made.on_status_changed.HasField("status")
-        assert (int(status), "why") == (made.on_status_changed.status, made.on_status_changed.message)
-
-    def test_a_status_while_the_service_stops_says_so(self) -> None:
-        changed = StatusChanged(SessionStatus.NOT_READY_TEMPORARILY, "stopping")
-        made = events.subscribe_response(changed, 0, draining=True).event
-        assert made.on_status_changed.reason == job_pb2.BLOCK_REASON_DRAINING
+        told = made.on_status_changed
+        assert (int(status), job_pb2.BLOCK_REASON_OVERHEAT, "why") == (told.status, told.reason, told.message)
 
 
 class TestUploads:
@@ -161,7 +162,9 @@ class TestUploads:
             declared_size_bytes=10,
         )
         made: Any
-        for made in (files.upload_response(upload, 4), files.query_upload_response(upload, 4)):
+        view = UploadView(upload=upload, committed_size=4, expire_time_us=9 * SECOND)
+        for made in (files.upload_response(view), files.query_upload_response(view)):
+            assert made.expire_time.seconds == 9
             assert (
                 made.upload_id,
                 made.committed_size_bytes,
@@ -170,7 +173,8 @@ class TestUploads:
                 made.complete,
             ) == ("u", 4, 10, "", False)
         finished = replace(upload, state=UploadState.FINISHED, size_bytes=10, sha256="d" * 64)
-        for made in (files.upload_response(finished, 10), files.query_upload_response(finished, 10)):
+        used = UploadView(upload=finished, committed_size=10, expire_time_us=None)
+        for made in (files.upload_response(used), files.query_upload_response(used)):
             assert {"expire_time"} == unset(made)
             assert made.complete
 
