@@ -77,13 +77,13 @@ def _limits(settings: Settings) -> Limits:
 
 def _retention(settings: Settings) -> Retention:
     return Retention(
-        results_us=_microseconds(settings.result_retention_seconds),
-        removed_results_us=_microseconds(settings.removed_result_retention_seconds),
-        trash_us=_microseconds(settings.trash_retention_seconds),
-        checkpoints_us=_microseconds(settings.checkpoint_retention_seconds),
-        events_us=_microseconds(settings.event_retention_seconds),
-        unfinished_uploads_us=_microseconds(settings.unfinished_upload_retention_seconds),
-        unused_uploads_us=_microseconds(settings.unused_upload_retention_seconds),
+        results_us=_microseconds(settings.keep_results_seconds),
+        removed_results_us=_microseconds(settings.keep_removed_results_seconds),
+        trash_us=_microseconds(settings.keep_trash_seconds),
+        checkpoints_us=_microseconds(settings.keep_checkpoints_seconds),
+        events_us=_microseconds(settings.keep_events_seconds),
+        unfinished_uploads_us=_microseconds(settings.keep_unfinished_uploads_seconds),
+        unused_uploads_us=_microseconds(settings.keep_unused_uploads_seconds),
         steady_clock_seconds=settings.steady_clock_seconds,
     )
 
