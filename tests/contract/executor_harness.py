@@ -67,10 +67,16 @@ def submit(
     slot: Slot = Slot.GENERAL,
     source_fd: int | None = None,
     stall_seconds: float = 30,
+    niceness: int = 0,
     on_message: Callable[[TaskMessage], None] | None = None,
 ) -> TaskHandle:
     handle = executor.submit(
-        script(*steps), slot=slot, source_fd=source_fd, stall_seconds=stall_seconds, on_message=on_message
+        script(*steps),
+        slot=slot,
+        source_fd=source_fd,
+        stall_seconds=stall_seconds,
+        niceness=niceness,
+        on_message=on_message,
     )
     submitted.append(handle)
     return handle
@@ -97,10 +103,18 @@ class Messages(list[TaskMessage]):
         assert self._first.wait(10)
 
 
-def running(executor: Executor, *steps: str) -> TaskHandle:
+def running(
+    executor: Executor, *steps: str, on_message: Callable[[TaskMessage], None] | None = None, **more: Any
+) -> TaskHandle:
     """Submit a task and wait until it runs."""
     messages = Messages()
-    handle = submit(executor, *steps, on_message=messages.receive)
+
+    def receive(message: TaskMessage) -> None:
+        if on_message is not None:
+            on_message(message)
+        messages.receive(message)
+
+    handle = submit(executor, *steps, on_message=receive, **more)
     messages.wait()
     return handle
 

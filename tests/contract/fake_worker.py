@@ -50,11 +50,31 @@ def run_script(task: EncodeTask, fd: int, emit: Emit) -> TaskResult:
 
 
 def _sleep(seconds: str, _fd: int, emit: Emit) -> None:
-    """Sleep, and give a sign of life every 10 ms."""
+    """Sleep, and get on by a frame every 10 ms."""
+    end = time.monotonic() + float(seconds)
+    frames = 0
+    while time.monotonic() < end:
+        frames += 1
+        emit(Progress(frames=frames, bytes=0))
+        time.sleep(0.01)
+
+
+def _chatter(seconds: str, _fd: int, emit: Emit) -> None:
+    """Tell every 10 ms that nothing got on."""
     end = time.monotonic() + float(seconds)
     while time.monotonic() < end:
-        emit(Progress(frames=0, bytes=0))
+        emit(Progress(frames=7, bytes=7))
         time.sleep(0.01)
+
+
+def _count(number: str, _fd: int, emit: Emit) -> str:
+    """Use the processor until a number is reached, and tell a sum that depends on every step."""
+    total = 0
+    for step in range(int(number)):
+        if step % 10_000 == 0:
+            emit(Progress(frames=step // 10_000, bytes=0))
+        total = (total * 31 + step) % 1_000_003
+    return str(total)
 
 
 def _silence(seconds: str, _fd: int, _emit: Emit) -> None:
@@ -122,6 +142,8 @@ _FACTS: dict[str, Callable[[int], object]] = {
 _STEPS: dict[str, Callable[[str, int, Emit], str | None]] = {
     "sleep": _sleep,
     "silence": _silence,
+    "chatter": _chatter,
+    "count": _count,
     "emit": _emit_many,
     "signal": _signal_self,
     "exit": _exit,

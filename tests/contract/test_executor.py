@@ -232,6 +232,134 @@ class TestEveryExecutor:
         assert eventually(lambda: bool(following))
         assert following[0].result()
 
+    def test_a_frozen_tasks_place_is_another_tasks(self, executor: Executor) -> None:
+        frozen, other = running(executor, LONG), running(executor, LONG)
+        frozen.freeze()
+        assert submit(executor).result()
+        assert not frozen.done()
+        assert not other.done()
+
+    def test_a_frozen_task_tells_nothing_more_until_it_is_thawed(self, executor: Executor) -> None:
+        messages = Messages()
+        handle = submit(executor, "sleep:0.5", "emit:20", on_message=messages.receive)
+        messages.wait()
+        handle.freeze()
+        time.sleep(0.2)
+        told = len(messages)
+        time.sleep(0.6)
+        assert len(messages) == told
+        assert not handle.done()
+        handle.thaw()
+        assert handle.result() == EncodeResult(segments=(), cpu_seconds=0.5)
+        assert len(messages) > told
+
+    def test_freezing_and_thawing_twice_is_once(self, executor: Executor) -> None:
+        handle = running(executor, "sleep:0.3")
+        for change in (handle.freeze, handle.freeze, handle.thaw, handle.thaw, handle.freeze, handle.thaw):
+            change()
+        assert handle.result()
+        handle.freeze()
+        handle.thaw()
+        assert handle.result()
+        for _ in range(4):
+            assert submit(executor).result()
+
+    def test_a_thawed_task_waits_for_a_place_and_goes_before_queued_ones(self, executor: Executor) -> None:
+        told: list[str] = []
+        frozen = running(executor, "sleep:0.05", "emit:3", on_message=lambda _message: told.append("thawed"))
+        frozen.freeze()
+        busy = [running(executor, LONG), running(executor, LONG)]
+        queued = submit(executor, "emit:3", on_message=lambda _message: told.append("queued"))
+        frozen.thaw()
+        time.sleep(0.3)
+        before = len(told)
+        assert "queued" not in told
+        busy[0].cancel()
+        queued.result()
+        assert frozen.done()
+        assert told[before:].index("queued") >= 3
+        assert told[-3:] == ["queued"] * 3
+
+    def test_a_queued_task_does_not_start_while_it_is_frozen(self, executor: Executor) -> None:
+        busy = [running(executor, LONG), running(executor, LONG)]
+        first = submit(executor, "emit:1")
+        first.freeze()
+        second = submit(executor, "emit:1")
+        busy[0].cancel()
+        assert second.result()
+        assert not first.done()
+        first.thaw()
+        assert first.result()
+
+    def test_a_task_that_was_frozen_while_it_waited_goes_before_queued_ones(self, executor: Executor) -> None:
+        order: list[int] = []
+        busy = [running(executor, LONG), running(executor, LONG)]
+        handles = [
+            submit(executor, "emit:1", on_message=lambda _message, number=number: order.append(number))
+            for number in range(4)
+        ]
+        handles[3].freeze()
+        handles[3].thaw()
+        busy[0].cancel()
+        for handle in handles:
+            handle.result()
+        assert order == [3, 0, 1, 2]
+
+    def test_a_frozen_task_is_cancelled_at_once(self, executor: Executor) -> None:
+        handle = running(executor, LONG)
+        handle.freeze()
+        begin = time.monotonic()
+        handle.cancel()
+        with pytest.raises(TaskCancelledError):
+            handle.result()
+        assert time.monotonic() - begin < 2
+        handle.thaw()
+        handle.freeze()
+        assert submit(executor).result()
+
+    def test_a_task_that_was_frozen_while_it_waited_is_cancelled_at_once(self, executor: Executor) -> None:
+        busy = [running(executor, LONG), running(executor, LONG)]
+        queued = submit(executor, source_fd=a_source())
+        queued.freeze()
+        queued.cancel()
+        assert queued.done()
+        busy[0].cancel()
+        assert submit(executor).result()
+
+    def test_a_thawed_task_that_waits_for_a_place_is_cancelled_or_frozen_again(
+        self, executor: Executor
+    ) -> None:
+        frozen = [running(executor, LONG), running(executor, "sleep:0.2")]
+        for handle in frozen:
+            handle.freeze()
+        busy = [running(executor, LONG), running(executor, LONG)]
+        for handle in frozen:
+            handle.thaw()
+        frozen[0].cancel()
+        with pytest.raises(TaskCancelledError):
+            frozen[0].result()
+        frozen[1].freeze()
+        busy[0].cancel()
+        assert submit(executor).result()
+        assert not frozen[1].done()
+        frozen[1].thaw()
+        assert frozen[1].result()
+
+    def test_closing_ends_frozen_tasks_too(self, closable: Executor) -> None:
+        frozen = [running(closable, LONG), running(closable, LONG)]
+        for handle in frozen:
+            handle.freeze()
+        set_aside = submit(closable)
+        set_aside.freeze()
+        thawing = [running(closable, LONG), running(closable, LONG)]
+        frozen[0].thaw()
+        closable.close()
+        for handle in (*frozen, *thawing):
+            with pytest.raises(TaskCancelledError):
+                handle.result()
+            handle.freeze()
+            handle.thaw()
+
     def test_closing_ends_every_task(self, closable: Executor) -> None:
         handles = [running(closable, LONG), running(closable, LONG), *(submit(closable) for _ in range(5))]
         closable.close()

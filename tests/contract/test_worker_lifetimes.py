@@ -50,13 +50,12 @@ def _cancel_what_is_left() -> Iterator[None]:
 
 def test_a_worker_learns_no_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOPROCESS_TOKEN", "secret")
-    executor = ProcessPoolExecutor(1, worker_module=FAKE_WORKER, niceness=3)
+    executor = ProcessPoolExecutor(1, worker_module=FAKE_WORKER)
     executor.start()
-    names, niceness = facts(submit(executor, "fact:environment", "fact:niceness"))
+    (names,) = facts(submit(executor, "fact:environment"))
     executor.close()
     assert "PYTHONPATH" in names
     assert "VIDEOPROCESS_TOKEN" not in names
-    assert int(niceness) == os.getpriority(os.PRIO_PROCESS, 0) + 3
 
 
 def test_closing_leaves_no_process_no_thread_and_no_descriptor() -> None:
@@ -130,10 +129,9 @@ def test_a_worker_that_is_never_ready_counts_as_failed(
     assert not psutil.Process().children()
 
 
-@pytest.mark.parametrize(("worker_count", "niceness"), [(0, 0), (1, -1)])
-def test_impossible_settings_are_refused(worker_count: int, niceness: int) -> None:
+def test_a_pool_of_no_workers_is_refused() -> None:
     with pytest.raises(ValueError, match="at least"):
-        ProcessPoolExecutor(worker_count, niceness=niceness)
+        ProcessPoolExecutor(0)
 
 
 #: a service of its own: starts workers, of which one works, one is silent, one is stopped; prints their pids

@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,9 @@ from videoprocess_server.execution.executor import (
     TaskStalledError,
     WorkerCrashedError,
 )
+from videoprocess_server.execution.places import Places
 from videoprocess_server.execution.task_run import TaskRun
+from videoprocess_server.execution.task_threads import TaskThread, TaskThreads
 from videoprocess_server.model.plan import SegmentPlan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
@@ -97,8 +98,39 @@ class Gate:
         self._open.set()
 
 
+class RecordedRun(TaskRun):
+    """A TaskRun whose freezes and thaws a test sees."""
+
+    def __init__(
+        self,
+        task: Task,
+        source_fd: int | None,
+        stall_seconds: float,
+        on_message: Callable[[TaskMessage], None] | None,
+        places: Places[TaskRun],
+        executor: ScriptedExecutor,
+        *,
+        niceness: int,
+    ) -> None:
+        super().__init__(task, source_fd, stall_seconds, on_message, places, niceness=niceness)
+        self._executor = executor
+
+    def freeze(self) -> None:
+        super().freeze()
+        self._executor.frozen.append(self.task)
+
+    def thaw(self) -> None:
+        self._executor.thawed.append(self.task)
+        super().thaw()
+
+    def resident_bytes(self) -> int:
+        return self._executor.resident_bytes if super().frozen else 0
+
+
 class ScriptedExecutor:
     """See Executor. `will` says what happens to the next tries of a kind of task, or of a segment, in that order.
+
+    A frozen task holds its messages and its end back until it is thawed.
 
     Args:
         worker_count: how many GENERAL tasks run at once.
@@ -112,11 +144,21 @@ class ScriptedExecutor:
         self._after: defaultdict[int, deque[Act]] = defaultdict(deque)
         self._lock = threading.Lock()
         self._open_runs: set[TaskHandle] = set()
-        self._pools = {Slot.PROBE: ThreadPoolExecutor(4), Slot.GENERAL: ThreadPoolExecutor(worker_count)}
+        self._threads = {
+            Slot.PROBE: TaskThreads(4, self._do, "scripted-probe"),
+            Slot.GENERAL: TaskThreads(worker_count, self._do, "scripted-general"),
+        }
         #: every task that began, in order
         self.begun: list[Task] = []
         #: every segment that a try began with, in order
         self.encoded: list[int] = []
+        #: the tasks of all calls of freeze and thaw, in order, of those too that changed nothing
+        self.frozen: list[Task] = []
+        self.thawed: list[Task] = []
+        #: with what niceness each task was submitted, in order
+        self.niceness: list[int] = []
+        #: what the worker of every frozen task holds
+        self.resident_bytes = 100 << 20
 
     def will(self, where: type[Task] | int, *acts: Act) -> None:
         """The next tries of a kind of task, or of the segment with this index, meet these acts."""
@@ -143,13 +185,16 @@ class ScriptedExecutor:
         source_fd: int | None = None,
         slot: Slot = Slot.GENERAL,
         stall_seconds: float,
+        niceness: int = 0,
         on_message: Callable[[TaskMessage], None] | None = None,
     ) -> TaskRun:
-        run = TaskRun(task, source_fd, stall_seconds, on_message)
+        places = self._threads[slot].places
+        run = RecordedRun(task, source_fd, stall_seconds, on_message, places, self, niceness=niceness)
         with self._lock:
             self._open_runs.add(run)
+            self.niceness.append(niceness)
         run.add_done_callback(self._forget)
-        self._pools[slot].submit(self._do, run)
+        run.queue()
         return run
 
     def worker_pids(self) -> Sequence[int]:
@@ -167,26 +212,24 @@ class ScriptedExecutor:
 
     def close(self) -> None:
         self.kill_all()
-        for pool in self._pools.values():
-            pool.shutdown()
+        for threads in self._threads.values():
+            threads.join()
 
     def _forget(self, run: TaskHandle) -> None:
         with self._lock:
             self._open_runs.discard(run)
 
-    def _do(self, run: TaskRun) -> None:
-        cancelled = threading.Event()
-        if not run.begin(cancelled.set):
-            return
-        outcome: TaskResult | Exception
+    def _do(self, run: TaskRun, worker: TaskThread) -> TaskResult | Exception:
         try:
-            outcome = self._answer(run, cancelled)
+            return self._answer(run, worker)
         except Exception as error:  # noqa: BLE001  whatever an act raises is what becomes of the task
-            outcome = error
-        run.finish(outcome if run.settle() else TaskCancelledError("killed"))
+            return error
 
-    def _answer(self, run: TaskRun, cancelled: threading.Event) -> TaskResult:
+    def _answer(self, run: TaskRun, worker: TaskThread) -> TaskResult:
+        cancelled = worker.stopped
+
         def tell(message: TaskMessage) -> None:
+            worker.hold()
             refusal = run.tell(message)
             if refusal is not None:
                 raise refusal

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from videoprocess_server.execution.codec import CodecError, Message, decode, encode
 
@@ -11,16 +16,42 @@ from videoprocess_server.execution.codec import CodecError, Message, decode, enc
 MAX_MESSAGE_BYTES = 64 << 20
 
 _LENGTH_BYTES = 4
+_LARGEST_READ_BYTES = 1 << 20
+
+_Done = TypeVar("_Done")
+
+
+#: asked before each wait: seconds to wait at most until it is asked again, None for as long as it takes;
+#: raises TimeoutError when it is over
+Patience = Callable[[], float | None]
+
+
+def endless() -> None:
+    """Wait as long as it takes."""
+
+
+def within(seconds: float) -> Patience:
+    """Return the patience that is over after so many seconds from now."""
+    deadline = time.monotonic() + seconds
+
+    def patience() -> float:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        return remaining
+
+    return patience
 
 
 class Channel:
-    """One end. Used by one thread at a time.
+    """One end. One thread reads; any may send.
 
     EOFError means that the other end is gone, whether that was found by writing or by reading.
     """
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._sending = threading.Lock()
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
@@ -30,7 +61,12 @@ class Channel:
         """Close this end."""
         self._socket.close()
 
-    def send(self, message: Message, *, fd: int | None = None, timeout_seconds: float | None = None) -> None:
+    def shut_down(self) -> None:
+        """Let whoever waits at either end find the other gone; from any thread."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def send(self, message: Message, *, fd: int | None = None, patience: Patience = endless) -> None:
         """Send a message, and a copy of a descriptor.
 
         Raises:
@@ -42,27 +78,24 @@ class Channel:
         if len(body) > MAX_MESSAGE_BYTES:
             raise CodecError(f"a {type(message).__name__} of {len(body)} bytes is too large")
         length = len(body).to_bytes(_LENGTH_BYTES, "big")
-        self._socket.settimeout(timeout_seconds)
-        try:
-            if fd is None:
-                self._socket.sendall(length)
-            else:
-                self._send_with_descriptor(length, fd)
-            self._socket.sendall(body)
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise EOFError from error
+        with self._sending:
+            try:
+                sent = 0 if fd is None else self._send_descriptor(length, fd, patience)
+                self._send_all(length[sent:], patience)
+                self._send_all(body, patience)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise EOFError from error
 
-    def receive(self, *, timeout_seconds: float | None = None) -> Message:
-        """Wait for a whole message.
+    def receive(self, *, patience: Patience = endless) -> Message:
+        """Wait for a whole message. What is there already is read whatever patience says.
 
         Raises:
             EOFError: the other end is gone.
             TimeoutError: no whole message came in time.
             CodecError: what came is no message.
         """
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        length = self._read(_LENGTH_BYTES, deadline)
-        return self._read_body(length, deadline)
+        length = self._read(_LENGTH_BYTES, patience)
+        return self._read_body(length, patience)
 
     def receive_with_descriptor(self) -> tuple[Message, int | None]:
         """Wait for a whole message and the descriptor that came along; the caller closes it.
@@ -77,25 +110,29 @@ class Channel:
         )
         if not start:
             raise EOFError
-        length = start + self._read(_LENGTH_BYTES - len(start), None)
-        return self._read_body(length, None), fds[0] if fds else None
+        length = start + self._read(_LENGTH_BYTES - len(start), endless)
+        return self._read_body(length, endless), fds[0] if fds else None
 
-    def _send_with_descriptor(self, length: bytes, fd: int) -> None:
-        sent = socket.send_fds(self._socket, [length], [fd])
-        self._socket.sendall(length[sent:])
+    def _send_descriptor(self, length: bytes, fd: int, patience: Patience) -> int:
+        return self._when_possible(partial(socket.send_fds, self._socket, [length], [fd]), patience)
 
-    def _read_body(self, length: bytes, deadline: float | None) -> Message:
+    def _send_all(self, data: bytes, patience: Patience) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._when_possible(partial(self._socket.send, left), patience) :]
+
+    def _read_body(self, length: bytes, patience: Patience) -> Message:
         size = int.from_bytes(length, "big")
         if size > MAX_MESSAGE_BYTES:
             raise CodecError(f"a message of {size} bytes is too large")
-        return decode(self._read(size, deadline))
+        return decode(self._read(size, patience))
 
-    def _read(self, size: int, deadline: float | None) -> bytes:
+    def _read(self, size: int, patience: Patience) -> bytes:
         received = bytearray()
         while len(received) < size:
-            self._socket.settimeout(_remaining(deadline))
+            wanted = min(size - len(received), _LARGEST_READ_BYTES)
             try:
-                part = self._socket.recv(min(size - len(received), 1 << 20))
+                part = self._when_possible(partial(self._socket.recv, wanted), patience)
             except ConnectionResetError as error:
                 raise EOFError from error
             if not part:
@@ -103,11 +140,10 @@ class Channel:
             received += part
         return bytes(received)
 
-
-def _remaining(deadline: float | None) -> float | None:
-    if deadline is None:
-        return None
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise TimeoutError
-    return remaining
+    def _when_possible(self, operation: Callable[[], _Done], patience: Patience) -> _Done:
+        self._socket.settimeout(0)
+        while True:
+            try:
+                return operation()
+            except (BlockingIOError, TimeoutError):
+                self._socket.settimeout(patience())

@@ -36,6 +36,11 @@ class Ready:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """A worker that has a task lives; whether the task gets on is another question."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failed:
     """A worker's answer to a task that cannot be done."""
 
@@ -60,11 +65,11 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     VerifyTask: VerifyResult,
 }
 
-Message = Task | TaskResult | Progress | SegmentDone | Ready | Failed
+Message = Task | TaskResult | Progress | SegmentDone | Ready | Heartbeat | Failed
 
 _CLASSES: Mapping[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (*RESULT_OF.keys(), *RESULT_OF.values(), Progress, SegmentDone, Ready, Failed)
+    for kind in (*RESULT_OF.keys(), *RESULT_OF.values(), Progress, SegmentDone, Ready, Heartbeat, Failed)
 }
 
 

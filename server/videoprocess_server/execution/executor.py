@@ -74,8 +74,11 @@ class TaskHandle(Protocol):
         ...
 
     def freeze(self) -> None:
-        """Stop it where it is, to go on later: when this returns no thread of its worker runs, and its place is another
-        task's. A queued task does not start while it is frozen; one that ended stays ended. Freezing twice is once.
+        """Stop it where it is, to go on later.
+
+        When this returns no thread of its worker runs, and its place is another task's. What its worker said before may
+        still be told, its end too. A queued task does not start while it is frozen; one that ended stays ended. Freezing
+        twice is once.
         """
         ...
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from videoprocess_server.execution.codec import Failed
 from videoprocess_server.execution.executor import Slot, TaskCancelledError, TaskHandle
 from videoprocess_server.execution.handlers import Handlers, answer
 from videoprocess_server.execution.task_run import TaskRun, error_of
+from videoprocess_server.execution.task_threads import TaskThread, TaskThreads
 from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
 
 
 class InlineExecutor:
     """An Executor without isolation.
 
-    A thread cannot be killed: a cancelled task ends at its next message, a stalled one never, and a crash is the
-    service's own.
+    A thread can be neither killed nor stopped: a cancelled task ends at its next message, a frozen one stands still from
+    its next message or its end on (until then it runs beside the task that has its place), a stalled one never ends, a
+    crash is the service's own, and niceness does nothing.
 
     Args:
         worker_count: how many GENERAL tasks run at once; one PROBE thread comes on top.
@@ -31,8 +32,8 @@ class InlineExecutor:
         self._closed = False
         self._open_runs: set[TaskHandle] = set()
         self._threads = {
-            Slot.PROBE: ThreadPoolExecutor(1, thread_name_prefix="inline-probe"),
-            Slot.GENERAL: ThreadPoolExecutor(worker_count, thread_name_prefix="inline-general"),
+            Slot.PROBE: TaskThreads(1, self._do, "inline-probe"),
+            Slot.GENERAL: TaskThreads(worker_count, self._do, "inline-general"),
         }
 
     @property
@@ -50,18 +51,21 @@ class InlineExecutor:
         source_fd: int | None = None,
         slot: Slot = Slot.GENERAL,
         stall_seconds: float,
+        niceness: int = 0,
         on_message: Callable[[TaskMessage], None] | None = None,
     ) -> TaskRun:
         """Queue a task; see Executor. After `close` it is cancelled at once."""
-        run = TaskRun(task, source_fd, stall_seconds, on_message)
+        threads = self._threads[slot]
+        run = TaskRun(task, source_fd, stall_seconds, on_message, threads.places, niceness=niceness)
         with self._lock:
             closed = self._closed
             if not closed:
                 self._open_runs.add(run)
-                run.add_done_callback(self._forget)
-                self._threads[slot].submit(self._do, run)
         if closed:
-            run.finish(TaskCancelledError("the executor is closed"))
+            run.refuse(TaskCancelledError("the executor is closed"))
+        else:
+            run.add_done_callback(self._forget)
+            run.queue()
         return run
 
     def worker_pids(self) -> Sequence[int]:
@@ -81,20 +85,15 @@ class InlineExecutor:
         for run in runs:
             run.cancel()
         for threads in self._threads.values():
-            threads.shutdown()
+            threads.join()
 
     def _forget(self, run: TaskHandle) -> None:
         with self._lock:
             self._open_runs.discard(run)
 
-    def _do(self, run: TaskRun) -> None:
-        if not run.begin(_nothing):
-            return
-        outcome = self._outcome(run)
-        run.finish(outcome if run.settle() else TaskCancelledError("cancelled while running"))
-
-    def _outcome(self, run: TaskRun) -> TaskResult | Exception:
+    def _do(self, run: TaskRun, worker: TaskThread) -> TaskResult | Exception:
         def emit(message: TaskMessage) -> None:
+            worker.hold()
             refusal = run.tell(message)
             if run.cancelled or refusal is not None:
                 raise TaskCancelledError from refusal
@@ -104,7 +103,3 @@ class InlineExecutor:
         except TaskCancelledError as cancelled:
             return cancelled.__cause__ if isinstance(cancelled.__cause__, Exception) else cancelled
         return error_of(run.task, reply) if isinstance(reply, Failed) else reply
-
-
-def _nothing() -> None:
-    """Stop a running task: only its next message can."""

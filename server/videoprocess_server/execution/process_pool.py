@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
+from videoprocess_server.execution.cgroup import oom_kill_count
 from videoprocess_server.execution.executor import Slot, TaskCancelledError, TaskHandle
 from videoprocess_server.execution.task_run import TaskRun
-from videoprocess_server.execution.worker_thread import (
-    WorkerGroup,
-    WorkerSettings,
-    WorkerThread,
-    no_worker_error,
-)
+from videoprocess_server.execution.worker_group import WorkerGroup
+from videoprocess_server.execution.worker_settings import WorkerSettings
+from videoprocess_server.execution.worker_thread import WorkerThread, no_worker_error
 from videoprocess_server.model.tasks import Task, TaskMessage
 
 
@@ -25,34 +24,41 @@ class ProcessPoolExecutor:
 
     Args:
         worker_count: how many GENERAL tasks run at once; one PROBE worker comes on top.
-        niceness: of the workers, added to the service's own.
         worker_module: the worker program.
         startup_seconds: a worker that is not ready after this is killed.
         backoff_seconds: pause after a first failed start.
+        silence_seconds: a worker that has a task and is not heard of for longer is killed.
+        oom_kills: how many processes of the service's control group were killed for want of memory; None where nothing
+            tells.
     """
 
     def __init__(
         self,
         worker_count: int,
         *,
-        niceness: int = 0,
         worker_module: str = "videoprocess_server.execution.worker_main",
         startup_seconds: float = 30.0,
         backoff_seconds: float = 0.1,
+        silence_seconds: float = 60.0,
+        oom_kills: Callable[[], int | None] = oom_kill_count,
     ) -> None:
-        if worker_count < 1 or niceness < 0:
-            raise ValueError("worker_count must be at least 1 and niceness at least 0")
+        if worker_count < 1:
+            raise ValueError("worker_count must be at least 1")
         self._worker_count = worker_count
         self._settings = WorkerSettings(
             module=worker_module,
-            niceness=niceness,
             startup_seconds=startup_seconds,
             backoff_seconds=backoff_seconds,
+            silence_seconds=silence_seconds,
+            oom_kill_count=oom_kills,
         )
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._groups = {Slot.PROBE: WorkerGroup(1), Slot.GENERAL: WorkerGroup(worker_count)}
-        self._threads: list[WorkerThread] = []
+        self._groups = {
+            Slot.PROBE: self._group(Slot.PROBE, 1),
+            Slot.GENERAL: self._group(Slot.GENERAL, worker_count),
+        }
+        self._started = False
         self._open_runs: set[TaskHandle] = set()
 
     @property
@@ -62,11 +68,9 @@ class ProcessPoolExecutor:
 
     def start(self) -> None:
         """Spawn the workers; returns before they are ready, about 0.3 s later they are."""
-        for slot, group in self._groups.items():
-            for index in range(group.size):
-                thread = WorkerThread(self._settings, group, f"{slot.value}-{index}", self._closing)
-                self._threads.append(thread)
-                thread.start()
+        self._started = True
+        for worker in [worker for group in self._groups.values() for worker in group.open()]:
+            worker.wait()
 
     def submit(
         self,
@@ -75,28 +79,30 @@ class ProcessPoolExecutor:
         source_fd: int | None = None,
         slot: Slot = Slot.GENERAL,
         stall_seconds: float,
+        niceness: int = 0,
         on_message: Callable[[TaskMessage], None] | None = None,
     ) -> TaskRun:
         """Queue a task; see Executor. After `close` it is cancelled at once."""
-        run = TaskRun(task, source_fd, stall_seconds, on_message)
         group = self._groups[slot]
+        run = TaskRun(task, source_fd, stall_seconds, on_message, group.places, niceness=niceness)
         with self._lock:
             refusal = self._refusal(group)
             if refusal is None:
                 self._open_runs.add(run)
-                run.add_done_callback(self._forget)
-                group.tasks.put(run)
         if refusal is not None:
-            run.finish(refusal)
+            run.refuse(refusal)
+        else:
+            run.add_done_callback(self._forget)
+            run.queue()
         return run
 
     def worker_pids(self) -> Sequence[int]:
-        """Return the process ids of the workers there are."""
-        return [pid for thread in self._threads if (pid := thread.pid()) is not None]
+        """Return the process ids of the workers there are, frozen ones too."""
+        return [pid for group in self._groups.values() for pid in group.pids()]
 
     def ping(self) -> None:
         """Return if tasks can run; RuntimeError otherwise."""
-        if self._closing.is_set() or not self._threads:
+        if self._closing.is_set() or not self._started:
             raise RuntimeError("the executor is not open")
         for slot, group in self._groups.items():
             if not group.usable:
@@ -111,14 +117,17 @@ class ProcessPoolExecutor:
             runs = list(self._open_runs)
         for run in runs:
             run.cancel()
-        for thread in self._threads:
-            thread.kill_worker()
-        for thread in self._threads:
-            thread.join()
         for group in self._groups.values():
-            group.tasks.close()
+            group.close()
 
-    def _refusal(self, group: WorkerGroup) -> Exception | None:
+    def _group(self, slot: Slot, size: int) -> WorkerGroup[WorkerThread]:
+        def new_worker(group: WorkerGroup[WorkerThread]) -> WorkerThread:
+            return WorkerThread(self._settings, group, f"{slot.value}-{next(numbers)}", self._closing)
+
+        numbers = itertools.count()
+        return WorkerGroup(size, new_worker)
+
+    def _refusal(self, group: WorkerGroup[WorkerThread]) -> Exception | None:
         if self._closing.is_set():
             return TaskCancelledError("the executor is closed")
         return None if group.usable else no_worker_error()

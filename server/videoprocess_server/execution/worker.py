@@ -9,12 +9,13 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
 from videoprocess_server.execution.channel import Channel
-from videoprocess_server.execution.codec import RESULT_OF, CodecError, Message, Ready
+from videoprocess_server.execution.codec import RESULT_OF, CodecError, Heartbeat, Message, Ready
 from videoprocess_server.execution.handlers import Handlers, answer
 from videoprocess_server.model.tasks import Task
 
@@ -23,6 +24,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 #: the kernel takes a worker before it takes the service; the range is -1000 to 1000
 _OOM_SCORE_ADJ = "500"
+
+_HEARTBEAT_SECONDS = 1.0
 
 
 def enter(arguments: Sequence[str]) -> Channel:
@@ -34,14 +37,13 @@ def enter(arguments: Sequence[str]) -> Channel:
     Returns:
         the channel to the parent.
     """
-    _program, channel_fd, parent_pid, niceness = arguments
+    _program, channel_fd, parent_pid = arguments
     _die_with_parent(int(parent_pid))
     _reset_signals()
     _libc_prctl(_PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
-    os.nice(int(niceness))
     faulthandler.enable()
     os.set_inheritable(int(channel_fd), False)
     return Channel(socket.socket(fileno=int(channel_fd)))
@@ -54,13 +56,33 @@ def serve(channel: Channel, handlers: Handlers) -> None:
         while True:
             task, fd = _next_task(channel)
             try:
-                reply = answer(handlers, task, -1 if fd is None else fd, channel.send)
+                with _heartbeats(channel):
+                    reply = answer(handlers, task, -1 if fd is None else fd, channel.send)
             finally:
                 if fd is not None:
                     os.close(fd)
             channel.send(reply)
     except EOFError:
         return
+
+
+@contextlib.contextmanager
+def _heartbeats(channel: Channel) -> Iterator[None]:
+    """Tell the parent that this process runs, as long as it has a task; none comes after the answer."""
+    over = threading.Event()
+
+    def beat() -> None:
+        with contextlib.suppress(EOFError):
+            while not over.wait(_HEARTBEAT_SECONDS):
+                channel.send(Heartbeat())
+
+    heart = threading.Thread(target=beat, name="heart", daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        over.set()
+        heart.join()
 
 
 def _next_task(channel: Channel) -> tuple[Task, int | None]:

@@ -9,8 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+
+import structlog
 
 from videoprocess_server.execution.channel import Channel
+
+_log = structlog.get_logger(__name__)
 
 #: what a worker may know of the service's environment: how to find its libraries, and no secrets
 _INHERITED = (
@@ -28,12 +33,19 @@ _INHERITED = (
 #: results must not depend on the number of cores; SVT-AV1 writes to stderr unless told to report errors only
 _SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "SVT_LOG": "1"}
 
-#: a worker whose channel ended is given this long to end by itself, so that its exit code is its own
+#: a worker that was told to end, or whose channel ended, is given this long before it is killed
 _LAST_BREATH_SECONDS = 0.5
+
+#: a stopped process stands still within microseconds, unless it is waiting for a disk
+_LONGEST_STOP_SECONDS = 2.0
+
+_PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+
+_HIGHEST_NICENESS = 19
 
 
 class WorkerProcess:
-    """One worker and this end of its channel.
+    """One worker and this end of its channel. Its thread reads the channel and calls `end`; the rest is for any thread.
 
     Args:
         process: the spawned process.
@@ -43,7 +55,12 @@ class WorkerProcess:
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
         self.channel = channel
         self.exit_code: int | None = None
+        #: whether SIGKILL was sent from here
+        self.killed = False
         self._process = process
+        self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        self._own_niceness = self._niceness
+        self._frozen = False
         self._lock = threading.Lock()
 
     @property
@@ -52,38 +69,101 @@ class WorkerProcess:
         return self._process.pid
 
     def kill(self) -> None:
-        """Send SIGKILL, from any thread; nothing happens once it is reaped."""
+        """Send SIGKILL; nothing happens once it is reaped."""
         with self._lock:
-            if self.exit_code is None:
-                os.kill(self.pid, signal.SIGKILL)
+            self._send(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Begin to end: SIGTERM ends native code at once, but none that stands still. `end` does the rest."""
+        with self._lock:
+            self._send(signal.SIGKILL if self._frozen else signal.SIGTERM)
+            self.channel.shut_down()
+
+    def freeze(self) -> bool:
+        """Stop all its threads; return when they stand still. False if it is gone already."""
+        with self._lock:
+            self._send(signal.SIGSTOP)
+            self._frozen = True
+        deadline = time.monotonic() + _LONGEST_STOP_SECONDS
+        pause = 0.0001
+        while (standing := self._stands_still()) is None:
+            if time.monotonic() > deadline:
+                _log.warning("worker_stops_slowly", pid=self.pid)
+                return True
+            time.sleep(pause)
+            pause = min(2 * pause, 0.005)
+        return standing
+
+    def thaw(self) -> None:
+        """Let its threads go on."""
+        with self._lock:
+            self._send(signal.SIGCONT)
+            self._frozen = False
+
+    def set_niceness(self, niceness: int) -> bool:
+        """Add to the service's niceness; False if that takes a privilege. For a worker without a task."""
+        wanted = min(self._own_niceness + niceness, _HIGHEST_NICENESS)
+        if wanted != self._niceness:
+            try:
+                os.setpriority(os.PRIO_PROCESS, self.pid, wanted)
+            except PermissionError:
+                return False
+            self._niceness = wanted
+        return True
+
+    def resident_bytes(self) -> int:
+        """Return the memory it holds, shared libraries included; 0 once it is gone."""
+        with self._lock:
+            if self.exit_code is not None:
+                return 0
+            try:
+                return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+            except OSError:
+                return 0
 
     def end(self, *, let_it_end: bool = False) -> int:
         """Kill it, wait until it is gone, give everything back and return its exit code.
 
         Args:
-            let_it_end: it is ending by itself: wait a little before it is killed.
+            let_it_end: it is ending already: wait a little before it is killed.
         """
         if self.exit_code is not None:
             return self.exit_code
         if let_it_end:
             self._wait_a_little()
-        self.kill()
+        if not self._has_ended():
+            self.kill()
         # Reaping frees the pid, so `kill` must not fall between the reaping and the knowledge of it.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._lock:
             self.exit_code = self._process.wait()
-        self.channel.close()
+            self.channel.close()
         return self.exit_code
+
+    def _send(self, signal_number: signal.Signals) -> None:
+        if self.exit_code is None:
+            os.kill(self.pid, signal_number)
+            self.killed = self.killed or signal_number is signal.SIGKILL
+
+    def _stands_still(self) -> bool | None:
+        """Whether all threads are stopped; None while some run, False where the process is gone."""
+        with self._lock:
+            if self.exit_code is not None:
+                return False
+            # The kernel tells of a stop when the last thread has stopped. Nothing is reaped here.
+            found = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        return None if found is None else found.si_code == os.CLD_STOPPED
+
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
     def _wait_a_little(self) -> None:
         deadline = time.monotonic() + _LAST_BREATH_SECONDS
-        while time.monotonic() < deadline:
-            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
-                return
+        while time.monotonic() < deadline and not self._has_ended():
             time.sleep(0.002)
 
 
-def spawn(module: str, niceness: int) -> WorkerProcess:
+def spawn(module: str) -> WorkerProcess:
     """Start a worker program; the calling thread must live as long as the worker.
 
     The kernel's parent-death signal, which the worker asks for, comes when the *thread* that spawned it ends. There is
@@ -91,14 +171,13 @@ def spawn(module: str, niceness: int) -> WorkerProcess:
 
     Args:
         module: a program that begins with `worker.enter(sys.argv)`.
-        niceness: added to the service's own.
 
     Raises:
         OSError: no process could be made.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
-        arguments = [str(theirs.fileno()), str(os.getpid()), str(niceness)]
+        arguments = [str(theirs.fileno()), str(os.getpid())]
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, *arguments],

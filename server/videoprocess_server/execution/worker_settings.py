@@ -1,0 +1,21 @@
+"""How workers are started and watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """The same for all workers of a pool."""
+
+    module: str
+    #: a worker that is not ready after this is killed and counts as failed
+    startup_seconds: float
+    #: after the first failed start-up; doubles with each
+    backoff_seconds: float
+    #: a worker that has a task and is not heard of for longer is killed
+    silence_seconds: float
+    #: of the service's control group; None where nothing tells
+    oom_kill_count: Callable[[], int | None]
