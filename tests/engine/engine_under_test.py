@@ -39,7 +39,7 @@ from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.records import Event, Job, Priority, SegmentRecord, Video
 from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
-from videoprocess_server.model.states import TERMINAL_JOB_STATES, VideoState
+from videoprocess_server.model.states import TERMINAL_JOB_STATES, BlockReason, VideoState
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits, Task, TaskMessage
 from videoprocess_server.store.repository import Reader, Transaction
 from videoprocess_server.store.sqlite import SqliteRepository
@@ -52,6 +52,8 @@ HOUR_US = 3600 * SECOND_US
 MEMORY_BYTES = 8 << 30
 PARKED_SECONDS = 600.0
 VIDEO_STREAM = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
+#: the service's, but nothing waits longer than a test has patience
+LIMITS = Limits(retry_backoff_seconds=0.01, checkpoint_seconds=0.2)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
 
 
@@ -201,7 +203,8 @@ class Engine:
     Args:
         folder: of database, blobs and shared root.
         executor: the workers.
-        limits: as the service's.
+        limits: as the service's, but for short pauses.
+        parking: how much may stay frozen.
         policy: who may act for whom.
         blobs: makes the blob store of a life.
     """
@@ -212,13 +215,17 @@ class Engine:
         executor: ScriptedExecutor,
         *,
         limits: Limits | None = None,
+        parking: ParkingLimits | None = None,
         policy: Policy | None = None,
         blobs: Blobs = MortalBlobs,
     ) -> None:
         self.folder = folder
         self.executor = executor
         self.clock = FakeClock()
-        self.limits = limits or Limits()
+        self.limits = limits or LIMITS
+        #: why NORMAL work must not run
+        self.gate = BlockReason.NONE
+        self._parking = parking or ParkingLimits(max_bytes=MEMORY_BYTES, max_seconds=PARKED_SECONDS)
         self.policy = policy or TrustEveryCaller()
         self.build: BuildInfo = BUILD
         self.space_left = True
@@ -234,6 +241,7 @@ class Engine:
         self.blobs = self._make_blobs(self.folder / "blobs", self._life)
         executor = MortalExecutor(self.executor, self._life)
         self.hub = EventHub(self.repository, self.limits)
+        self.conditions = Conditions(self.hub)
         self.sweeper = Sweeper(self.repository, self.blobs, self.clock)
         self.quotas = Quotas(self.repository, self.blobs, self.limits.user_quota_bytes, self.clock.monotonic)
         sources = Sources(self.blobs, {"media": SharedRoot(name="media", path=self.shared)})
@@ -252,8 +260,9 @@ class Engine:
                 build=lambda: self.build,
             ),
             Capacity(cores=executor.worker_count, memory_bytes=MEMORY_BYTES),
-            ParkingLimits(max_bytes=MEMORY_BYTES, max_seconds=PARKED_SECONDS),
-            Conditions(self.hub),
+            self._parking,
+            self.conditions,
+            gate=lambda: self.gate,
             over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
         )
         self.videos = Videos(
@@ -370,10 +379,15 @@ class Engine:
         return session_id
 
     def process(
-        self, session_id: str, video_id: str = "v", timestamp_us: int = 0, request_id: str = ""
+        self,
+        session_id: str,
+        video_id: str = "v",
+        timestamp_us: int = 0,
+        request_id: str = "",
+        priority: Priority | None = None,
     ) -> Accepted:
         request = ProcessRequest(
-            video_id=video_id, timestamp_us=timestamp_us, priority=Priority.NORMAL, request_id=request_id
+            video_id=video_id, timestamp_us=timestamp_us, priority=priority, request_id=request_id
         )
         return self.jobs.process(CALLER, session_id, request)
 

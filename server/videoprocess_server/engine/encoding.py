@@ -140,6 +140,7 @@ class Encoding:
             self._waiting.add(row.index)
         self._durable.write(lambda tx: tx.release_segments(self._record.plan_id))
         self._count()
+        self._demand_changed()
 
     def _is_whole(self, row: SegmentRecord) -> bool:
         try:

@@ -292,6 +292,7 @@ class Scheduler:
             parked.go_on()
         else:
             self._launch(driver)
+        self.wake()  # it may want more workers than a job that is not known yet
 
     def _take_back(self, job_id: str, driver: JobDriver | None, *, was_parked: bool) -> None:
         """Its start could not be made durable."""
