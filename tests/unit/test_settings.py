@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from videoprocess_server.cli import EXIT_USAGE, app
+from videoprocess_server.model.gates import QuietPeriod
 from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings, SharedRootSetting
 
 RUNNER = CliRunner()
@@ -68,6 +69,14 @@ def test_every_setting_is_a_flag_with_its_variable_in_the_help() -> None:
         (("--max-running-jobs", "0"), "max_running_jobs"),
         (("--stall-seconds", "0"), "stall_seconds"),
         (("--segment-seconds", "9"), "longest_gop_seconds is less than segment_seconds"),
+        (("--disk-reserve-bytes", "-1"), "disk_reserve_bytes"),
+        (("--max-temperature-celsius", "151"), "max_temperature_celsius"),
+        (("--max-temperature-celsius", "-1"), "max_temperature_celsius"),
+        (("--max-cpu-pressure-percent", "101"), "max_cpu_pressure_percent"),
+        (("--max-memory-pressure-percent", "-1"), "max_memory_pressure_percent"),
+        (("--quiet-hours", "22:00"), "'22:00' is not HH:MM-HH:MM"),
+        (("--quiet-hours", "22:00-25:00"), "there is no such time of day"),
+        (("--quiet-hours", "01:00-02:00", "--quiet-hours", "03:00-03:00"), "'03:00-03:00' is empty"),
         (("--log-level", "loud"), "log_level"),
         (("--shared-root", "no-separator"), "is not NAME=PATH"),
         (("--shared-root", "a="), "is not NAME=PATH"),
@@ -115,6 +124,29 @@ def test_listening_beyond_this_machine_is_refused_unless_asked_for(name: str) ->
 )
 def test_listening_on_this_machine_is_fine(listen: str) -> None:
     assert _settings(listen=listen).listen == listen
+
+
+# gates
+
+
+def test_quiet_hours_come_as_flags_as_variable_and_in_the_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = (QuietPeriod(22 * 60, 7 * 60), QuietPeriod(12 * 60, 13 * 60 + 30))
+    texts = ["22:00-07:00", "12:00-13:30"]
+    assert _settings().quiet_hours == ()
+    assert _settings(quiet_hours=texts).quiet_hours == expected
+    monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}QUIET_HOURS", ", ".join(texts))
+    assert _settings().quiet_hours == expected
+    monkeypatch.delenv(f"{ENVIRONMENT_PREFIX}QUIET_HOURS")
+    file.write_text(f"quiet_hours = {texts}\n")
+    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+    assert _settings().quiet_hours == expected
+
+
+def test_an_unset_disk_reserve_is_told_from_none() -> None:
+    assert _settings().disk_reserve_bytes is None
+    assert _settings(disk_reserve_bytes=0).disk_reserve_bytes == 0
 
 
 # shared roots
