@@ -17,6 +17,7 @@ from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.lifecycle import stop_on_signals
+from videoprocess_server.machine.capacity import available_cores
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.states import BlockReason
@@ -53,7 +54,7 @@ def run(settings: Settings) -> None:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             repository = SqliteRepository(data.database)
             stack.callback(repository.close)
-            executor = ProcessPoolExecutor(settings.workers or len(os.sched_getaffinity(0)))
+            executor = ProcessPoolExecutor(settings.workers or available_cores())
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
             blobs = LocalBlobStore(data.path)
@@ -96,6 +97,7 @@ async def _serving(settings: Settings, machinery: Machinery) -> AsyncIterator[No
         services.pools.close()
         raise CannotStartError(f"cannot listen on {settings.listen}: is another program there?") from error
     try:
+        machinery.gates.start()
         machinery.scheduler.start()
         machinery.housekeeping.start()
         await server.start()
@@ -113,6 +115,7 @@ async def _serving(settings: Settings, machinery: Machinery) -> AsyncIterator[No
         await asyncio.to_thread(machinery.executor.close)
         await server.stop(settings.shutdown_grace_seconds)
         await asyncio.to_thread(machinery.housekeeping.close)
+        await asyncio.to_thread(machinery.gates.close)
         await asyncio.to_thread(services.pools.close)
         log.info("stopped")
 

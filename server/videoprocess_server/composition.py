@@ -14,8 +14,9 @@ import grpc
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Policy, TrustEveryCaller, TrustLocalCallers
 from videoprocess_server.engine.clock_watch import ClockWatch
-from videoprocess_server.engine.conditions import Conditions
+from videoprocess_server.engine.conditions import Condition, Conditions
 from videoprocess_server.engine.events import EventHub
+from videoprocess_server.engine.gates import FOLDER_NAME, GATES, GateLimits, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits, Retention
@@ -33,8 +34,11 @@ from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
+from videoprocess_server.machine.capacity import memory_budget_bytes
+from videoprocess_server.machine.local import LocalMachine, default_disk_reserve_bytes
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND, SystemClock
 from videoprocess_server.model.plan import PlanSettings
+from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits
 from videoprocess_server.rpc.call_pool import CallPools
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
@@ -42,7 +46,6 @@ from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
 
-DEFAULT_MEMORY_BYTES = 4 << 30
 #: of the memory budget, what frozen workers may hold unless the settings say otherwise
 PARKED_SHARE = 4
 UPLOAD_COMMIT_BYTES = 3 * 1024 * 1024  # the largest message: what a cut costs at most
@@ -55,6 +58,7 @@ class Machinery:
     services: Services
     scheduler: Scheduler
     housekeeping: Housekeeping
+    gates: Gates
     conditions: Conditions
     executor: ProcessPoolExecutor
 
@@ -106,7 +110,7 @@ def compose(
     """Make all objects; nothing runs yet."""
     clock, limits = SystemClock(), _limits(settings)
     policy: Policy = TrustEveryCaller() if settings.insecure_listen_anywhere else TrustLocalCallers()
-    memory_bytes = settings.memory_budget_bytes or DEFAULT_MEMORY_BYTES
+    memory_bytes = settings.memory_budget_bytes or memory_budget_bytes()
     media_limits = MediaLimits(
         max_pixels=settings.max_pixels, max_duration_seconds=settings.max_duration_seconds
     )
@@ -139,9 +143,26 @@ def compose(
             max_seconds=settings.parked_seconds,
         ),
         conditions,
+        gate=lambda: gates.reason,
         over_quota=lambda user_id: bool(quotas.exceeded(user_id)),
     )
-    uploads = Uploads(repository, blobs, sources, policy, clock, limits, quotas, lambda: True)
+    machine = LocalMachine(settings.data_dir)
+    gates = Gates(
+        machine,
+        _gate_limits(settings, machine),
+        settings.data_dir / FOLDER_NAME,
+        changed=lambda: _tell_gates(gates, conditions, scheduler),
+    )
+    uploads = Uploads(
+        repository,
+        blobs,
+        sources,
+        policy,
+        clock,
+        limits,
+        quotas,
+        space_left=lambda: all(closed.gate.reason is not BlockReason.SPACE_LIMIT for closed in gates.closed),
+    )
     services = Services(
         repository=repository,
         policy=policy,
@@ -188,9 +209,35 @@ def compose(
             ClockWatch(clock, time.monotonic, limits.retention.steady_clock_seconds),
             settings.housekeeping_seconds,
         ),
+        gates=gates,
         conditions=conditions,
         executor=executor,
     )
+
+
+def _gate_limits(settings: Settings, machine: LocalMachine) -> GateLimits:
+    reserve = settings.disk_reserve_bytes
+    return GateLimits(
+        disk_reserve_bytes=(
+            default_disk_reserve_bytes(machine.disk_total_bytes()) if reserve is None else reserve
+        ),
+        max_temperature_celsius=settings.max_temperature_celsius,
+        max_cpu_pressure_percent=settings.max_cpu_pressure_percent,
+        max_memory_pressure_percent=settings.max_memory_pressure_percent,
+        quiet_hours=settings.quiet_hours,
+    )
+
+
+def _tell_gates(gates: Gates, conditions: Conditions, scheduler: Scheduler) -> None:
+    """Tell subscribers and the scheduler which gates are closed."""
+    closed = {entry.gate.name: entry for entry in gates.closed}
+    for kind in GATES:
+        entry = closed.get(kind.name)
+        if entry is None:
+            conditions.end(kind.name)
+        else:
+            conditions.begin(kind.name, Condition(kind.status, kind.reason, entry.why))
+    scheduler.wake()
 
 
 def _exact(seconds: float) -> Fraction:
