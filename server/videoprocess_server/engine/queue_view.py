@@ -10,6 +10,7 @@ from videoprocess_server.engine.limits import Limits
 from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, next_overtakes, oldest_first
 from videoprocess_server.model.states import BlockReason, JobState
+from videoprocess_server.model.worker_costs import estimate_worker_bytes
 from videoprocess_server.store.repository import Reader
 
 #: users looked at in one pass beyond those who may run at once: those who have had least
@@ -93,7 +94,8 @@ class QueueView:
         for candidate in candidates:
             if candidate.user_id in over and candidate.priority is Priority.NORMAL:
                 excluded[candidate.job_id] = BlockReason.SPACE_LIMIT
-        return Seen([c for c in candidates if c.job_id not in excluded], jobs, excluded)
+        ordered = sorted(candidates, key=lambda candidate: _in_order(candidate, jobs))
+        return Seen([each for each in ordered if each.job_id not in excluded], jobs, excluded)
 
     def _heads(self, reader: Reader, user_id: int, paused_count: int) -> list[tuple[Job, bool]]:
         """Return the user's first queued jobs, the oldest before all others where it has its turn."""
@@ -114,7 +116,7 @@ def _running(job: Job, entry: Driven) -> Candidate:
         execution_mode=job.execution_mode,
         running=True,
         demand=entry.driver.demand,
-        worker_bytes=_worker_bytes(entry.driver.video),
+        worker_bytes=_worker_bytes(job, entry.driver.video),
         alone=entry.driver.alone,
         turn=entry.turn,
         workers=entry.workers,
@@ -130,11 +132,26 @@ def _queued(job: Job, video: Video, *, turn: bool) -> Candidate:
         execution_mode=job.execution_mode,
         running=False,
         demand=1,
-        worker_bytes=_worker_bytes(video),
+        worker_bytes=_worker_bytes(job, video),
         turn=turn,
         blocked_by=job.blocked_by,
     )
 
 
-def _worker_bytes(video: Video) -> int:
-    return 400 << 20  # TODO measured costs
+def _worker_bytes(job: Job, video: Video) -> int:
+    """Estimate by the larger of the source's picture and the one that was asked for."""
+    if video.media is None:
+        return 0
+    source = video.media.video
+    asked = job.snapshot.streams if job.snapshot is not None else ()
+    width, height = max(
+        [(source.width, source.height), *((stream.width, stream.height) for stream in asked)],
+        key=lambda size: size[0] * size[1],
+    )
+    return estimate_worker_bytes(width, height, source.bit_depth)
+
+
+def _in_order(candidate: Candidate, jobs: Mapping[str, Job]) -> tuple[bool, int]:
+    """HIGH jobs, the newest first, running or not; NORMAL ones stay as they come: those that run, then the queue."""
+    is_high = candidate.priority is Priority.HIGH
+    return not is_high, -jobs[candidate.job_id].accept_number if is_high else 0
