@@ -81,6 +81,20 @@ def _silence(seconds: str, _fd: int, _emit: Emit) -> None:
     time.sleep(float(seconds))
 
 
+def _announce(_argument: str, _fd: int, emit: Emit) -> None:
+    """Tell which process this is."""
+    emit(segment_done(0, str(os.getpid())))
+
+
+def _large(size: str, _fd: int, _emit: Emit) -> str:
+    return "x" * int(size)
+
+
+def _be_deaf(_argument: str, _fd: int, _emit: Emit) -> None:
+    """Ignore SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def _emit_many(count: str, _fd: int, emit: Emit) -> None:
     for index in range(int(count)):
         emit(segment_done(index, "") if index % 10 == 9 else Progress(frames=index, bytes=7))
@@ -144,6 +158,9 @@ _STEPS: dict[str, Callable[[str, int, Emit], str | None]] = {
     "silence": _silence,
     "chatter": _chatter,
     "count": _count,
+    "announce": _announce,
+    "large": _large,
+    "deaf": _be_deaf,
     "emit": _emit_many,
     "signal": _signal_self,
     "exit": _exit,
