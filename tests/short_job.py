@@ -63,21 +63,15 @@ class ShortJob:
     def __getitem__(self, stage: str) -> Any:
         return self.answers[stage].value
 
-    def until(self, time_seconds: float) -> ShortJob:
-        """The same client as it was at a time."""
-        answers = {
-            stage: answer for stage, answer in self.answers.items() if answer.time_seconds <= time_seconds
-        }
-        begun = {stage: begin for stage, begin in self.begun.items() if begin <= time_seconds}
-        return ShortJob(self.clip, self.upload_id, self.request_ids, answers, begun)
-
-    async def go_on(self, api: Api) -> None:
-        """Does what is not answered yet. AioRpcError: the service is gone, or refuses."""
+    async def go_on(self, api: Api, last_stage: str = "events") -> None:
+        """Does what is not answered yet, up to a stage. AioRpcError: the service is gone, or refuses."""
         for stage, do in STAGES.items():
             if stage not in self.answers:
                 self.begun.setdefault(stage, time.time())
                 value = await do(self, api)
                 self.answers[stage] = Answer(value, time.time())
+            if stage == last_stage:
+                return
 
     @property
     def job_ids(self) -> set[str]:

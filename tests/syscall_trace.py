@@ -1,0 +1,177 @@
+"""What a program and its children ask the kernel to do with files, as strace saw it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: all calls that change files or folders, say where the next write goes, or send an answer
+CALLS = (
+    "open,openat,openat2,creat,close,dup,dup2,dup3,fcntl,lseek,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,"
+    "fallocate,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,fsync,fdatasync,"
+    "sync_file_range,mmap,copy_file_range,sendfile,splice,sendmsg,sendto,clone,clone3,vfork,fork"
+)
+_LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)")
+_RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
+_CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+|\?|0x[0-9a-f]+)")
+_HEX = re.compile(r"(?:\\x[0-9a-f]{2})*")
+_DESCRIPTOR = re.compile(r"(\d+|AT_FDCWD)<([^<>]*)")
+_STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+_UNFINISHED = " <unfinished ...>"
+
+
+class CannotTraceError(Exception):
+    """There is no strace, or the machine does not let it trace."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One system call that succeeded. Line numbers of the trace order what happened."""
+
+    process: int
+    name: str
+    arguments: str
+    result: int
+    #: line at which it was entered
+    begin: int
+    #: line at which it had returned
+    end: int
+    #: of the entry, since the Unix epoch
+    time_seconds: float
+
+    @property
+    def descriptor(self) -> int:
+        """The first argument."""
+        return int(self.arguments.split("<")[0].split(",")[0])
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The last arguments, from the end backwards, as far as they are numbers."""
+        found = []
+        for text in reversed(self.arguments.split(", ")):
+            if not re.fullmatch(r"-?\d+", text):
+                break
+            found.append(int(text))
+        return found
+
+    @property
+    def data(self) -> bytes:
+        """What was written, of one buffer or of several."""
+        return b"".join(map(_decode, _STRING.findall(self.arguments)))[: self.result]
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The paths that the call names, those relative to a descriptor made absolute."""
+        found = []
+        at = 0
+        for match in _STRING.finditer(self.arguments):
+            folders = _DESCRIPTOR.findall(self.arguments, at, match.start())
+            path = _decode(match[1]).decode()
+            found.append(path if path.startswith("/") or not folders else f"{_text(folders[-1][1])}/{path}")
+            at = match.end()
+        return found
+
+    @property
+    def descriptor_path(self) -> str:
+        """What the first argument, or the result, is a descriptor of."""
+        match = _DESCRIPTOR.search(self.arguments)
+        return _text(match[2]) if match else ""
+
+
+def command(trace: Path) -> Sequence[str]:
+    """What to put before a command to have it traced; the process is the command's, strace is beside it.
+
+    Raises:
+        CannotTraceError: with the reason.
+    """
+    strace = shutil.which("strace")
+    if strace is None:
+        raise CannotTraceError("there is no strace on this machine")
+    options = [strace, "-D", "-f", "-q", "-ttt", "-yy", "-xx", "-s", str(1 << 24)]
+    tried = subprocess.run([*options, "-o", "/dev/null", "true"], check=False, capture_output=True, text=True)
+    if tried.returncode != 0:
+        raise CannotTraceError(f"strace is not allowed to trace here: {tried.stderr.strip()}")
+    return [*options, "--seccomp-bpf", "-e", f"trace={CALLS}", "-e", "signal=SIGKILL", "-o", str(trace)]
+
+
+def wait_for_the_end(trace: Path, timeout_seconds: float) -> None:
+    """strace writes the ends of all threads a little after they have come.
+
+    Raises:
+        TimeoutError: it has not.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        lines = [line.split(maxsplit=3) for line in trace.read_text("ascii", errors="replace").splitlines()]
+        ended = {line[0] for line in lines if line[2:3] == ["+++"]}
+        if ended and {line[0] for line in lines} == ended:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{trace} has no end")
+        time.sleep(0.05)
+
+
+def read_trace(trace: Path) -> list[Call]:
+    """The calls that succeeded, in the order in which they returned."""
+    calls = list(_whole_calls(trace))
+    process_of = _processes(calls)
+    return [_of_process(call, process_of) for call in calls]
+
+
+def _whole_calls(trace: Path) -> Iterator[Call]:
+    """Puts calls together that other threads' lines come into; `process` is still the thread."""
+    entered: dict[int, tuple[int, float, str]] = {}
+    with trace.open(encoding="ascii", errors="replace") as lines:
+        for number, line in enumerate(lines):
+            match = _LINE.match(line)
+            if match is None:
+                continue
+            thread, time_seconds, text = int(match[1]), float(match[2]), match[3]
+            begin = number
+            if text.endswith(_UNFINISHED):
+                entered[thread] = (number, time_seconds, text.removesuffix(_UNFINISHED))
+                continue
+            if resumed := _RESUMED.match(text):
+                if thread not in entered:
+                    continue
+                begin, time_seconds, head = entered.pop(thread)
+                text = head + resumed[2]
+            called = _CALL.match(text)
+            if called and called[3].isdigit():
+                yield Call(thread, called[1], called[2], int(called[3]), begin, number, time_seconds)
+
+
+def _processes(calls: Sequence[Call]) -> Mapping[int, int]:
+    """Each thread's process."""
+    makers = {call.result: call for call in calls if call.name in {"clone", "clone3", "fork", "vfork"}}
+    process_of: dict[int, int] = {}
+
+    def find(thread: int) -> int:
+        if thread not in process_of:
+            maker = makers.get(thread)
+            shares = maker is not None and "CLONE_THREAD" in maker.arguments
+            process_of[thread] = find(maker.process) if maker is not None and shares else thread
+        return process_of[thread]
+
+    for call in calls:
+        find(call.process)
+    return process_of
+
+
+def _of_process(call: Call, process_of: Mapping[int, int]) -> Call:
+    process = process_of[call.process]
+    return Call(process, call.name, call.arguments, call.result, call.begin, call.end, call.time_seconds)
+
+
+def _decode(text: str) -> bytes:
+    return bytes.fromhex(text.replace("\\x", ""))
+
+
+def _text(path: str) -> str:
+    """A descriptor's path; sockets and the like are not in hexadecimal digits."""
+    return _decode(path).decode() if path and _HEX.fullmatch(path) else path
