@@ -89,6 +89,11 @@ def identity(fd: int) -> str:
     return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
 
 
+def change_time_ns(fd: int) -> int:
+    """Return when the file's content or anything else about it was last changed, which nobody can set."""
+    return os.fstat(fd).st_ctime_ns
+
+
 def _checked(relative: str) -> bytes:
     if relative.startswith("/") or ".." in relative.split("/"):
         raise SharedPathError("PATH_OUTSIDE_ROOT", f"{relative!r} is not a relative path without '..'")

@@ -88,6 +88,8 @@ class Encoding:
         self._not_before: dict[int, float] = {}
         self._tries: dict[int, faults.Tries] = {}
         self._ending = False
+        #: segments that were finished before the present job began
+        self.reused_count = 0
         self.cpu_seconds = 0.0
         #: a worker ran out of memory: the next try must run with nothing beside it
         self.alone = False
@@ -120,7 +122,8 @@ class Encoding:
         return [self._done[segment.index] for segment in self._record.plan.segments]
 
     def resumed(self) -> None:
-        """Count no frozen time as a segment's."""
+        """Another job goes on: what is finished is not its work, and frozen time is not a segment's."""
+        self.reused_count = len(self._done)
         for entry in self._leases.values():
             entry.since = time.monotonic()
 
@@ -139,6 +142,7 @@ class Encoding:
                 self._durable.write(partial(_reset, plan_id=row.plan_id, index=row.index))
             self._waiting.add(row.index)
         self._durable.write(lambda tx: tx.release_segments(self._record.plan_id))
+        self.reused_count = len(self._done)
         self._count()
         self._demand_changed()
 

@@ -21,7 +21,7 @@ from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.publishing import artifact_of, report_of
-from videoprocess_server.engine.sources import Sources
+from videoprocess_server.engine.sources import SourceChangedError, Sources, SourceTouchedError
 from videoprocess_server.engine.sweeper import Sweeper, bury
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
 from videoprocess_server.execution.executor import (
@@ -44,6 +44,8 @@ from videoprocess_server.model.states import SegmentState, Trigger
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     BuildInfo,
+    DigestResult,
+    DigestTask,
     JoinResult,
     JoinTask,
     PlanTask,
@@ -57,6 +59,9 @@ from videoprocess_server.model.tasks import (
 from videoprocess_server.store.repository import Transaction
 
 log = structlog.get_logger(__name__)
+
+#: how often a source may be touched before it counts as changed
+MOST_TOUCHES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +109,10 @@ class Production:
         self._encoding: Encoding | None = None
         self._stages: dict[Phase, StageCost] = {}
         self._frozen_seconds = 0.0
+        #: of the source, as of the last look at its packets
+        self._known_change_ns: int | None = None
+        #: of those whose encoding is over
+        self._done_segments = 0
         #: segments that were finished before the present job began
         self._reused_segments = 0
 
@@ -126,8 +135,8 @@ class Production:
     def resumed(self, frozen_seconds: float) -> None:
         """Another job goes on with this work, which was frozen for so long."""
         self._frozen_seconds += frozen_seconds
+        self._reused_segments = self._done_segments
         if self._encoding is not None:
-            self._reused_segments = self._encoding.done_count
             self._encoding.resumed()
 
     def run(self) -> None:
@@ -140,6 +149,18 @@ class Production:
         """
         record = self._find_plan() or self._make_plan()
         self._stages = {stage.phase: stage for stage in record.stages}
+        for _ in range(MOST_TOUCHES):
+            try:
+                self._produce(record)
+            except SourceTouchedError:
+                record = self._look_again(record)
+            else:
+                return
+        raise SourceTouchedError
+
+    def _produce(self, record: PlanRecord) -> None:
+        self._known_change_ns = record.source_change_time_ns
+        self._check_source()
         segments = self._encode(record)
         work_key = f"{record.plan_id}-{new_id()}{record.plan.file_extension}"
         try:
@@ -148,6 +169,48 @@ class Production:
             self._publish(record, joined, verified, work_key)
         finally:
             self._shop.blobs.delete(BlobKind.WORK, work_key)
+
+    # -- the source
+
+    def _open_source(self) -> int:
+        video = self._assignment.video
+        assert video.source is not None
+        return self._shop.sources.open(video.user_id, video.source)
+
+    def _change_time_ns(self) -> int | None:
+        video = self._assignment.video
+        assert video.source is not None
+        return self._shop.sources.change_time_ns(video.user_id, video.source)
+
+    def _check_source(self) -> None:
+        """Return if the source is as it was when it was last looked at.
+
+        Raises:
+            SourceTouchedError: something about it has changed: see `_look_again`.
+            SourceChangedError: it is another file, or is gone.
+        """
+        if self._change_time_ns() != self._known_change_ns:
+            raise SourceTouchedError
+
+    def _look_again(self, record: PlanRecord) -> PlanRecord:
+        """Return the plan to go on with where only times of the file changed: its packets are what segments were made from.
+
+        Raises:
+            SourceChangedError: they are not.
+        """
+        change_ns = self._change_time_ns()
+        with self._durable.read() as reader:
+            done = [row for row in reader.list_segments(record.plan_id) if row.state is SegmentState.DONE]
+        log.warning("source_touched", plan_id=record.plan_id, segments=len(done))
+        if not done:
+            return self._make_plan()
+        result = self._task(Phase.PLAN, lambda: DigestTask(plan=record.plan))
+        digests = cast("DigestResult", result).input_sha256
+        if any(digests[row.index] != row.input_sha256 for row in done):
+            raise SourceChangedError(
+                "SOURCE_CHANGED", "the file has other content than segments were made from"
+            )
+        return replace(record, source_change_time_ns=change_ns)
 
     # -- planning
 
@@ -171,7 +234,7 @@ class Production:
         assert media is not None
         assert snapshot is not None
         assert source is not None
-        enhance_from_us = self._assignment.job.timestamp_us
+        enhance_from_us, change_ns = self._assignment.job.timestamp_us, self._change_time_ns()
         noise = cast("NoiseEstimate", self._task(Phase.ANALYZE, lambda: AnalyzeTask(video=media.video)))
         plan = cast(
             "Plan",
@@ -193,6 +256,7 @@ class Production:
             video_id=job.video_id,
             settings_fingerprint=job.settings_fingerprint,
             fingerprint=fingerprint.of_plan(source, plan, self._shop.build()),
+            source_change_time_ns=change_ns,
             enhance_from_us=enhance_from_us,
             plan=plan,
             stages=tuple(self._stages.values()),
@@ -224,7 +288,6 @@ class Production:
         with self._durable.read() as reader:
             rows = reader.list_segments(record.plan_id)
         done = [row for row in rows if row.state is SegmentState.DONE]
-        self._reused_segments = len(done)
         self._meter.enter(Phase.ENHANCE, record.plan.frame_count, sum(row.frame_count for row in done))
         encoding = Encoding(
             record,
@@ -245,6 +308,7 @@ class Production:
             return encoding.run()
         finally:
             self._encoding = None
+            self._reused_segments, self._done_segments = encoding.reused_count, encoding.done_count
             self._demand_changed()
             wall_seconds = time.monotonic() - begin - (self._frozen_seconds - frozen)
             self._charge(Phase.ENHANCE, wall_seconds, encoding.cpu_seconds)
@@ -337,16 +401,6 @@ class Production:
         if isinstance(message, Progress):
             self._meter.open_frames("task", message.frames, time.monotonic())
             self._tell()
-
-    def _open_source(self) -> int:
-        video = self._assignment.video
-        assert video.source is not None
-        return self._shop.sources.open(video.user_id, video.source)
-
-    def _check_source(self) -> None:
-        video = self._assignment.video
-        assert video.source is not None
-        self._shop.sources.check(video.user_id, video.source)
 
     def _check_mine(self) -> None:
         with self._durable.read() as reader:

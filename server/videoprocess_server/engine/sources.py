@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
-from videoprocess_server.blobs.shared_path import SharedPathError, identity, open_beneath
+from videoprocess_server.blobs.shared_path import SharedPathError, change_time_ns, identity, open_beneath
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.records import Source, SourceKind
 from videoprocess_server.model.states import UploadState
@@ -32,6 +32,13 @@ class SourceChangedError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+class SourceTouchedError(SourceChangedError):
+    """Something about the file changed, by its change time; whether its packets did is to be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("SOURCE_CHANGED", "the file is changed again and again while it is read")
 
 
 class Sources:
@@ -117,6 +124,18 @@ class Sources:
             SourceChangedError: it is not, or is gone.
         """
         os.close(self.open(user_id, source))
+
+    def change_time_ns(self, user_id: int, source: Source) -> int | None:
+        """Return when anything about the source last changed; None for an upload, which never does.
+
+        Raises:
+            SourceChangedError: it is another file, or is gone.
+        """
+        fd = self.open(user_id, source)
+        try:
+            return change_time_ns(fd) if source.kind is SourceKind.SHARED else None
+        finally:
+            os.close(fd)
 
     def _open_shared(self, user_id: int, root_name: str, path: str) -> int:
         root = self._roots.get(root_name)

@@ -15,6 +15,8 @@ from videoprocess_server.model.tasks import (
     AnalyzeTask,
     BuildInfo,
     DescribeTask,
+    DigestResult,
+    DigestTask,
     EncodeResult,
     EncodeTask,
     JoinResult,
@@ -61,6 +63,7 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     AnalyzeTask: NoiseEstimate,
     PlanTask: Plan,
     EncodeTask: EncodeResult,
+    DigestTask: DigestResult,
     JoinTask: JoinResult,
     VerifyTask: VerifyResult,
 }

@@ -12,6 +12,7 @@ from videoprocess_server.execution.handlers import Emit, Handler, Handlers
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     DescribeTask,
+    DigestTask,
     EncodeTask,
     JoinTask,
     PlanTask,
@@ -29,7 +30,7 @@ def main() -> None:
 
 def media_handlers() -> Handlers:
     """Return the handler of each kind of task; imports FFmpeg. Its log stays off, which is PyAV's default."""
-    from videoprocess_server.media import build_info, join, noise, plan, probe, segments, verify
+    from videoprocess_server.media import build_info, inputs, join, noise, plan, probe, segments, verify
 
     return {
         DescribeTask: _foreseeing(_quiet(build_info.describe)),
@@ -37,6 +38,7 @@ def media_handlers() -> Handlers:
         AnalyzeTask: _foreseeing(_quiet(noise.analyze)),
         PlanTask: _foreseeing(_quiet(plan.make_plan)),
         EncodeTask: _foreseeing(segments.encode_segments),
+        DigestTask: _foreseeing(inputs.digest_inputs),
         JoinTask: _foreseeing(join.join),
         VerifyTask: _foreseeing(verify.verify),
     }

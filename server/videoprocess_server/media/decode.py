@@ -53,8 +53,7 @@ class Ledger:
             return
         position = self._position(packet.pts)
         if position is not None:
-            self._digests[position].update(b"%d %d\n" % (packet.pts, packet.size))
-            self._digests[position].update(packet)
+            note_packet(self._digests[position], packet)
             self._packet_pts[position].add(packet.pts)
 
     def frame(self, pts: int, *, damaged: bool) -> None:
@@ -106,6 +105,12 @@ class Ledger:
 
     def _fault(self, pts: int, what: str) -> MediaFault:
         return decode_fault(pts, self._time_base, what)
+
+
+def note_packet(digest: hashlib._Hash, packet: Packet[VideoStream]) -> None:
+    """Add a packet that has a time stamp to a segment's digest."""
+    digest.update(f"{packet.pts} {packet.size}\n".encode())
+    digest.update(packet)
 
 
 def decode_fault(pts: int, time_base: Fraction, what: str) -> MediaFault:

@@ -231,6 +231,8 @@ class PlanRecord:
     settings_fingerprint: str
     #: SHA-256 over source identity, settings, plan and build: checkpoints of another one are never reused
     fingerprint: str
+    #: of the source when its packets were last known to be the plan's; None for one that cannot change
+    source_change_time_ns: int | None = None
     #: media time of the ProcessVideo that made it: enhancement starts at the first frame at or after
     enhance_from_us: int
     plan: Plan

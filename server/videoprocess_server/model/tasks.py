@@ -105,6 +105,21 @@ class EncodeResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DigestTask:
+    """Reads the packets of all segments anew: is the source still what they were made from? Answer: DigestResult."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigestResult:
+    """The source's packets."""
+
+    #: one a segment, in order, comparable with SegmentDone.input_sha256
+    input_sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class JoinTask:
     """Copies the segments' packets and the source's other tracks into one file. Answer: JoinResult."""
 
@@ -169,6 +184,8 @@ class Progress:
     bytes: int
 
 
-Task = DescribeTask | ProbeTask | AnalyzeTask | PlanTask | EncodeTask | JoinTask | VerifyTask
-TaskResult = BuildInfo | MediaInfo | NoiseEstimate | Plan | EncodeResult | JoinResult | VerifyResult
+Task = DescribeTask | ProbeTask | AnalyzeTask | PlanTask | EncodeTask | DigestTask | JoinTask | VerifyTask
+TaskResult = (
+    BuildInfo | MediaInfo | NoiseEstimate | Plan | EncodeResult | DigestResult | JoinResult | VerifyResult
+)
 TaskMessage = Progress | SegmentDone
