@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -33,8 +34,8 @@ def rows(data_dir: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 def files(data_dir: Path, kind: str) -> list[Path]:
-    """All files of a kind of blob, such as `segments`; workers and the service may be deleting some."""
-    return [path for path in (data_dir / kind).rglob("*") if not path.is_dir()]
+    """All files of a kind of blob, such as `segments`; the service may be deleting some meanwhile."""
+    return [Path(folder) / name for folder, _, names in os.walk(data_dir / kind) for name in names]
 
 
 def call_witness(data_dir: Path) -> None:
