@@ -52,8 +52,8 @@ HOUR_US = 3600 * SECOND_US
 MEMORY_BYTES = 8 << 30
 PARKED_SECONDS = 600.0
 VIDEO_STREAM = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
-#: the service's, but nothing waits longer than a test has patience
-LIMITS = Limits(retry_backoff_seconds=0.01, checkpoint_seconds=0.2)
+#: the service's, but nothing waits longer than a test has patience: ten back-offs in a row are a third of a second
+LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.2)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
 
 
@@ -336,8 +336,8 @@ class Engine:
         self.kill()
         self._compose()
 
-    def stop_orderly(self) -> None:
-        self.scheduler.close(PATIENCE_SECONDS)
+    def stop_orderly(self, grace_seconds: float = 0.2) -> None:
+        self.scheduler.close(grace_seconds)
 
     def start_again(self) -> None:
         """Start anew after `stop_orderly`."""

@@ -17,6 +17,7 @@ from videoprocess_server.engine.limits import Limits
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.records import Event, Job, JobProgress
+from videoprocess_server.model.states import BlockReason
 
 LIMITS = Limits(max_subscriber_backlog=5, max_subscribers_per_user=3)
 
@@ -75,7 +76,7 @@ def _refused(engine: Engine, after: int) -> VideoProcessError:
 def test_the_status_comes_first(engine: Engine) -> None:
     _slips(engine, 1)
     first, event = Reader(engine, after=0).take()
-    assert first == StatusChanged(SessionStatus.READY, "")
+    assert first == StatusChanged(SessionStatus.READY, BlockReason.NONE, "")
     assert isinstance(event, Event)
 
 
@@ -177,10 +178,11 @@ def test_a_new_status_reaches_everybody(engine: Engine) -> None:
     readers = [Reader(engine), Reader(engine, OTHER_USER)]
     for reader in readers:
         reader.take()
-    engine.hub.status_changed(SessionStatus.NOT_READY_TEMPORARILY, "stopping")
+    stopping = StatusChanged(SessionStatus.NOT_READY_TEMPORARILY, BlockReason.DRAINING, "stopping")
+    engine.hub.status_changed(stopping.status, stopping.reason, stopping.message)
     for reader in readers:
         assert reader.woken
-        assert reader.take() == [StatusChanged(SessionStatus.NOT_READY_TEMPORARILY, "stopping")]
+        assert reader.take() == [stopping]
 
 
 # progress

@@ -7,7 +7,7 @@ import pytest
 from engine.engine_under_test import OTHER_SETTINGS, Engine, outcome, until
 from engine.scripted_executor import Act, Gate, ScriptedExecutor, crash, fail, stall
 from videoprocess_server.blobs.blob_store import BlobKind
-from videoprocess_server.engine.faults import MAX_FOREIGN_KILLS
+from videoprocess_server.engine.faults import POLICIES, Cause
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import JobState, VideoState
@@ -15,6 +15,7 @@ from videoprocess_server.model.tasks import AnalyzeTask, EncodeTask, JoinTask, P
 
 SEGV = -11
 KILL = -9
+FOREIGN_KILLS = POLICIES[Cause.FOREIGN_KILL].max_tries
 DONE_BYTES = b"segment 0 from 0\nsegment 1 from 1000\nsegment 2 from 2000\n"
 
 
@@ -133,7 +134,7 @@ def test_kills_from_outside_are_tried_again_more_often_than_crashes(
     engine: Engine, workers: ScriptedExecutor, where: type[Task] | int
 ) -> None:
     session_id = engine.ready()
-    workers.will(where, *[crash(KILL)] * MAX_FOREIGN_KILLS)
+    workers.will(where, *[crash(KILL)] * (FOREIGN_KILLS - 1))
     _is_done(engine, session_id)
 
 
@@ -142,7 +143,7 @@ def test_kills_without_end_are_no_fault_of_the_video(
     engine: Engine, workers: ScriptedExecutor, where: type[Task] | int
 ) -> None:
     session_id = engine.ready()
-    workers.will(where, *[crash(KILL)] * (MAX_FOREIGN_KILLS + 1))
+    workers.will(where, *[crash(KILL)] * FOREIGN_KILLS)
     assert outcome(engine.finished(session_id)) == (ErrorCode.ABNORMAL, "RETRIES_USED_UP")
     assert engine.state() is VideoState.FAILED
     assert len(engine.events()) == 1
