@@ -10,12 +10,10 @@ from typing import Any
 import grpc
 import pytest
 
-from service_harness import USER, Api, refused
+from service_harness import Api, refused
 from videoprocess.v1 import hdi_enums_pb2 as hdi
-from videoprocess.v1 import job_pb2 as job
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import types_pb2 as types
-from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
@@ -213,23 +211,6 @@ async def test_process_video_refuses_ids_that_are_none(api: Api) -> None:
             refusal.reason,
         )
     assert (await api.process(session_id, "ü" * 128)).job_id
-
-
-async def test_what_a_later_version_brings_says_so(api: Api) -> None:
-    session_id = await api.open_session()
-    for call in (
-        api.catalog.RestoreVideo(catalog.RestoreVideoRequest(user_id=USER, video_id="v")),
-        api.session.RemoveVideo(
-            session.RemoveVideoRequest(session_id=session_id, video_id="v", restorable=True)
-        ),
-        api.process(session_id, "v", priority=job.PRIORITY_HIGH),
-    ):
-        refusal = await refused(call)
-        assert (Code.UNIMPLEMENTED, -4, "METHOD_NOT_SUPPORTED") == (
-            refusal.status,
-            refusal.cam_ret_code,
-            refusal.reason,
-        )
 
 
 SESSION_CALLS: dict[str, Callable[[Api, str], Awaitable[Any]]] = {
