@@ -19,7 +19,7 @@ from videoprocess_server.engine.jobs import Accepted
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.settings_snapshot import ModeSetting
-from videoprocess_server.model.states import ACTIVE_VIDEO_STATES, TERMINAL_JOB_STATES
+from videoprocess_server.model.states import ACTIVE_VIDEO_STATES, TERMINAL_JOB_STATES, VideoState
 from videoprocess_server.model.tasks import AnalyzeTask, JoinTask, PlanTask, Task, VerifyTask
 
 USERS = st.sampled_from([USER, OTHER_USER])
@@ -90,9 +90,17 @@ class RandomLives(RuleBasedStateMachine):
         self._engine.stops.reset(CALLER, self._sessions[user_id])
         self._sessions[user_id] = self._engine.ready_session(user_id)
 
+    @rule(user_id=USERS, video_id=VIDEOS, restorable=st.booleans())
+    def remove(self, user_id: int, video_id: str, restorable: bool) -> None:
+        self._engine.removals.remove(CALLER, self._sessions[user_id], video_id, restorable=restorable)
+
     @rule(user_id=USERS, video_id=VIDEOS)
-    def remove(self, user_id: int, video_id: str) -> None:
-        self._engine.removals.remove(CALLER, self._sessions[user_id], video_id, restorable=False)
+    def restore(self, user_id: int, video_id: str) -> None:
+        if self._engine.video(video_id, user_id) is None:
+            return
+        view = self._engine.removals.restore(CALLER, user_id, video_id)
+        assert view.video.expire_time_us is None
+        assert view.video.state is not VideoState.DELETED
 
     @rule()
     def die_and_come_back(self) -> None:
