@@ -149,11 +149,13 @@ class Production:
         """
         record = self._find_plan() or self._make_plan()
         self._stages = {stage.phase: stage for stage in record.stages}
-        for _ in range(MOST_TOUCHES):
+        for touches in range(MOST_TOUCHES):
             try:
                 self._produce(record)
             except SourceTouchedError:
                 record = self._look_again(record)
+            except TaskFailedError as error:
+                raise self._cause(error, touched=touches > 0) from error
             else:
                 return
         raise SourceTouchedError
@@ -191,6 +193,13 @@ class Production:
         """
         if self._change_time_ns() != self._known_change_ns:
             raise SourceTouchedError
+
+    def _cause(self, error: TaskFailedError, *, touched: bool) -> Exception:
+        """Return what a failure is told as: where the source was touched since it was planned, that is why."""
+        passes = faults.POLICIES[faults.cause_of(error)].max_tries == 0
+        if not passes and (touched or self._change_time_ns() != self._known_change_ns):
+            return SourceChangedError("SOURCE_CHANGED", f"the file was changed: {error.message}")
+        return error
 
     def _look_again(self, record: PlanRecord) -> PlanRecord:
         """Return the plan to go on with where only times of the file changed: its packets are what segments were made from.
