@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.sweeper import bury
 from videoprocess_server.store.repository import Transaction
 
@@ -19,9 +17,3 @@ def discard_plans(tx: Transaction, user_id: int, video_id: str, now_us: int) -> 
         tx.delete_plan(plan_id)
         bury(tx, BlobKind.SEGMENT, plan_id, now_us)
     return plan_ids
-
-
-def delete_segments(blobs: BlobStore, plan_ids: Sequence[str]) -> None:
-    """Delete the files of plans whose rows are gone. A crash before leaves them to their tombstones."""
-    for plan_id in plan_ids:
-        blobs.delete(BlobKind.SEGMENT, plan_id)
