@@ -17,7 +17,7 @@ from videoprocess_server.engine.videos import UploadReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind
-from videoprocess_server.model.states import SegmentState, VideoState
+from videoprocess_server.model.states import VideoState
 from videoprocess_server.model.tasks import AnalyzeTask, JoinTask, PlanTask, Task, VerifyTask
 
 PHASES = [AnalyzeTask, PlanTask, 1, JoinTask, VerifyTask]
