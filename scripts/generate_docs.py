@@ -1,4 +1,4 @@
-"""Makes the pages of docs/ that are tables of the code: states, errors and limits. `--check` says whether they are up to date."""
+"""Makes the pages of docs/ that are tables of the code: states, errors, causes and limits. `--check` says whether they are up to date."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from videoprocess.v1.report_pb2 import NotKeptCategory
+from videoprocess_server.engine import faults
 from videoprocess_server.errors import CATALOGUE, SLIPS
 from videoprocess_server.model import losses, states
 from videoprocess_server.rpc.convert.enums import LOSSES
@@ -45,6 +46,7 @@ def states_page() -> str:
         ("Jobs", states.JobState),
         ("Segments", states.SegmentState),
         ("Uploads", states.UploadState),
+        ("What an accepted job waits for (`blocked_by`)", states.BlockReason),
     ):
         rows = [f"| {name} | {text} |" for name, text in _comments(members).items()]
         parts.append(f"## {title}\n\n| state | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
@@ -84,7 +86,46 @@ def _comments(members: type[enum.Enum]) -> dict[str, str]:
     return comments
 
 
-PAGES = {"errors.md": errors_page, "limits.md": limits_page, "states.md": states_page}
+def causes_page() -> str:
+    """Return docs/causes.md."""
+    texts = _comments(faults.Cause)
+    rows = [_cause_row(cause, texts[cause.name]) for cause in faults.Cause]
+    return (
+        f"# Why a try of a task failed, and what follows\n\n{NOTICE}\n"
+        "Media work is done in tasks: probe, analysis, plan, a run of segments, join, verification. A try that fails is\n"
+        "repeated after a pause (`Limits.retry_backoff_seconds`, four times as long each time, at most\n"
+        f"{faults.LONGEST_BACKOFF_SECONDS:.0f} s) as often as this table says. Crashes are counted in the segment's row, so they\n"
+        "outlive the service; all that count as crashes count together. A cause that passes by itself ends no job: it goes back to\n"
+        "the queue, `blocked_by` as told, and is tried again.\n\n"
+        "| why | counts as a crash | tries | then `OnError` | reason | the video is then |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n\nA retry after running out of memory has the machine for itself: all other jobs yield at their next checkpoint.\n"
+    )
+
+
+def _cause_row(cause: faults.Cause, text: str) -> str:
+    policy = faults.POLICIES[cause]
+    if policy.max_tries == 0:
+        return f"| {text} | no | without end | — | `blocked_by` {policy.blocked_by.name} | QUEUED |"
+    reason = f"`{policy.reason}`" if policy.reason else "the failure's own"
+    return (
+        f"| {text} | {'yes' if policy.counts_as_crash else 'no'} | {policy.max_tries} |"
+        f" {policy.error_code.name} | {reason} | {_STATES_AFTER[policy.trigger]} |"
+    )
+
+
+_STATES_AFTER = {
+    states.Trigger.MEDIA_FAULT: "ERROR, final until prepared again",
+    states.Trigger.GIVE_UP: "FAILED, may be processed again",
+    states.Trigger.SLIP: "as it was",
+}
+
+PAGES = {
+    "causes.md": causes_page,
+    "errors.md": errors_page,
+    "limits.md": limits_page,
+    "states.md": states_page,
+}
 
 
 def main(check: bool) -> int:

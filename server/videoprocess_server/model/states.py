@@ -64,6 +64,7 @@ class UploadState(Enum):
 class BlockReason(Enum):
     """Why an accepted job is not running though a worker may be free."""
 
+    #: nothing but its turn
     NONE = "none"
     #: the disk's reserve or the user's quota is reached
     SPACE_LIMIT = "space_limit"
