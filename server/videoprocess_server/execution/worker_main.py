@@ -35,8 +35,8 @@ def media_handlers() -> Handlers:
     return {
         DescribeTask: _foreseeing(_quiet(build_info.describe)),
         ProbeTask: _foreseeing(_quiet(probe.probe)),
-        AnalyzeTask: _foreseeing(_quiet(noise.analyze)),
-        PlanTask: _foreseeing(_quiet(plan.make_plan)),
+        AnalyzeTask: _foreseeing(noise.analyze),
+        PlanTask: _foreseeing(plan.make_plan),
         EncodeTask: _foreseeing(segments.encode_segments),
         DigestTask: _foreseeing(inputs.digest_inputs),
         JoinTask: _foreseeing(join.join),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 import av
 import av.error
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.orientation import fit_matrix, read_matrix
 from videoprocess_server.media.own_files import open_own, settle
+from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.timestamps import rebuild_dts_array
 from videoprocess_server.media.track_reports import Tally, report_losses, report_tracks
@@ -42,10 +43,7 @@ from videoprocess_server.media.tracks import (
     track_metadata,
 )
 from videoprocess_server.model.plan import Plan
-from videoprocess_server.model.tasks import JoinResult, JoinTask, Progress, TaskMessage
-
-#: seconds between two signs of life
-_PULSE_SECONDS: Final = 0.5
+from videoprocess_server.model.tasks import JoinResult, JoinTask, TaskMessage
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
     Args:
         task: the plan, its segments' files and where to write.
         fd: the source, opened for reading.
-        emit: gets a sign of life about twice a second.
+        emit: is told about twice a second how far it is.
 
     Returns:
         What was written and what was not; file and directory are on the disk.
@@ -76,12 +74,12 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
     path = Path(task.output_path)
     with path.open("xb"):
         pass
-    pulse = _Pulse(emit)
+    pulse = Pulse(emit)
     try:
         timeline = _read_timeline(task, pulse)
         with open_source(fd) as source:
             expected = container_metadata(source.metadata)
-            totals = count_packets(fd, source)
+            totals = count_packets(fd, source, pulse)
         tally = _write(task, fd, timeline, pulse)
         with open_own(task.output_path) as written:
             metadata = tuple(metadata_losses(written, expected))
@@ -89,7 +87,7 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
         raise MediaFault("JOIN_FAILED", f"The result cannot be written: {error.strerror}.") from error
     tracks = report_tracks(task.media, task.plan, totals, tally)
     losses = tuple(report_losses(task.plan, tracks, tally))
-    size, digest = settle(path)
+    size, digest = settle(path, pulse)
     return JoinResult(
         size_bytes=size,
         sha256=digest,
@@ -99,7 +97,7 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
     )
 
 
-def _read_timeline(task: JoinTask, pulse: _Pulse) -> _Timeline:
+def _read_timeline(task: JoinTask, pulse: Pulse) -> _Timeline:
     """Reads the time stamps of all segments and compares them with the plan."""
     plan = task.plan
     pts = array("q")
@@ -118,7 +116,7 @@ def _read_timeline(task: JoinTask, pulse: _Pulse) -> _Timeline:
                 )
             parameter_sets = found
             pts.extend(_ticks(packet, plan) for packet in container.demux(stream) if packet.size)
-        pulse.beat(0, 0)
+        pulse.beat(size=Path(segment_path).stat().st_size)
         own = pts[before:]
         if len(own) != segment.frame_count:
             raise MediaFault(
@@ -159,7 +157,7 @@ def _ticks(packet: Packet[VideoStream], plan: Plan) -> int:
     return int(ticks)
 
 
-def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: _Pulse) -> Tally:
+def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: Pulse) -> Tally:
     plan, tally = task.plan, Tally()
     matrix = _matrix(task, fd)
     with open_source(fd) as source, open_own(task.segment_paths[0]) as first:
@@ -189,7 +187,7 @@ def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: _Pulse) -> Tally
             ):
                 size = packet.size
                 out.mux_one(packet)
-                pulse.beat(tally.packets[plan.video_track_index], size)
+                pulse.beat(frames=tally.packets[plan.video_track_index], size=size)
     return tally
 
 
@@ -235,19 +233,3 @@ def _pictures(task: JoinTask, timeline: _Timeline, added: Stream, tally: Tally) 
 
 def _only_track(container: InputContainer) -> Stream:
     return container.streams[0]
-
-
-class _Pulse:
-    """Tells progress, not more often than it is wanted."""
-
-    def __init__(self, emit: Callable[[TaskMessage], None]) -> None:
-        self._emit = emit
-        self._bytes = 0
-        self._told_at = time.monotonic()
-
-    def beat(self, frames: int, size: int) -> None:
-        self._bytes += size
-        now = time.monotonic()
-        if now - self._told_at >= _PULSE_SECONDS:
-            self._told_at = now
-            self._emit(Progress(frames=frames, bytes=self._bytes))

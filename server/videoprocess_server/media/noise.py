@@ -11,7 +11,8 @@ x264 at crf 23, where this one reads 8.6. docs/picture.md has the measurements.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -23,9 +24,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
 from videoprocess_server.model.plan import NoiseEstimate
-from videoprocess_server.model.tasks import AnalyzeTask
+from videoprocess_server.model.tasks import AnalyzeTask, TaskMessage
 
 #: places spread over the video, and consecutive frames at each: an encoder treats I, P and B frames' noise differently
 PLACES: Final = 8
@@ -55,12 +57,13 @@ _PICTURE: Final = np.flatnonzero((_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 
 _NOISE: Final = np.flatnonzero(_ROWS + _COLUMNS >= 8)
 
 
-def analyze(task: AnalyzeTask, fd: int) -> NoiseEstimate:
+def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | None = None) -> NoiseEstimate:
     """Measures the noise at fixed places of the source.
 
     Args:
         task: says which track.
         fd: the source, opened for reading.
+        emit: is told about twice a second how many frames were decoded.
 
     Returns:
         The median over the frames measured, in code values of 255, rounded to hundredths: a plan holds it.
@@ -73,7 +76,7 @@ def analyze(task: AnalyzeTask, fd: int) -> NoiseEstimate:
         if not isinstance(stream, VideoStream):
             raise MediaFault("DECODE_FAILED", f"track {task.video.index} is not video any more")
         stream.thread_count = 1
-        return estimate_frames(_sampled(container, stream))
+        return estimate_frames(_sampled(container, stream, Pulse(emit)))
 
 
 def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
@@ -193,7 +196,7 @@ def _plane_values(frame: VideoFrame, index: int) -> NDArray[np.float32]:
     return values / np.float32(2 ** (bits - 8))
 
 
-def _sampled(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _sampled(container: InputContainer, stream: VideoStream, pulse: Pulse) -> Iterator[VideoFrame]:
     """The frames at the places, none twice; a place that does not decode is passed over."""
     time_base = stream.time_base or Fraction(1)
     first, duration = stream.start_time or 0, stream.duration
@@ -201,8 +204,9 @@ def _sampled(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
         # Matroska counts from 0, wherever its first frame lies.
         duration = int(Fraction(container.duration, 1_000_000) / time_base) - max(0, first)
     last: int | None = None
+    decoded = itertools.count(1)
     for places in _by_key_frame(container, stream, sample_places(first, duration)):
-        for frame in _run(container, stream, places):
+        for frame in _run(container, stream, places, lambda: pulse.beat(frames=next(decoded))):
             if frame.pts is not None and (last is None or frame.pts > last):
                 last = frame.pts
                 yield frame
@@ -221,13 +225,16 @@ def _by_key_frame(container: InputContainer, stream: VideoStream, places: Sequen
     return list(groups.values())
 
 
-def _run(container: InputContainer, stream: VideoStream, places: Sequence[int]) -> Iterator[VideoFrame]:
+def _run(
+    container: InputContainer, stream: VideoStream, places: Sequence[int], decoded: Callable[[], None]
+) -> Iterator[VideoFrame]:
     """The frames from each place on; where the video ends before a place, its last one."""
     waiting, given = list(places), 0
     before: VideoFrame | None = None
     try:
         container.seek(places[0], stream=stream, backward=True)
         for number, frame in enumerate(container.decode(stream)):
+            decoded()
             at_its_end = number >= LONGEST_RUN
             if frame.pts is None:
                 continue

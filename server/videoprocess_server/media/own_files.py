@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from av.container import InputContainer
 
+from videoprocess_server.media.pulse import Pulse, sha256_of
 from videoprocess_server.media.source import open_source
 
 
@@ -24,11 +24,11 @@ def open_own(path: str) -> Iterator[InputContainer]:
         os.close(fd)
 
 
-def settle(path: Path) -> tuple[int, str]:
+def settle(path: Path, pulse: Pulse) -> tuple[int, str]:
     """Brings the file and its name to the disk; its size and SHA-256."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(file, pulse)
         size = file.tell()
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from videoprocess_server.media.containers import ISO_DEMUXER_MARK
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.pulse import Pulse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class PacketIndex:
     end_pts: int
 
 
-def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
+def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> PacketIndex:
     """Read all packets of a freshly opened source once; 8 bytes a frame are kept.
 
     Raises:
@@ -44,6 +45,7 @@ def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
                     "DECODE_FAILED", "The file ends in the middle of a packet of the video track."
                 )
             count += 1
+            pulse.beat(frames=count, size=packet.size)
             if packet.pts is None:
                 raise MediaFault("DECODE_FAILED", "A packet of the video track has no time stamp.")
             if packet.is_keyframe:

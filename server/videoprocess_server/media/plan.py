@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
@@ -21,6 +22,7 @@ from videoprocess_server.media.geometry import Geometry, encoded_colour, plan_ge
 from videoprocess_server.media.losses import known_losses
 from videoprocess_server.media.opening import Opening, read_opening
 from videoprocess_server.media.packets import PacketIndex, read_index
+from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segments, summarise
 from videoprocess_server.model.cuts import CutRules
@@ -29,7 +31,7 @@ from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import VideoTrackInfo
 from videoprocess_server.model.plan import EncoderPlan, FilterPlan, FrameGrid, Plan
 from videoprocess_server.model.settings_snapshot import FrameRateRange, Snapshot, StreamInfo
-from videoprocess_server.model.tasks import PlanTask
+from videoprocess_server.model.tasks import PlanTask, TaskMessage
 
 #: 29.97 counts as 30
 RATE_TOLERANCE = Fraction(1, 100)
@@ -39,8 +41,13 @@ _FALLBACK_RATE = Fraction(30)
 _MAX_TICKS = 2**31 - 1
 
 
-def make_plan(task: PlanTask, fd: int) -> Plan:
+def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | None = None) -> Plan:
     """Plan a result.
+
+    Args:
+        task: what is asked of it.
+        fd: the source, opened for reading.
+        emit: is told about twice a second how far it is.
 
     Raises:
         MediaFault: one of the slips of errors.py, or NO_DECODABLE_FRAME, DECODE_FAILED, NOT_A_VIDEO, SOURCE_CHANGED.
@@ -52,7 +59,7 @@ def make_plan(task: PlanTask, fd: int) -> Plan:
     pixel_format = choose_pixel_format(video, bit_depth)
     geometry = plan_geometry(video, setting, wish.width, wish.height, pixel_format)
     check_size(encoder, geometry.width, geometry.height)
-    index, opening = _read(fd, video.index)
+    index, opening = _read(fd, video.index, Pulse(emit))
     rate = _measured_rate(opening, video)
     timeline = _timeline(index, opening, video, plan_grid(setting.frame_rate_range, rate, opening.pts[0]))
     chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
@@ -115,9 +122,9 @@ def _video_wish(snapshot: Snapshot) -> StreamInfo:
     return snapshot.streams[0]
 
 
-def _read(fd: int, track_index: int) -> tuple[PacketIndex, Opening]:
+def _read(fd: int, track_index: int, pulse: Pulse) -> tuple[PacketIndex, Opening]:
     with open_source(fd) as container:
-        index = read_index(container, video_stream(container, track_index))
+        index = read_index(container, video_stream(container, track_index), pulse)
     with open_source(fd) as container:
         return index, read_opening(container, video_stream(container, track_index), index)
 

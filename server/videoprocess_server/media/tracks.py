@@ -18,6 +18,7 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from videoprocess_server.media.containers import ISO_DEMUXER_MARK
+from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
 from videoprocess_server.media.track_reports import Tally
 from videoprocess_server.media.units import count_units, single_units
@@ -166,7 +167,7 @@ def _unhidden(first: Packet[Stream]) -> int:
     return int(samples)
 
 
-def count_packets(fd: int, source: InputContainer) -> dict[int, int]:
+def count_packets(fd: int, source: InputContainer, pulse: Pulse) -> dict[int, int]:
     """The packets each track has when edit lists are ignored; empty where the container has no edit lists.
 
     Pictures are counted in the index and not read.
@@ -179,6 +180,7 @@ def count_packets(fd: int, source: InputContainer) -> dict[int, int]:
             if isinstance(stream, VideoStream):
                 stream.discard = Discard.all
         for packet in container.demux():
+            pulse.beat(size=packet.size)
             if packet.size and not isinstance(packet.stream, VideoStream):
                 counts[packet.stream_index] = counts.get(packet.stream_index, 0) + count_units(packet)
         for stream in container.streams:

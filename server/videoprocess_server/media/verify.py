@@ -20,14 +20,13 @@ from videoprocess_server.media.edit_lists import read_shown_until
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
+from videoprocess_server.media.pulse import Pulse, sha256_of
 from videoprocess_server.media.source import open_source, prepare_decoder
 from videoprocess_server.media.units import count_units
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.plan import Plan
-from videoprocess_server.model.tasks import Progress, TaskMessage, VerifyResult, VerifyTask
+from videoprocess_server.model.tasks import TaskMessage, VerifyResult, VerifyTask
 
-#: seconds between two signs of life
-_PULSE_SECONDS: Final = 0.5
 _MICROSECONDS: Final = 1_000_000
 #: half a tick of Matroska, in which its muxer rounds time stamps
 _MATROSKA_ROUNDING: Final = Fraction(1, 2000)
@@ -39,7 +38,7 @@ def verify(task: VerifyTask, _fd: int, emit: Callable[[TaskMessage], None]) -> V
     Args:
         task: the plan, what the join says it wrote, and the file.
         _fd: the source's; not read.
-        emit: gets a sign of life about twice a second.
+        emit: is told about twice a second how far it is.
 
     Returns:
         What the result is, its noise measured as the source's was.
@@ -50,9 +49,10 @@ def verify(task: VerifyTask, _fd: int, emit: Callable[[TaskMessage], None]) -> V
     started = time.process_time()
     own = os.open(task.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _check_bytes(own, task)
+        pulse = Pulse(emit)
+        _check_bytes(own, task, pulse)
         with open_source(own) as container:
-            check = _Check(task, container, own, emit)
+            check = _Check(task, container, own, pulse)
             check.run()
     except av.error.FFmpegError as error:
         raise _mismatch(f"it does not decode to its end: {error.strerror}") from error
@@ -73,9 +73,7 @@ def verify(task: VerifyTask, _fd: int, emit: Callable[[TaskMessage], None]) -> V
 class _Check:
     """One pass over a result."""
 
-    def __init__(
-        self, task: VerifyTask, container: InputContainer, fd: int, emit: Callable[[TaskMessage], None]
-    ) -> None:
+    def __init__(self, task: VerifyTask, container: InputContainer, fd: int, pulse: Pulse) -> None:
         self.frames = 0
         #: seconds at which the last frame's display ends
         self.end = Fraction(0)
@@ -84,9 +82,7 @@ class _Check:
         self._plan = task.plan
         self._container = container
         self._fd = fd
-        self._emit = emit
-        self._told_at = time.monotonic()
-        self._bytes = 0
+        self._pulse = pulse
         self._packets: Counter[int] = Counter()
         self._time_base = Fraction(1)
         self._last_pts: int | None = None
@@ -104,12 +100,11 @@ class _Check:
             if not packet.size:
                 continue
             self._packets[packet.stream_index] += count_units(packet)
-            self._bytes += packet.size
             if packet.stream_index == stream.index:
                 self.end = max(self.end, ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
                 for frame in packet.decode():
                     self._frame(cast("VideoFrame", frame))
-            self._beat()
+            self._pulse.beat(frames=self.frames, size=packet.size)
         for frame in stream.decode(None):
             self._frame(frame)
         self.end = _declared_end(self._container, stream, self._fd) or self.end
@@ -162,16 +157,10 @@ class _Check:
         if abs(self.end - planned) > rounding:
             raise _mismatch(f"it ends at {float(self.end):.4f} s, not {float(planned):.4f}")
 
-    def _beat(self) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= _PULSE_SECONDS:
-            self._told_at = now
-            self._emit(Progress(frames=self.frames, bytes=self._bytes))
 
-
-def _check_bytes(fd: int, task: VerifyTask) -> None:
+def _check_bytes(fd: int, task: VerifyTask, pulse: Pulse) -> None:
     with os.fdopen(os.dup(fd), "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(file, pulse)
     if digest != task.join.sha256 or os.fstat(fd).st_size != task.join.size_bytes:
         raise _mismatch("its bytes are not those that were written")
 
