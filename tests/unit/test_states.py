@@ -80,13 +80,22 @@ def _from(trigger: Trigger) -> set[VideoState]:
 def test_work_begins_from_idle_states_and_ends_from_running() -> None:
     assert _from(Trigger.PROCESS) == IDLE
     assert _from(Trigger.DISPATCH) == {VideoState.QUEUED}
-    for trigger in (Trigger.PUBLISHED, Trigger.MEDIA_FAULT, Trigger.GIVE_UP, Trigger.SLIP, Trigger.REQUEUE):
+    for trigger in (Trigger.PUBLISHED, Trigger.MEDIA_FAULT, Trigger.SLIP, Trigger.REQUEUE):
         assert _from(trigger) == {VideoState.RUNNING}
+    assert _from(Trigger.GIVE_UP) == ACTIVE_VIDEO_STATES
 
 
-def test_only_prepare_leads_out_of_error() -> None:
+def test_only_prepare_and_removal_lead_out_of_error() -> None:
     assert {trigger for state, trigger in VIDEO_TRANSITIONS if state is VideoState.ERROR} == {
-        Trigger.PREPARE_ANEW
+        Trigger.PREPARE_ANEW,
+        Trigger.REMOVE_RESTORABLE,
+    }
+
+
+def test_all_leads_into_the_trash_and_only_a_restore_out() -> None:
+    assert _from(Trigger.REMOVE_RESTORABLE) == set(VideoState) - {VideoState.DELETED}
+    assert {trigger for state, trigger in VIDEO_TRANSITIONS if state is VideoState.DELETED} == {
+        Trigger.RESTORE
     }
 
 
