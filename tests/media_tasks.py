@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -57,6 +57,7 @@ def plan_file(
     segment_seconds: Fraction = Fraction(4),
     longest_gop_seconds: Fraction | None = None,
     media: MediaInfo | None = None,
+    emit: Callable[[TaskMessage], None] | None = None,
 ) -> Plan:
     task = PlanTask(
         media=media or probe_file(path),
@@ -68,7 +69,7 @@ def plan_file(
         ),
     )
     with opened(path) as fd:
-        return make_plan(task, fd)
+        return make_plan(task, fd, emit)
 
 
 def with_enhancement(plan: Plan, filters: tuple[str, ...] = TEMPORAL, window: int = 4) -> Plan:

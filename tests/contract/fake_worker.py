@@ -142,6 +142,7 @@ _FACTS: dict[str, Callable[[int], object]] = {
     "descriptors": lambda _fd: len(list(PROC_SELF.joinpath("fd").iterdir())),
     "session": lambda _fd: os.getsid(0) == os.getpid(),
     "niceness": lambda _fd: os.getpriority(os.PRIO_PROCESS, 0),
+    "autogroup": lambda _fd: PROC_SELF.joinpath("autogroup").read_text().split()[-1],
     "environment": lambda _fd: " ".join(sorted(os.environ)),
     "threads": lambda _fd: os.environ["OPENBLAS_NUM_THREADS"] + os.environ["OMP_NUM_THREADS"],
     "core": lambda _fd: resource.getrlimit(resource.RLIMIT_CORE)[0],

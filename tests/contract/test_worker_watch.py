@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from videoprocess_server.execution.executor import (
     WorkerCrashedError,
 )
 
+AUTOGROUP = Path("/proc/self/autogroup")
 OWN_NICENESS = os.getpriority(os.PRIO_PROCESS, 0)
 
 
@@ -161,6 +163,13 @@ class TestNiceness:
                 frozen.thaw()
                 assert frozen.result()
                 assert eventually(cancelled.done)
+
+    @pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel does not schedule by session")
+    def test_its_session_weighs_as_little_as_it_does(self) -> None:
+        with new_pool(1) as executor:
+            for niceness in (7, 0):
+                told = facts(submit(executor, "fact:autogroup", niceness=niceness))
+                assert told == [str(OWN_NICENESS + niceness)]
 
     def test_niceness_ends_at_the_highest(self) -> None:
         with new_pool(1) as executor:

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+from pathlib import Path
 
 import pytest
 
+from media_factory import make_clip
+from media_tasks import opened, plan_file, probe_file
+from videoprocess_server.media import pulse as pulse_module
+from videoprocess_server.media.noise import analyze
 from videoprocess_server.media.pulse import Pulse, sha256_of
-from videoprocess_server.model.tasks import Progress, TaskMessage
+from videoprocess_server.model.tasks import AnalyzeTask, Progress, TaskMessage
 
 
 class Clock:
@@ -42,6 +47,22 @@ def test_bytes_add_up_and_frames_stay(told: list[TaskMessage]) -> None:
     clock.now += 1
     pulse.beat(size=5)
     assert told == [Progress(frames=7, bytes=5)]
+
+
+def test_analysis_and_planning_tell_what_they_have_done(
+    told: list[TaskMessage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse_module, "PULSE_SECONDS", 0)
+    path = make_clip(tmp_path / "clip.mp4", frames=40, gop=8).path
+    plan = plan_file(path, emit=told.append)
+    assert [message.frames for message in told if isinstance(message, Progress)] == list(range(1, 41))
+    told.clear()
+    with opened(path) as fd:
+        found = analyze(AnalyzeTask(video=probe_file(path).video), fd, told.append)
+    frames = [message.frames for message in told if isinstance(message, Progress)]
+    assert frames == list(range(1, len(frames) + 1))
+    assert len(frames) >= found.frame_count > 0
+    assert plan.frame_count == 40
 
 
 def test_a_files_digest_is_told_as_it_is_read(told: list[TaskMessage]) -> None:

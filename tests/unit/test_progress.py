@@ -92,3 +92,11 @@ def test_speed_is_unknown_when_nothing_came_lately() -> None:
     meter.open_frames("task", 20, 1.0)
     progress = meter.read(1.0 + SPEED_WINDOW_SECONDS + 1)
     assert (progress.fps, progress.eta_seconds) == (0.0, None)
+
+
+def test_where_the_frames_are_not_known_yet_no_end_is_foretold() -> None:
+    meter = ProgressMeter()
+    meter.enter(Phase.ANALYZE)
+    meter.open_frames("task", 10, 0.0)
+    meter.open_frames("task", 20, 1.0)
+    assert meter.read(1.0).eta_seconds is None

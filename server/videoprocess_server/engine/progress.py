@@ -79,7 +79,7 @@ class ProgressMeter:
                 segments_done=self._segments_done,
                 segments_total=self._segments_total,
                 fps=fps,
-                eta_seconds=(self._frames_total - done) / fps if fps > 0 else None,
+                eta_seconds=(self._frames_total - done) / fps if self._frames_total and fps > 0 else None,
             )
 
     def _frames_done(self) -> int:

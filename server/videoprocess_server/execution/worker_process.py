@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from videoprocess_server.execution.channel import Channel
+from videoprocess_server.execution.niceness import HIGHEST, set_niceness
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +41,6 @@ _LAST_BREATH_SECONDS = 0.5
 _LONGEST_STOP_SECONDS = 2.0
 
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
-
-_HIGHEST_NICENESS = 19
 
 
 class WorkerProcess:
@@ -102,10 +101,10 @@ class WorkerProcess:
 
     def set_niceness(self, niceness: int) -> bool:
         """Add to the service's niceness; False if that takes a privilege. For a worker without a task."""
-        wanted = min(self._own_niceness + niceness, _HIGHEST_NICENESS)
+        wanted = min(self._own_niceness + niceness, HIGHEST)
         if wanted != self._niceness:
             try:
-                os.setpriority(os.PRIO_PROCESS, self.pid, wanted)
+                set_niceness(self.pid, wanted)
             except PermissionError:
                 return False
             self._niceness = wanted
