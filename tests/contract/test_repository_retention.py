@@ -219,6 +219,16 @@ class TestJobs:
             assert gone <= {job_id for _, job_id in due}
             assert sorted(time for time, job_id in due if job_id in gone) == [time for time, _ in due[:limit]]
 
+    @pytest.mark.parametrize("name", NAMED_BY)
+    def test_each_of_what_names_one_keeps_it(self, repository: Repository, name: str) -> None:
+        with repository.transaction() as transaction:
+            for job_id in ("j0", "j1"):
+                job = a_job(job_id, video_id=job_id, state=JobState.COMPLETED, end_time_us=1)
+                transaction.put_job(replace(job, plan_id=job_id.replace("j", "p")))
+            _name(transaction, "j0", {name})
+            assert transaction.delete_ended_jobs_before(9, 9) == 1
+            assert transaction.get_job("j0") is not None
+
     def test_one_is_deleted_after_the_last_that_named_it(self, repository: Repository) -> None:
         with repository.transaction() as transaction:
             transaction.put_job(a_job(state=JobState.ABORTED, end_time_us=1))
