@@ -118,10 +118,10 @@ class WorkerGroup(Generic[W]):
                 self.places.give_back()
         self.places.grant()
 
-    def leave(self, worker: W) -> bool:
-        """Return whether an idle worker has to go; if so it must, and then call `gone`."""
+    def leave(self, worker: W, *, has_process: bool) -> bool:
+        """Return whether an idle worker has to go; if so it must, and then call `gone`. None is started only to spare."""
         with self._lock:
-            leaves = self._open and self._surplus() > 0
+            leaves = self._open and self._surplus(_SPARE_WORKERS if has_process else 0) > 0
             if leaves:
                 self._staying -= 1
                 self._broken.discard(worker)
@@ -151,12 +151,12 @@ class WorkerGroup(Generic[W]):
     def _idle(self) -> int:
         return self._staying - self._busy
 
-    def _surplus(self) -> int:
-        return self._idle() - self.places.free - _SPARE_WORKERS
+    def _surplus(self, spare: int) -> int:
+        return self._idle() - self.places.free - spare
 
     def _show(self) -> None:
         """Make the descriptor readable, or not."""
-        readable = self.places.takeable() > 0 or self._surplus() > 0
+        readable = self.places.takeable() > 0 or self._surplus(_SPARE_WORKERS) > 0
         if readable == self._readable or not self._open:
             return
         self._readable = readable

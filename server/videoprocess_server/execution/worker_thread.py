@@ -78,7 +78,7 @@ class WorkerThread:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._closing.is_set() and not self._leaves():
+        while not self._closing.is_set() and not self._leaves(has_process=False):
             try:
                 worker = self._worker = spawn(self._settings.module)
             except OSError as error:
@@ -101,13 +101,13 @@ class WorkerThread:
             return
         self._failures = 0
         self._group.mark(self, broken=False)
-        while worker.exit_code is None and self._wait_for_work(worker) and not self._leaves():
+        while worker.exit_code is None and self._wait_for_work(worker) and not self._leaves(has_process=True):
             run = self._group.take()
             if run is not None and not self._take_on(worker, run):
                 return
 
-    def _leaves(self) -> bool:
-        self._left = self._left or self._group.leave(self)
+    def _leaves(self, *, has_process: bool) -> bool:
+        self._left = self._left or self._group.leave(self, has_process=has_process)
         return self._left
 
     def _becomes_ready(self, worker: WorkerProcess) -> bool:
