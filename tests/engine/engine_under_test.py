@@ -37,7 +37,7 @@ from videoprocess_server.engine.videos import SharedReference, Videos
 from videoprocess_server.execution.executor import Slot, TaskHandle
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
 from videoprocess_server.model.plan import PlanSettings
-from videoprocess_server.model.records import Event, Job, Priority, SegmentRecord, Video
+from videoprocess_server.model.records import Event, EventKind, Job, Priority, SegmentRecord, Video
 from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
 from videoprocess_server.model.states import TERMINAL_JOB_STATES, BlockReason, VideoState
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits, Task, TaskMessage
@@ -349,17 +349,29 @@ class Engine:
         self.executor.close()
         self._database.close()
 
+    # -- what its operator does
+
+    def close_gate(self, reason: BlockReason) -> None:
+        """Hold NORMAL work back; NONE opens the gate."""
+        self.gate = reason
+        self.scheduler.wake()
+
     # -- what callers do
 
-    def session(self, user_id: int = USER) -> str:
-        return self.sessions.create(CALLER, user_id, ExecutionMode.DEFAULT, "").session_id
+    def session(self, user_id: int = USER, mode: ExecutionMode = ExecutionMode.DEFAULT) -> str:
+        return self.sessions.create(CALLER, user_id, mode, "").session_id
 
     def commit(self, session_id: str, mode_setting: ModeSetting | None = None) -> None:
         self.sessions.commit_streams(CALLER, session_id, mode_setting or ModeSetting())
 
-    def ready_session(self, user_id: int = USER, mode_setting: ModeSetting | None = None) -> str:
+    def ready_session(
+        self,
+        user_id: int = USER,
+        mode_setting: ModeSetting | None = None,
+        mode: ExecutionMode = ExecutionMode.DEFAULT,
+    ) -> str:
         """A session with one committed VIDEO stream."""
-        session_id = self.session(user_id)
+        session_id = self.session(user_id, mode)
         self.sessions.create_streams(CALLER, session_id, [VIDEO_STREAM])
         self.commit(session_id, mode_setting)
         return session_id
@@ -421,6 +433,14 @@ class Engine:
     def events(self, user_id: int = USER) -> Sequence[Event]:
         with self._database.read() as reader:
             return reader.list_events(user_id, 0, 10_000)
+
+    def blocked_by(self, accepted: Accepted) -> BlockReason:
+        """What the queued job waits for, as GetVideo tells it."""
+        return self.scheduler.live(self.job(accepted.job.job_id)).blocked_by
+
+    def done_videos(self) -> list[str]:
+        """The videos of the user's finished jobs, in the order of their events."""
+        return [event.video_id for event in self.events() if event.kind is EventKind.PROCESS_DONE]
 
     def end_of(self, accepted: Accepted) -> Event:
         """Wait for the job's terminal event."""
