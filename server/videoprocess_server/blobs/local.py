@@ -38,6 +38,9 @@ class LocalBlobStore:
         self._locks = tuple(threading.Lock() for _ in range(_LOCK_COUNT))
         for kind in BlobKind:
             _make_folder(self._root / kind.value)
+            # What a service that was killed has made there and not synced is built upon from now on.
+            _fsync(self._root / kind.value, os.O_DIRECTORY)
+        _fsync(self._root, os.O_DIRECTORY)
 
     def append(self, kind: BlobKind, key: str, offset: int, data: bytes) -> int:
         """Write at the end of a blob and return its new size; see BlobStore."""

@@ -17,6 +17,7 @@ from videoprocess_server.store.sqlite_connections import (
     close_quietly,
     database_errors,
     roll_back,
+    sync_log,
 )
 from videoprocess_server.store.sqlite_reader import SqliteReader
 from videoprocess_server.store.sqlite_transaction import SqliteTransaction
@@ -32,6 +33,9 @@ class SqliteRepository:
     a recovery after a crash would take them for committed. So the next write must follow at once and overwrite them:
     the fence. Until one has succeeded the outcome is in doubt and no other transaction begins. Nor is the writing
     connection ever replaced by another: where it is the only one, SQLite would run that very recovery.
+
+    A service that was killed may have written a commit and not synced it. Recovery takes it for committed, so it is synced
+    before anybody reads it.
 
     Args:
         path: the file, made where there is none.
@@ -54,6 +58,7 @@ class SqliteRepository:
         self._owner: int | None = None  # thread that holds the lock
         self._in_doubt = False
         self._closed = False
+        sync_log(path)
         with database_errors():
             self._writer = self._opener.open_writer()
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -55,6 +56,28 @@ class Opener:
             connection.close()
             raise
         return connection
+
+
+def sync_log(path: Path) -> None:
+    """Make the write-ahead log of a database durable, and its name, where there is one.
+
+    Raises:
+        StoreUnavailableError: it cannot be read or synced.
+    """
+    try:
+        for name in (path.with_name(f"{path.name}-wal"), path.parent):
+            if name.exists():
+                _fsync(name)
+    except OSError as error:
+        raise StoreUnavailableError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 @contextmanager
