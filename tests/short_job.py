@@ -29,6 +29,7 @@ FLAGS = ("--segment-seconds", "0.4", "--longest-gop-seconds", "1", "--workers", 
 SEGMENTS = 3
 MESSAGE_BYTES = 8192
 KEPT, DROPPED = "kept", "dropped"
+LAST_STAGE = "events"
 
 
 def short_clip(folder: Path) -> bytes:
@@ -63,7 +64,7 @@ class ShortJob:
     def __getitem__(self, stage: str) -> Any:
         return self.answers[stage].value
 
-    async def go_on(self, api: Api, last_stage: str = "events") -> None:
+    async def go_on(self, api: Api, last_stage: str = LAST_STAGE) -> None:
         """Does what is not answered yet, up to a stage. AioRpcError: the service is gone, or refuses."""
         for stage, do in STAGES.items():
             if stage not in self.answers:
@@ -198,7 +199,7 @@ STAGES: Mapping[str, Callable[[ShortJob, Api], Awaitable[Any]]] = {
     "dropped": ShortJob.wait_dropped,
     "remove": ShortJob.remove,
     "mark": ShortJob.mark,
-    "events": ShortJob.read_events,
+    LAST_STAGE: ShortJob.read_events,
 }
 
 

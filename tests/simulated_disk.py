@@ -6,6 +6,7 @@ folder, and by nothing else. An fsync keeps what was done before it began.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,12 +117,13 @@ class Recorder:
         self._next_inode = ROOT + 1
         self._call: Call
 
-    def take_life(self, calls: Sequence[Call], service: int) -> None:
+    def take_life(self, calls: Sequence[Call], service: int, end: float = math.inf) -> None:
         """Note what was done from a start of the service to its end.
 
         Args:
             calls: in the order in which they returned.
             service: the process that is not a worker.
+            end: number of the first step that is not to be noted any more.
 
         Raises:
             UnknownCallError: see there.
@@ -129,9 +131,9 @@ class Recorder:
         self._service = service
         self._open.clear()
         for call in calls:
-            self._take(
-                replace(call, begin=call.begin + self._first_number, end=call.end + self._first_number)
-            )
+            number = call.end + self._first_number
+            if number < end:
+                self._take(replace(call, begin=call.begin + self._first_number, end=number))
         self._first_number += calls[-1].end + 1
 
     def _take(self, call: Call) -> None:

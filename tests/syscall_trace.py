@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 #: all calls that change files or folders, say where the next write goes, or send an answer
 CALLS = (
     "open,openat,openat2,creat,close,dup,dup2,dup3,fcntl,lseek,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,"
@@ -100,20 +102,16 @@ def command(trace: Path) -> Sequence[str]:
 
 
 def wait_for_the_end(trace: Path, timeout_seconds: float) -> None:
-    """strace writes the ends of all threads a little after they have come.
+    """strace ends, and has written everything, a little after all that it traces.
 
     Raises:
         TimeoutError: it has not.
     """
     deadline = time.monotonic() + timeout_seconds
-    while True:
-        lines = [line.split(maxsplit=3) for line in trace.read_text("ascii", errors="replace").splitlines()]
-        ended = {line[0] for line in lines if line[2:3] == ["+++"]}
-        if ended and {line[0] for line in lines} == ended:
-            return
+    while any(str(trace) in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{trace} has no end")
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def read_trace(trace: Path) -> list[Call]:

@@ -8,149 +8,82 @@ system call, too, also at those of FFmpeg and SQLite.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from data_directory import (
-    DATABASE_FILES,
-    DamagedDatabaseError,
-    Files,
-    Rows,
-    broken_promises,
-    files_below,
-    read_rows,
-    strays,
-)
-from service_harness import PATIENCE_SECONDS, SERVER, Server, connect
-from short_job import FLAGS, ShortJob, broken_answers, check_to_the_end, short_clip
-from simulated_disk import Change, DiskState, Recorder, Recording, Sent, Step, Survives, Sync, moments
-from syscall_trace import CannotTraceError, command, read_trace, wait_for_the_end
+from data_directory import DATABASE, broken_promises, files_below, read_rows, strays
+from service_harness import Server
+from short_job import FLAGS
+from simulated_disk import Change, Sent, Step, Survives, Sync, moments
+from syscall_trace import CannotTraceError
+from traced_job import DATA, TracedJob, go_on, trace_job
 
 SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 SEED = 20261124
 STARTS = 40 if SOAKING else 3
 #: different choices of what survives although nothing synced it
 CHOICES = 40 if SOAKING else 2
-LAST_STAGE = "events"
-#: what the client is answered in each life of the service, and how that ends
-LIVES: Sequence[tuple[str, Callable[[Server], object]]] = (
-    ("process", Server.kill),
-    ("process dropped", Server.stop),
-    (LAST_STAGE, Server.stop),
-)
-DATA = "data"
-TRACED_SECONDS = 30.0
-
-
-@dataclass
-class Traced:
-    """One job, all that it did to the disk, and what the client knew when."""
-
-    recording: Recording
-    client: ShortJob
-    #: of each answer, the number of the step that sent it, at the latest
-    answered: Mapping[str, int]
-    #: what was there at the end
-    files: Files
-    _rows: dict[tuple[str, ...], Rows] = field(default_factory=dict)
-
-    def client_at(self, step: Step) -> ShortJob:
-        """The client as it was when this step came."""
-        answers = {
-            stage: answer
-            for stage, answer in self.client.answers.items()
-            if self.answered[stage] <= step.number
-        }
-        begun = {stage: begin for stage, begin in self.client.begun.items() if begin <= step.time_seconds}
-        return ShortJob(self.client.clip, self.client.upload_id, self.client.request_ids, answers, begun)
-
-    def complaints(self, state: DiskState, step: Step) -> list[str]:
-        """What is missing on a disk that is found after this step's moment."""
-        files = state.below(DATA)
-        try:
-            rows = self._rows_of(files)
-        except DamagedDatabaseError as error:
-            return [f"the database is damaged: {error}"]
-        return [*broken_promises(rows, files), *broken_answers(self.client_at(step), rows)]
-
-    def _rows_of(self, files: Files) -> Rows:
-        key = tuple(files[name].sha256 if name in files else "" for name in DATABASE_FILES)
-        if key not in self._rows:
-            self._rows[key] = read_rows(files)
-        return self._rows[key]
+#: of the writes between two that settle or tell something, every so manieth is looked at
+STRIDE = 1 if SOAKING else 4
 
 
 @pytest.fixture(name="traced", scope="module")
-def _traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """One job over three lives of the service: killed, stopped, stopped."""
-    folder = tmp_path_factory.mktemp("traced")
-    client = ShortJob(short_clip(folder))
-    recorder = Recorder(folder / DATA)
-    for number, (last_stage, end) in enumerate(LIVES):
-        trace = folder / f"trace-{number}"
-        try:
-            program = [*command(trace), *SERVER]
-        except CannotTraceError as error:
-            pytest.skip(str(error))
-        with Server(folder / DATA, *FLAGS, program=program) as server:
-            service = server.pid
-            asyncio.run(_go_on(server, client, last_stage))
-            end(server)
-        wait_for_the_end(trace, TRACED_SECONDS)
-        recorder.take_life(read_trace(trace), service)
-    recording = recorder.recording
-    return Traced(recording, client, _answered(recording, client), files_below(folder / DATA))
+def _traced(tmp_path_factory: pytest.TempPathFactory) -> TracedJob:
+    try:
+        return trace_job(tmp_path_factory.mktemp("traced"))
+    except CannotTraceError as error:
+        pytest.skip(str(error))
 
 
-async def _go_on(server: Server, client: ShortJob, last_stage: str) -> None:
-    async with connect(server) as api, asyncio.timeout(PATIENCE_SECONDS):
-        await client.go_on(api, last_stage)
-        if last_stage == LAST_STAGE:
-            await check_to_the_end(client, api)
+@dataclass(frozen=True)
+class KilledJob:
+    """The job once more, with a kill that was not there the first time."""
+
+    where: str
+    kill: Step
+    job: TracedJob
+
+    def complaints(self) -> Iterator[str]:
+        """What is missing if the power goes after the kill, before anybody has done more than start the next service."""
+        for step, state in self.job.strict_moments():
+            missing = self.job.complaints(state, step) if step.number > self.kill.number else []
+            yield from (f"killed at {self.where}, power lost at {step}: {text}" for text in missing)
 
 
-def _answered(recording: Recording, client: ShortJob) -> dict[str, int]:
-    """An answer had been sent, at the latest, by the last step that sent anything before it came."""
-    sent = [step for step in recording.steps if isinstance(step, Sent)]
-    return {
-        stage: max(step.number for step in sent if step.time_seconds <= answer.time_seconds)
-        for stage, answer in client.answers.items()
-    }
+#: where a service that is killed leaves something that is written and not synced, for the next one to build on
+KILLS: Mapping[str, Callable[[TracedJob], Sync]] = {
+    "the commit that makes a session": lambda job: _last_before_answer(
+        job, f"service fdatasync data/{DATABASE}-wal", "session"
+    ),
+    "the making of a plan's folder": lambda job: _first_that_settles(job, "service fsync data/segments"),
+    "the making of a write-ahead log": lambda job: _syncs(job, "service fdatasync data")[-1],
+}
 
 
-def _moments_that_count(
-    traced: Traced, taken_out: Callable[[Sync], bool] = lambda _: False
-) -> Iterator[tuple[Step, DiskState]]:
-    """What a strict disk has: it changes by a sync only, and what was promised by an answer only."""
-    for step, disk in moments(traced.recording, taken_out):
-        if isinstance(step, Sync | Sent):
-            yield step, disk.after_power_loss()
+def _syncs(job: TracedJob, site: str = "") -> list[Sync]:
+    return [step for step in job.recording.steps if isinstance(step, Sync) and site in {"", step.site}]
 
 
-def test_the_recording_is_what_happened(traced: Traced) -> None:
-    """Were anything written that the trace does not show, the simulated disk would not end as the real one."""
-    *_, (_, disk) = moments(traced.recording)
-    found = disk.after_power_loss(lambda _: True).below(DATA)
-    real = {name: file for name, file in traced.files.items() if not name.endswith("-shm")}
-    assert {name: file.sha256 for name, file in real.items()} == {
-        name: file.sha256 for name, file in found.items()
-    }
-    kinds = Counter(type(step).__name__ for step in traced.recording.steps)
-    print(f"one short job: {dict(kinds)}")
+def _last_before_answer(job: TracedJob, site: str, stage: str) -> Sync:
+    return [sync for sync in _syncs(job, site) if sync.number < job.answered[stage]][-1]
 
 
-def test_what_is_not_synced_is_gone_and_nothing_promised_is_missing(traced: Traced) -> None:
-    states = 0
-    for step, state in _moments_that_count(traced):
-        assert [] == traced.complaints(state, step), f"at {step}"
-        states += 1
-    print(f"count power_losses_with_nothing_unsynced_kept = {states}")
+def _first_that_settles(job: TracedJob, site: str) -> Sync:
+    changed = {step.inode: step.number for step in reversed(job.recording.steps) if isinstance(step, Change)}
+    return next(sync for sync in _syncs(job, site) if changed[sync.inode] < sync.begin)
+
+
+@pytest.fixture(name="killed", scope="module")
+def _killed(traced: TracedJob) -> Sequence[KilledJob]:
+    kills = [(where, find(traced)) for where, find in KILLS.items()]
+    return [KilledJob(where, kill, traced.killed_before(kill)) for where, kill in kills]
 
 
 def _everything(_: Change) -> bool:
@@ -162,6 +95,23 @@ def _something(seed: int) -> Survives:
     return lambda change: bool(random.Random(f"{seed} {change.number}").getrandbits(1))
 
 
+def test_the_recording_is_what_happened(traced: TracedJob) -> None:
+    """Were anything written that the trace does not show, the simulated disk would not end as the real one."""
+    *_, (_, disk) = moments(traced.recording)
+    found = {name: file.sha256 for name, file in disk.after_power_loss(_everything).below(DATA).items()}
+    assert {name: digest for name, digest in traced.left.items() if not name.endswith("-shm")} == found
+    kinds = Counter(type(step).__name__ for step in traced.recording.steps)
+    print(f"one short job: {dict(kinds)}")
+
+
+def test_what_is_not_synced_is_gone_and_nothing_promised_is_missing(traced: TracedJob) -> None:
+    states = 0
+    for step, state in traced.strict_moments():
+        assert [] == traced.complaints(state, step), f"at {step}"
+        states += 1
+    print(f"count power_losses_with_nothing_unsynced_kept = {states}")
+
+
 @pytest.mark.parametrize(
     ("name", "survives"),
     [
@@ -171,12 +121,13 @@ def _something(seed: int) -> Survives:
     ids=["everything", *(f"choice {k}" for k in range(CHOICES))],
 )
 def test_whatever_else_survives_nothing_promised_is_missing(
-    traced: Traced, name: str, survives: Survives
+    traced: TracedJob, name: str, survives: Survives
 ) -> None:
     states = 0
-    for step, disk in moments(traced.recording):
-        assert [] == traced.complaints(disk.after_power_loss(survives), step), f"at {step}"
-        states += 1
+    for position, (step, disk) in enumerate(moments(traced.recording)):
+        if isinstance(step, Sync | Sent) or position % STRIDE == 0:
+            assert [] == traced.complaints(disk.after_power_loss(survives), step), f"at {step}"
+            states += 1
     print(f"seed {SEED}\ncount {name} = {states}")
 
 
@@ -187,40 +138,55 @@ NEEDLESS: Mapping[str, str] = {
 }
 
 
-def test_every_sync_of_ours_is_needed(traced: Traced) -> None:
+def test_every_sync_of_ours_is_needed(traced: TracedJob, killed: Sequence[KilledJob]) -> None:
     """Each call of fsync in the code is taken out in turn; then some moment has less than was promised."""
-    syncs = [step for step in traced.recording.steps if isinstance(step, Sync)]
+    jobs = [traced, *(one.job for one in killed)]
     needless = []
-    for site, count in Counter(sync.site for sync in syncs).items():
-        missing = _first_complaint(traced, lambda sync, site=site: sync.site == site)
+    for site, count in Counter(sync.site for job in jobs for sync in _syncs(job)).items():
+        missing = next(filter(None, (_first_complaint(job, site) for job in jobs)), "")
         print(f"{count} x {site}: {missing or 'not needed'}")
         if not missing and " fsync " in site:  # SQLite calls fdatasync
             needless.append(site)
     assert sorted(NEEDLESS) == sorted(needless)
-    alone = [bool(_first_complaint(traced, lambda sync, one=one: sync is one)) for one in syncs]
-    print(
-        f"of {len(syncs)} syncs {sum(alone)} are needed each for itself, the others are followed by one that does it too"
+
+
+def _first_complaint(job: TracedJob, taken_out: str) -> str:
+    found = (
+        job.complaints(state, step) for step, state in job.strict_moments(lambda sync: sync.site == taken_out)
     )
-
-
-def _first_complaint(traced: Traced, taken_out: Callable[[Sync], bool]) -> str:
-    found = (traced.complaints(state, step) for step, state in _moments_that_count(traced, taken_out))
     return "; ".join(next(filter(None, found), []))
 
 
-def test_the_service_starts_on_what_is_left_and_ends_the_job(traced: Traced, tmp_path: Path) -> None:
+def test_the_service_starts_on_what_is_left_and_ends_the_job(traced: TracedJob, tmp_path: Path) -> None:
     dice = random.Random(SEED)
-    found = list(_moments_that_count(traced))
+    found = list(traced.strict_moments())
     for number, (step, state) in enumerate(dice.sample(found, min(STARTS, len(found)))):
         folder = tmp_path / str(number)
         folder.mkdir()
         state.put_into(folder)
         client = traced.client_at(step)
         with Server(folder / DATA, *FLAGS) as server:
-            asyncio.run(_go_on(server, client, LAST_STAGE))
+            asyncio.run(go_on(server, client))
             assert 0 == server.stop()
         assert traced.client.result_sha256 == client.result_sha256
         files = files_below(folder / DATA)
         rows = read_rows(files)
         assert [] == [*broken_promises(rows, files), *strays(rows, folder / DATA)], f"after {step}"
     print(f"seed {SEED}\ncount starts_after_a_power_loss = {min(STARTS, len(found))}")
+
+
+def test_what_a_killed_service_wrote_is_synced_before_the_next_one_builds_on_it(
+    traced: TracedJob, killed: Sequence[KilledJob]
+) -> None:
+    """Killed just before an fsync; the next service finds what was written; then the power goes."""
+    kills = 0
+    for one in itertools.chain(killed, _kills_before_every_sync(traced) if SOAKING else ()):
+        assert [] == list(one.complaints())
+        assert traced.client.result_sha256 == one.job.client.result_sha256
+        kills += 1
+    print(f"count power_losses_after_a_kill = {kills}")
+
+
+def _kills_before_every_sync(traced: TracedJob) -> Iterator[KilledJob]:
+    for sync in _syncs(traced):
+        yield KilledJob(sync.site, sync, traced.killed_before(sync))
