@@ -20,14 +20,16 @@ CLIPS = Path(__file__).parent / "clips"
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 _kills: Counter[str] = Counter()
+_counts: Counter[str] = Counter()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collects the phases that random kills hit, which the tests print."""
-    for phase, count in re.findall(
-        r"'JOB_PHASE_(\w+)': (\d+)", report.capstdout if report.when == "call" else ""
-    ):
+    """Collects what the tests print: the phases that random kills hit, and lines that say "count NAME = NUMBER"."""
+    printed = report.capstdout if report.when == "call" else ""
+    for phase, count in re.findall(r"'JOB_PHASE_(\w+)': (\d+)", printed):
         _kills[phase.lower()] += int(count)
+    for name, count in re.findall(r"^count (\w+) = (\d+)$", printed, re.MULTILINE):
+        _counts[name] += int(count)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -42,6 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "arch": platform.machine()},
         "tests": counts,
         "kill_9_of_the_service_by_phase": dict(sorted(_kills.items())),
+        "counts": dict(sorted(_counts.items())),
     }
     (RESULTS / "soak.json").write_text(json.dumps(found, indent=1) + "\n")
 
