@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import os
 import shutil
 import sqlite3
@@ -15,16 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import av
 import grpc
 import pytest
 
 from engine.engine_under_test import Engine, running_engine
 from engine.scripted_executor import Gate, ScriptedExecutor
+from joining import join_again, joined
 from media_factory import shrink_clip
+from media_tasks import encode
 from post_mortem import DATABASE
-from service_harness import PATIENCE_SECONDS, SERVER, Api, Refusal, Server, connect, refused
+from service_harness import PATIENCE_SECONDS, SERVER, USER, Api, Refusal, Server, connect, refused
 from videoprocess.v1 import job_pb2 as job
 from videoprocess.v1 import video_pb2 as video
+from videoprocess_client import Busy, Client, ResourceExhausted, RetryPolicy
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import VideoState
@@ -183,19 +189,23 @@ async def test_a_full_disk_holds_work_up_and_nothing_else(tmp_path: Path, root: 
         async with _in_the_middle(server) as trouble:
             disk = Path(f"/proc/{server.pid}/root{data_dir}")
             with Filler(disk):
-                assert _is_our_fault(await _answered(trouble.api.upload(bytes(DISK_BYTES))))
+                await _assert_no_upload(server, DISK_BYTES)
                 another = await _answered(_accepted(trouble.api, "another"))
-                assert not isinstance(another, Refusal) or _is_our_fault(another)
+                if isinstance(another, Refusal):
+                    assert (another.status, another.cam_ret_code) in OUR_FAULT
                 await trouble.assert_it_waits()
             await trouble.assert_it_goes_on()
             assert trouble.expected == await _sha256(trouble.api, await _accepted(trouble.api, "another"))
         assert 0 == server.stop()
 
 
-def _is_our_fault(refusal: Any) -> bool:
+async def _assert_no_upload(server: Server, size_bytes: int) -> None:
     """CAMERA_BUSY, or INSUFFICIENT_RESOURCES."""
-    assert isinstance(refusal, Refusal), refusal
-    return (refusal.status, refusal.cam_ret_code) in OUR_FAULT
+    impatient = RetryPolicy(patience_seconds=1.0)
+    async with Client(server.address, user_id=USER, retry=impatient) as client:
+        with pytest.raises((Busy, ResourceExhausted)):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await client.upload(io.BytesIO(bytes(size_bytes)))
 
 
 async def _answered(call: Awaitable[Any]) -> Any:
@@ -211,6 +221,30 @@ async def _answered(call: Awaitable[Any]) -> Any:
 
 async def _raised(error: Exception) -> None:
     raise error
+
+
+@pytest.fixture(name="full_for_muxers")
+def _full_for_muxers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Has FFmpeg write to a device that is always full, from its call on."""
+    real = av.open
+
+    def open_full(file: Any, mode: str | None = None, **more: Any) -> Any:
+        return real("/dev/full" if mode == "w" else file, mode, **more)
+
+    return lambda: monkeypatch.setattr(av, "open", open_full)
+
+
+def test_a_full_disk_is_no_fault_of_encoder_and_muxer(
+    tmp_path: Path, root: Path, full_for_muxers: Callable[[], None]
+) -> None:
+    """What they answer is the disk's number, which is waited out, and no fault of the media, which ends the job."""
+    done = joined(root / CLIP, tmp_path)
+    full_for_muxers()
+    with pytest.raises(OSError) as of_encoder:  # noqa: PT011 - the number is checked
+        encode(done.source, done.plan, done.plan.segments[:1], tmp_path / "again")
+    with pytest.raises(OSError) as of_muxer:  # noqa: PT011
+        join_again(done.source, done.media, done.plan, done.segment_paths, tmp_path / "again.mp4")
+    assert errno.ENOSPC == of_encoder.value.errno == of_muxer.value.errno
 
 
 # -- folders that cannot be written to
@@ -263,7 +297,7 @@ async def test_folders_that_cannot_be_written_to_hold_work_up_and_nothing_else(
     with Server(tmp_path / "data", *_flags(root), program=_obeying_permissions()) as server:
         async with _in_the_middle(server) as trouble:
             with _write_protected(server.data_dir):
-                assert _is_our_fault(await _answered(trouble.api.upload(b"data")))
+                await _assert_no_upload(server, 4)
                 await trouble.assert_it_waits()
             await trouble.assert_it_goes_on()
         assert 0 == server.stop()

@@ -156,6 +156,8 @@ def _add_encoder(container: OutputContainer, encoder: EncoderPlan) -> VideoStrea
     context.codec_tag = encoder.codec_tag
     try:
         container.start_encoding()
+    except OSError:  # it writes the container's header, too: this is the disk's answer
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaFault(
             "ENCODE_FAILED",

@@ -83,6 +83,8 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
         tally = _write(task, fd, timeline, pulse)
         with open_own(task.output_path) as written:
             metadata = tuple(metadata_losses(written, expected))
+    except OSError:  # the disk's answer is no fault of the muxer
+        raise
     except av.error.FFmpegError as error:
         raise MediaFault("JOIN_FAILED", f"The result cannot be written: {error.strerror}.") from error
     tracks = report_tracks(task.media, task.plan, totals, tally)
