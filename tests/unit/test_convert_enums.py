@@ -12,7 +12,6 @@ from videoprocess.v1 import hdi_enums_pb2 as pb
 from videoprocess.v1 import job_pb2, report_pb2, video_pb2
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model import hdi
-from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.records import ArtifactKind, Phase, Priority, SourceKind
@@ -38,7 +37,6 @@ TABLES: list[tuple[type[Enum], Mapping[Any, int]]] = [
     (JobState, enums.JOB_STATES),
     (Priority, enums.PRIORITIES),
     (BlockReason, enums.BLOCK_REASONS),
-    (SessionStatus, enums.STATUS_REASONS),
     (Phase, enums.PHASES),
     (SourceKind, enums.SOURCE_KINDS),
     (ArtifactKind, enums.ARTIFACT_KINDS),
@@ -87,9 +85,9 @@ def test_states_are_never_unspecified() -> None:
     assert set(job_pb2.JobState.values()) == {0, *enums.JOB_STATES.values()}
 
 
-def test_every_priority_can_be_asked_for_and_none_is_normal() -> None:
+def test_every_priority_can_be_asked_for_and_none_leaves_it_to_the_service() -> None:
     assert {number: enums.PRIORITY_OF_NUMBER[number] for number in job_pb2.Priority.values()} == {
-        job_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+        job_pb2.PRIORITY_UNSPECIFIED: None,
         job_pb2.PRIORITY_NORMAL: Priority.NORMAL,
         job_pb2.PRIORITY_HIGH: Priority.HIGH,
     }

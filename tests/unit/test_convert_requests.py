@@ -256,8 +256,10 @@ class TestProcessVideo:
             request.request_id,
         ) == ("v", 5, Priority.HIGH, UUID)
 
-    def test_an_absent_priority_is_normal_and_an_unknown_one_refused(self) -> None:
-        assert Priority.NORMAL is jobs.process_request(session.ProcessVideoRequest()).priority
+    def test_an_absent_priority_leaves_it_to_the_service_and_an_unknown_one_is_refused(self) -> None:
+        assert jobs.process_request(session.ProcessVideoRequest()).priority is None
+        high = session.ProcessVideoRequest(priority=job_pb2.PRIORITY_HIGH)
+        assert Priority.HIGH is jobs.process_request(high).priority
         unknown = session.ProcessVideoRequest(priority=9)  # type: ignore[arg-type]
         assert refusal_of(jobs.process_request, unknown) == ("INVALID_FIELD", ["priority"])
 
