@@ -20,7 +20,7 @@ class ProcessPoolExecutor:
 
     A worker that ends, whatever the reason, is replaced. While no worker of a slot starts, tasks for that slot fail
     rather than wait, and starts are tried again with growing pauses. Callbacks run in the worker's thread: while one
-    runs, that worker's next task waits.
+    runs, that worker's next task waits. The place of a frozen task gets a further worker when another task has use for it.
 
     Args:
         worker_count: how many GENERAL tasks run at once; one PROBE worker comes on top.
