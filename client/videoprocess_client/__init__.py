@@ -36,6 +36,7 @@ from videoprocess_client.errors import (
     VideoProcessError,
 )
 from videoprocess_client.events import Event, ProcessDone, ProcessError, ProgressChanged, StatusChanged
+from videoprocess_client.job_status import JobStatus
 from videoprocess_client.jobs import Job, ProcessResult
 from videoprocess_client.retry import RetryPolicy
 from videoprocess_client.session import Session
@@ -62,6 +63,7 @@ __all__ = [
     "Job",
     "JobAborted",
     "JobFailed",
+    "JobStatus",
     "NotFound",
     "OutOfRange",
     "PermissionDenied",

@@ -100,6 +100,14 @@ class Client:
         response = await self._link.call(self._link.service.CreateVideoProcessSession, request)
         return Session(self._link, response.session_id, response.event_sequence)
 
+    def attach_session(self, session_id: str) -> Session:
+        """A session that was opened before, also by another process; its first call tells whether it is still open.
+
+        Args:
+            session_id: Its id. `Session.event_sequence` is 0, because only the opening tells it.
+        """
+        return Session(self._link, session_id, 0)
+
     async def close_session(self, session_id: str) -> None:
         """Close a session; closing it again is no error."""
         request = video_process_service_pb2.CloseVideoProcessSessionRequest(session_id=session_id)

@@ -19,7 +19,8 @@ from videoprocess.v1.mode_setting_pb2 import ModeSetting
 from videoprocess.v1.report_pb2 import Artifact
 from videoprocess_client.enums import EncodeType, ErrorCode, ExecutionMode, Priority
 from videoprocess_client.errors import JobFailed, NotFound, ServiceError, SessionClosed, VideoProcessError
-from videoprocess_client.events import Event, ProgressChanged, StatusChanged
+from videoprocess_client.events import Event
+from videoprocess_client.job_status import JobStatus
 from videoprocess_client.jobs import Job, ProcessResult
 from videoprocess_client.session import Session
 from videoprocess_client.sources import stream, uploaded
@@ -52,8 +53,10 @@ class EnhanceOptions:
     timestamp_us: int = 0
     priority: Priority = Priority.UNSPECIFIED
     execution_mode: ExecutionMode = ExecutionMode.DEFAULT
-    #: True: the video stays on the server. A video that was there before always stays.
+    #: True: the video stays on the server. A video that was there before stays anyway, unless it is `own`.
     keep: bool = False
+    #: True: a video that is there already is what an interrupted call left, and is removed like a new one
+    own: bool = False
     #: True: a file at the output is replaced
     overwrite: bool = False
 
@@ -72,6 +75,8 @@ class EnhanceProgress:
     job: JobProgress | None = None
     #: what holds the work back, e.g. `SPACE_LIMIT`; empty when nothing does
     blocked_by: str = ""
+    #: whether the user had the video before
+    was_there: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,17 +115,17 @@ class Enhancement:
         self._on_progress = on_progress
         self._video_id = options.video_id or draw_video_id(source)
         self._session: Session | None = None
-        self._blocked_by = ""
-        self._job: JobProgress | None = None
+        self._was_there = False
 
     async def run(self) -> EnhanceResult:
         """Do all of it."""
         check_output(self._output, self._source, overwrite=self._options.overwrite)
-        was_there = await self._is_there()
+        self._was_there = await self._is_there()
         try:
             result = await self._made(await self._descriptor())
             artifact = await self._fetch(result)
-            kept = was_there or self._options.keep or not await self._removed()
+            stays = self._options.keep or (self._was_there and not self._options.own)
+            kept = stays or not await self._removed()
         finally:
             await self._close()
         return EnhanceResult(
@@ -128,7 +133,7 @@ class Enhancement:
         )
 
     async def _is_there(self) -> bool:
-        """Whether the user had the video before: then it is not ours to remove."""
+        """Whether the user had the video before: then it may not be ours to remove."""
         try:
             await self._client.get_video(self._video_id)
         except NotFound:
@@ -172,21 +177,20 @@ class Enhancement:
         return await session.process(self._video_id, options.timestamp_us, priority=options.priority)
 
     async def _process(self, job: Job) -> ProcessResult:
-        self._tell("process")
+        status = JobStatus(job)
+        self._tell("process", status=status)
+
+        def listen(event: Event) -> None:
+            status.hear(event)
+            self._tell("process", status=status)
+
         try:
-            return await job.wait(self._hear)
+            return await job.wait(listen)
         except asyncio.CancelledError:
             with suppress(VideoProcessError, TimeoutError):
                 async with asyncio.timeout(PAUSE_SECONDS), self._client.session() as session:
                     await session.interrupt([self._video_id])
             raise
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, StatusChanged) and event.video_id in ("", self._video_id):
-            self._blocked_by = event.blocked_by
-        elif isinstance(event, ProgressChanged):
-            self._job = event.progress
-        self._tell("process", job=self._job)
 
     async def _fetch(self, result: ProcessResult) -> Artifact:
         artifact = result.video_artifact
@@ -217,11 +221,21 @@ class Enhancement:
             await self._client.close_session_quietly(self._session.session_id)
 
     def _tell(
-        self, stage: str, bytes_done: int = 0, bytes_total: int = 0, *, job: JobProgress | None = None
+        self, stage: str, bytes_done: int = 0, bytes_total: int = 0, *, status: JobStatus | None = None
     ) -> None:
-        if self._on_progress is not None:
-            progress = EnhanceProgress(stage, self._video_id, bytes_done, bytes_total, job, self._blocked_by)
-            self._on_progress(progress)
+        if self._on_progress is None:
+            return
+        self._on_progress(
+            EnhanceProgress(
+                stage,
+                self._video_id,
+                bytes_done,
+                bytes_total,
+                job=status.progress if status else None,
+                blocked_by=status.blocked_by if status else "",
+                was_there=self._was_there,
+            )
+        )
 
 
 def draw_video_id(source: str | Path | types_pb2.FileDescriptor) -> str:

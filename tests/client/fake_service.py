@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import google_crc32c
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
@@ -93,8 +94,18 @@ class State:
     uploads: dict[str, bytearray] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
     received_bytes: int = 0
+    #: committed size -> an upload that has reached it waits for this
+    hold_upload_at: dict[int, asyncio.Event] = field(default_factory=dict)
+    shared_paths: list[types_pb2.SharedPath] = field(default_factory=list)
     sessions: dict[str, set[int]] = field(default_factory=dict)
+    #: session -> what it has committed
+    committed: dict[str, session.CommitStreamsRequest] = field(default_factory=dict)
     videos: dict[str, video_pb2.Video] = field(default_factory=dict)
+    trash: dict[str, video_pb2.Video] = field(default_factory=dict)
+    #: jobs that have not ended -> the session and video they are of
+    active: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: the requests that were accepted, in order
+    processed: list[session.ProcessVideoRequest] = field(default_factory=list)
     settings: list[session.CommitStreamsRequest] = field(default_factory=list)
     streams: list[types_pb2.StreamInfo] = field(default_factory=list)
     artifacts: dict[str, bytes] = field(default_factory=dict)
@@ -142,6 +153,7 @@ class State:
 
     def finish(self, job_id: str) -> None:
         """Complete a job: its result is the source backwards."""
+        session_id, _ = self.active.pop(job_id, ("", ""))
         video = next(video for video in self.videos.values() if video.job.job_id == job_id)
         upload_id = video.sources[0].upload_id if video.sources else ""
         source = bytes(self.uploads.get(upload_id, b"shared"))
@@ -166,13 +178,40 @@ class State:
         video.report.CopyFrom(report)
         done = callback.OnProcessDone(report=report)
         done.meta_data.entries["scalingFactor"].double_value = 1.5
-        self.publish(video_id=video.video_id, job_id=job_id, on_process_done=done)
+        head = {"session_id": session_id, "video_id": video.video_id, "job_id": job_id}
+        self.publish(**head, on_process_done=done)
 
     def fail(self, job_id: str, code: int, reason: str) -> None:
         """End a job in OnError."""
+        session_id, _ = self.active.pop(job_id, ("", ""))
         video = next(video for video in self.videos.values() if video.job.job_id == job_id)
         error = callback.OnError(error_code=code, reason=reason, message="Not \x1b[31m[b]possible[/b].")
-        self.publish(video_id=video.video_id, job_id=job_id, on_error=error)
+        head = {"session_id": session_id, "video_id": video.video_id, "job_id": job_id}
+        self.publish(**head, on_error=error)
+
+    def abort(self, reason: str, session_id: str = "", video_ids: Sequence[str] = ()) -> list[str]:
+        """End the active jobs of a session or of videos."""
+        job_ids = [
+            job_id
+            for job_id, (owner, video_id) in self.active.items()
+            if (video_id in video_ids if video_ids else owner == session_id)
+        ]
+        for job_id in job_ids:
+            self.videos[self.active[job_id][1]].state = video_pb2.VIDEO_STATE_PAUSED
+            self.fail(job_id, 5, reason)
+        return job_ids
+
+    def slip(self, job: job_pb2.Job, code: int, reason: str) -> None:
+        """End a job that was accepted only to be answered by OnError."""
+        job.state = job_pb2.JOB_STATE_FAILED
+        job.error.error_code, job.error.reason, job.error.message = code, reason, "That cannot be."
+        error = callback.OnError(error_code=code, reason=reason, message="That cannot be.")
+        self.publish(session_id=job.session_id, video_id=job.video_id, job_id=job.job_id, on_error=error)
+
+    def close_sessions(self) -> None:
+        """Forget all sessions, as a service does that was idle for long."""
+        self.sessions.clear()
+        self.committed.clear()
 
 
 class FakeService(
@@ -247,6 +286,8 @@ class FakeService(
         for fd in request.fds:
             if fd.upload_id and fd.upload_id not in self.state.finished:
                 await Refusal(grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_UPLOAD").abort(context)
+            if fd.HasField("shared_path"):
+                self.state.shared_paths.append(fd.shared_path)
             video.sources.add(upload_id=fd.upload_id, file_name="a.mp4")
         description = types_pb2.StreamDescription(stream_id=0, type=hdi_enums_pb2.MEDIA_STREAM_TYPE_VIDEO)
         return session.PrepareResponse(stream_descs=[description], video=video)
@@ -267,6 +308,7 @@ class FakeService(
     async def CommitStreams(self, request: Any, context: Any) -> Any:
         await self._enter("CommitStreams", context, request.session_id)
         self.state.settings.append(request)
+        self.state.committed[request.session_id] = request
         return session.CommitStreamsResponse()
 
     async def ReleaseStreams(self, request: Any, context: Any) -> Any:
@@ -279,24 +321,43 @@ class FakeService(
         state = self.state
         response = state.requests.get(request.request_id)
         if response is None:
-            video = state.videos[request.video_id]
-            video.job.job_id = f"job-{len(state.requests) + 1}"
-            response = session.ProcessVideoResponse(job_id=video.job.job_id, event_sequence=len(state.events))
-            state.requests[request.request_id] = response
-            (state.work or State.finish)(state, response.job_id)
+            response = state.requests[request.request_id] = self._accept(request)
         faults = state.faults.get("ProcessVideo answer")
         if faults:
             await faults.pop(0).abort(context)
         return response
 
+    def _accept(self, request: session.ProcessVideoRequest) -> session.ProcessVideoResponse:
+        state, head = self.state, {"session_id": request.session_id, "video_id": request.video_id}
+        state.processed.append(request)
+        job = job_pb2.Job(job_id=f"job-{len(state.requests) + 1}", state=job_pb2.JOB_STATE_QUEUED, **head)
+        response = session.ProcessVideoResponse(job_id=job.job_id, event_sequence=len(state.events), job=job)
+        video = state.videos.get(request.video_id)
+        if video is None:
+            state.slip(response.job, 0, "UNKNOWN_VIDEO_ID")
+        elif request.session_id not in state.committed:
+            state.slip(response.job, 1, "NO_COMMITTED_STREAMS")
+        else:
+            video.job.CopyFrom(job)
+            video.state = video_pb2.VIDEO_STATE_RUNNING
+            state.active[job.job_id] = (request.session_id, request.video_id)
+            (state.work or State.finish)(state, job.job_id)
+        return response
+
     async def RemoveVideo(self, request: Any, context: Any) -> Any:
         await self._enter("RemoveVideo", context, request.session_id)
-        self.state.videos.pop(request.video_id, None)
-        return session.RemoveVideoResponse()
+        self.state.abort("REMOVED", video_ids=[request.video_id])
+        video = self.state.videos.pop(request.video_id, None)
+        if video is None or not request.restorable:
+            return session.RemoveVideoResponse()
+        video.state = video_pb2.VIDEO_STATE_DELETED
+        self.state.trash[request.video_id] = video
+        return session.RemoveVideoResponse(expire_time=Timestamp(seconds=1_800_000_000))
 
     async def Interrupt(self, request: Any, context: Any) -> Any:
         await self._enter("Interrupt", context, request.session_id)
-        return session.InterruptResponse(job_ids=["job-1"])
+        job_ids = self.state.abort("INTERRUPTED", request.session_id, request.video_ids)
+        return session.InterruptResponse(job_ids=job_ids)
 
     async def Reset(self, request: Any, context: Any) -> Any:
         await self._enter("Reset", context, request.session_id)
@@ -317,6 +378,8 @@ class FakeService(
         while True:
             changed = state.changed
             for event in state.events[sent:]:
+                if request.session_id not in ("", event.session_id):
+                    continue
                 yield callback.SubscribeResponse(event=event)
                 sent = event.sequence
                 faults = state.faults.get("Subscribe event")
@@ -339,6 +402,9 @@ class FakeService(
                 await Refusal(grpc.StatusCode.DATA_LOSS, "CHECKSUM_MISMATCH").abort(context)
             data += request.data
             self.state.received_bytes += len(request.data)
+            self.state.enter("UploadRequest")
+            if len(data) in self.state.hold_upload_at:
+                await self.state.hold_upload_at[len(data)].wait()
             faults = self.state.faults.get(f"Upload at {len(data)}")
             if faults:
                 await faults.pop(0).abort(context)
@@ -387,7 +453,7 @@ class FakeService(
 
     async def GetVideo(self, request: Any, context: Any) -> Any:
         await self._enter("GetVideo", context)
-        video = self.state.videos.get(request.video_id)
+        video = self.state.videos.get(request.video_id) or self.state.trash.get(request.video_id)
         if video is None:
             await Refusal(grpc.StatusCode.NOT_FOUND, "UNKNOWN_VIDEO", "There is no such video.").abort(
                 context
@@ -396,9 +462,22 @@ class FakeService(
 
     async def ListVideos(self, request: Any, context: Any) -> Any:
         await self._enter("ListVideos", context)
-        return catalog.ListVideosResponse(
-            **_page(list(self.state.videos.values()), "videos", request.page_token)
-        )
+        videos = [*self.state.videos.values(), *self.state.trash.values()]
+        states = set(request.states) or set(video_pb2.VideoState.values()) - {video_pb2.VIDEO_STATE_DELETED}
+        listed = [video for video in videos if video.state in states]
+        return catalog.ListVideosResponse(**_page(listed, "videos", request.page_token))
+
+    async def RestoreVideo(self, request: Any, context: Any) -> Any:
+        await self._enter("RestoreVideo", context)
+        video = self.state.trash.pop(request.video_id, None) or self.state.videos.get(request.video_id)
+        if video is None:
+            await Refusal(grpc.StatusCode.NOT_FOUND, "UNKNOWN_VIDEO", "There is no such video.").abort(
+                context
+            )
+        if video.state == video_pb2.VIDEO_STATE_DELETED:
+            video.state = video_pb2.VIDEO_STATE_PENDING
+        self.state.videos[request.video_id] = video
+        return catalog.RestoreVideoResponse(video=video)
 
 
 def _page(items: list[Any], name: str, token: str, size: int = 2) -> dict[str, Any]:

@@ -2,62 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from fake_service import FakeService, Refusal, State
+from fake_service import Refusal, State
 from google.protobuf import json_format
 
+from client_command import Command
 from videoprocess.v1 import report_pb2, video_pb2
 from videoprocess_client.cli.app import run
 from videoprocess_client.cli.plain import plain
-
-PROGRAM = [sys.executable, "-W", "error", "-c", "from videoprocess_client.cli import main; main()"]
-
-
-@dataclass
-class Run:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        (line,) = self.out.splitlines()
-        return json.loads(line)
-
-
-@dataclass
-class Command:
-    target: str
-    directory: Path
-
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
-        environment = {**os.environ, "VIDEOPROCESS_TARGET": self.target, "COLUMNS": "80"}
-        return await asyncio.create_subprocess_exec(
-            *PROGRAM, *arguments, stdout=pipe, stderr=pipe, cwd=self.directory, env=environment
-        )
-
-    async def __call__(self, *arguments: str) -> Run:
-        process = await self.start(*arguments)
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        assert b"Traceback" not in err
-        return Run(process.returncode, out.decode(), err.decode())
-
-
-@pytest.fixture(name="command")
-def _command(fake: FakeService, tmp_path: Path) -> Command:
-    (tmp_path / "in.mp4").write_bytes(b"abc")
-    return Command(fake.target, tmp_path)
 
 
 async def test_enhance_makes_the_file_and_tells_what_it_did(command: Command, state: State) -> None:

@@ -201,10 +201,14 @@ async def test_a_mistaken_duplicate_is_refused_even_after_a_cut(client: Client, 
 
 
 async def test_session_calls_reach_the_service(client: Client, state: State) -> None:
+    state.work = lambda state, job_id: None
     async with client.session() as session:
         await session.prepare("v")
         await session.commit_streams(b"abc")
-        assert await session.interrupt(["v"]) == ["job-1"]
+        await session.process("v")
+        again = client.attach_session(session.session_id)
+        assert await again.interrupt(["v"]) == ["job-1"]
+        assert await again.interrupt() == []
         assert await session.reset() == []
         await session.remove("v", restorable=True)
     assert state.settings[0].serialized == b"abc"

@@ -113,6 +113,7 @@ async def test_a_job_whose_event_is_not_kept_any_more_is_known_from_its_video(
     )
     async with client.session() as session:
         await session.prepare("v")
+        await session.commit_streams()
         state.fail_next("Subscribe", gone)
         job = await session.process("v")
         video = state.videos["v"]

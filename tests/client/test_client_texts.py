@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
 import typer
 from rich.console import Console
 
-from videoprocess.v1.job_pb2 import JOB_PHASE_ENHANCE, JobPhase, JobProgress
-from videoprocess_client.cli.options import parse_rates, parse_seconds, parse_shared, parse_size
+from videoprocess.v1.job_pb2 import JOB_PHASE_ENHANCE, BlockReason, JobPhase, JobProgress
+from videoprocess_client.cli.options import check_target, parse_rates, parse_seconds, parse_shared, parse_size
 from videoprocess_client.cli.progress import display
-from videoprocess_client.cli.texts import clock, megabytes
+from videoprocess_client.cli.texts import blocked, clock, megabytes
+from videoprocess_client.cli.video_texts import STATE_WIDTH
 from videoprocess_client.enhancement import EnhanceProgress
 from videoprocess_client.names import short_name
 
@@ -47,13 +49,64 @@ def test_malformed_values_are_refused(parse: Callable[[str], object], text: str)
 def test_values_are_read() -> None:
     assert parse_size("640x360") == (640, 360)
     assert (parse_rates("24-30"), parse_rates("30")) == ((24, 30), (30, 30))
-    path = parse_shared("media:a:b.mp4").shared_path
-    assert (path.root, path.path) == ("media", "a:b.mp4")
+    paths = [parse_shared(text).shared_path for text in ("media:a/b:c.mp4", "media/a/b:c.mp4")]
+    assert [(path.root, path.path) for path in paths] == [("media", "a/b:c.mp4")] * 2
 
 
 def test_figures_are_readable() -> None:
     assert [megabytes(size) for size in (12, 1500, 2_000_000)] == ["12 B", "1.5 kB", "2.0 MB"]
     assert [clock(7), clock(3601)] == ["0:07", "1:00:01"]
+
+
+def test_everything_that_holds_work_back_has_words_that_fit() -> None:
+    names = {short_name(BlockReason.DESCRIPTOR, number) for number in BlockReason.values() if number}
+    assert {name for name in names if blocked(name) == name.lower().replace("_", " ")} == {"QUIET_HOURS"}
+    assert max(len(f"queued ({blocked(name)})") for name in names) == STATE_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("localhost:50051", True),
+        ("[::1]:1", True),
+        ("dns:///a.b:65535", True),
+        ("unix:/run/a", True),
+        ("localhost", False),
+        ("localhost:0", False),
+        ("localhost:65536", False),
+        ("::1:50", False),
+        (":50", False),
+        ("a b:50", False),
+    ],
+)
+def test_an_address_has_a_port_that_can_be(text: str, good: bool) -> None:
+    if good:
+        assert check_target(text) == text
+    else:
+        with pytest.raises(typer.BadParameter, match="not HOST:PORT"):
+            check_target(text)
+
+
+def test_the_bar_keeps_its_width() -> None:
+    """Whatever the words and figures beside it are."""
+    widths = set()
+    for percent, frames, blocked_by in ((0, 1, ""), (42.5, 123456, ""), (99.9, 7, "RETRY_BACKOFF")):
+        console = Console(file=io.StringIO(), force_terminal=True, width=100, markup=False, color_system=None)
+        job = JobProgress(
+            percent=percent, frames_done=frames, frames_total=frames, fps=frames, phase=JOB_PHASE_ENHANCE
+        )
+        with display(console) as shown:
+            shown.update(EnhanceProgress("process", "v", job=job, blocked_by=blocked_by))
+        assert isinstance(console.file, io.StringIO)
+        lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", console.file.getvalue()))
+        widths.add(
+            max(
+                line.count("\N{BOX DRAWINGS HEAVY HORIZONTAL}") + line.count("╸") + line.count("╺")
+                for line in lines
+            )
+        )
+    assert len(widths) == 1
+    assert widths.pop() > 20
 
 
 def test_a_number_without_a_name_is_shown_as_it_is() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, TypeAlias
 
 import typer
 
-from videoprocess_client.cli import enhance, queries
+from videoprocess_client.cli import enhance, files, manage, process, queries, watch
 from videoprocess_client.cli.exits import EPILOG, Exit
 from videoprocess_client.cli.output import Output
 
@@ -23,8 +25,38 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (enhance.enhance, queries.status, queries.pending, queries.fetch, queries.capabilities):
+for command in (
+    enhance.enhance,
+    files.upload,
+    files.prepare,
+    process.process,
+    queries.status,
+    queries.pending,
+    watch.watch,
+    manage.interrupt,
+    manage.remove,
+    manage.restore,
+    queries.fetch,
+    queries.capabilities,
+):
     app.command(epilog=EPILOG)(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"videoprocess {version('videoprocess')}")
+        raise typer.Exit
+
+
+Version: TypeAlias = Annotated[
+    bool,
+    typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True),
+]
+
+
+@app.callback()
+def _main(show_version: Version = False) -> None:
+    """Makes enhanced copies of camera videos on a videoprocess server."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from videoprocess.v1 import types_pb2
-from videoprocess.v1.mode_setting_pb2 import FrameRateRange, ModeSetting
 from videoprocess_client.channel import DEFAULT_TARGET
 from videoprocess_client.cli.options import (
     DEFAULT_USER_ID,
     AsJson,
+    Shared,
     Target,
     User,
-    parse_rates,
     parse_seconds,
     parse_shared,
     parse_size,
@@ -28,23 +26,23 @@ from videoprocess_client.cli.options import (
 from videoprocess_client.cli.output import Output
 from videoprocess_client.cli.plain import plain
 from videoprocess_client.cli.progress import display
-from videoprocess_client.cli.running import Connection, execute
+from videoprocess_client.cli.running import LONG_PATIENCE_SECONDS, Connection, execute
+from videoprocess_client.cli.session_book import SessionBook, with_enhancing, without_enhancing
+from videoprocess_client.cli.stream_options import (
+    CodecOption,
+    Fps,
+    From,
+    MaxFps,
+    SettingsFile,
+    Size,
+    Zoom,
+    encode_type_of,
+    settings_of,
+)
 from videoprocess_client.cli.texts import labelled, report_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceOptions, EnhanceProgress, EnhanceResult
-from videoprocess_client.enums import EncodeType
 from videoprocess_client.errors import ConnectionFailed, JobAborted
-
-# A restart of the server, an upgrade too, should be over by then.
-PATIENCE_SECONDS = 600.0
-
-
-class Codec(StrEnum):
-    """Codecs that can be asked for."""
-
-    H264 = "h264"
-    H265 = "h265"
-
 
 Source: TypeAlias = Annotated[
     Path | None, typer.Argument(metavar="IN", help="Video to upload. Not together with --shared.")
@@ -55,44 +53,17 @@ OutputPath: TypeAlias = Annotated[
         "--output", "-o", metavar="OUT", help="Where the enhanced video goes; its container is the source's."
     ),
 ]
-Shared: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="ROOT:PATH", help="Instead of IN: a file under a shared root of the server."),
-]
 VideoId: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="ID", help="Id of the video on the server. Default: the file's name and random digits."
     ),
 ]
-Zoom: TypeAlias = Annotated[
-    float | None, typer.Option(min=1.0, metavar="RATIO", help="Zoom into the middle, 1.0 or more.")
-]
-Fps: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="MIN-MAX", help="Frame rate of the result, e.g. 24-30.")
-]
-MaxFps: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, max=9999, metavar="FPS", help="Highest frame rate of the result.")
-]
-CodecOption: TypeAlias = Annotated[
-    Codec | None, typer.Option(help="Codec of the result. Default: the source's.")
-]
-Size: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="WxH", help="Size of the result in pixels. Default: the source's.")
-]
-From: TypeAlias = Annotated[
-    str,
-    typer.Option("--from", metavar="SECONDS", help="Enhance from here on; what is before stays as it is."),
-]
-SettingsFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="OpenHarmony's serialised camera metadata. Not with --zoom, --fps, --max-fps."
-    ),
-]
 Keep: TypeAlias = Annotated[
     bool,
-    typer.Option("--keep", help="Leave the video on the server. One that was there before always stays."),
+    typer.Option(
+        "--keep", help="Leave the video on the server. One that enhance did not bring stays anyway."
+    ),
 ]
 ReportPath: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Write the job's whole report there, as JSON.")
@@ -128,22 +99,24 @@ def enhance(
     _check_outputs(source, output, report)
     options = EnhanceOptions(
         video_id=video_id,
-        settings=_settings(settings_file, zoom, _rates(fps, max_fps)),
-        encode_type=EncodeType[codec.name] if codec else EncodeType.NULL,
+        settings=settings_of(settings_file, zoom, fps, max_fps),
+        encode_type=encode_type_of(codec),
         width=width,
         height=height,
         timestamp_us=parse_seconds(start),
         keep=keep,
         overwrite=overwrite,
     )
-    command = _Command(given, output, options, report)
-    execute(Connection(target, user, as_json), command.run, patience_seconds=PATIENCE_SECONDS)
+    connection = Connection(target, user, as_json)
+    command = _Command(connection, given, output, options, report)
+    execute(connection, command.run, patience_seconds=LONG_PATIENCE_SECONDS)
 
 
 @dataclass(frozen=True)
 class _Command:
     """One run of the command."""
 
+    connection: Connection
     source: Path | types_pb2.FileDescriptor
     output: Path
     options: EnhanceOptions
@@ -151,27 +124,59 @@ class _Command:
 
     async def run(self, client: Client, output: Output) -> None:
         """Do it, and tell what came of it."""
-        last: EnhanceProgress | None = None
+        work = _Remembered(self.connection.book(output))
+        options = replace(self.options, own=work.is_own(self.options.video_id))
         with display(output.stderr) as shown:
 
             def listen(progress: EnhanceProgress) -> None:
-                nonlocal last
-                last = progress
+                work.hear(progress)
                 shown.update(progress)
 
             try:
-                result = await client.enhance(self.source, self.output, self.options, on_progress=listen)
-            except (asyncio.CancelledError, JobAborted, ConnectionFailed):
-                if last is not None and last.stage in ("process", "download"):
-                    output.note(
-                        f"What is done is kept: the same command with --video-id {last.video_id} goes on. "
-                        "If the server was away, it goes on by itself when it is back: see videoprocess status."
-                    )
+                result = await client.enhance(self.source, self.output, options, on_progress=listen)
+            except (asyncio.CancelledError, JobAborted, ConnectionFailed) as error:
+                if not isinstance(error, JobAborted) or error.reason == "INTERRUPTED":
+                    work.tell_how_to_go_on(output)
                 raise
+        work.forget()
         if self.report_path is not None:
             text = json.dumps(plain(result.report), indent=2) + "\n"
             await asyncio.to_thread(self.report_path.write_text, text, "utf-8")
         output.result(_values(result), _lines(result))
+
+
+class _Remembered:
+    """What another terminal, and the next run, should know of this one."""
+
+    def __init__(self, book: SessionBook) -> None:
+        self._book = book
+        self._last: EnhanceProgress | None = None
+
+    def is_own(self, video_id: str | None) -> bool:
+        """Whether an interrupted run of this command brought the video."""
+        return video_id is not None and self._book.read().enhancing.get(video_id, False)
+
+    def hear(self, progress: EnhanceProgress) -> None:
+        """Take in how far it is; from the first word on `interrupt` knows of the video."""
+        if self._last is None:
+            video_id = progress.video_id
+            brought = not progress.was_there or self.is_own(video_id)
+            self._book.change(lambda entry: with_enhancing(entry, video_id, brought=brought))
+        self._last = progress
+
+    def forget(self) -> None:
+        """There is nothing left to go on with."""
+        if self._last is not None:
+            video_id = self._last.video_id
+            self._book.change(lambda entry: without_enhancing(entry, video_id))
+
+    def tell_how_to_go_on(self, output: Output) -> None:
+        """Name the video whose work is kept, if there is any."""
+        if self._last is not None and self._last.stage in ("process", "download"):
+            output.note(
+                f"What is done is kept: the same command with --video-id {self._last.video_id} goes on. "
+                "If the server was away, it goes on by itself when it is back: see videoprocess status."
+            )
 
 
 def _values(result: EnhanceResult) -> dict[str, Any]:
@@ -189,7 +194,7 @@ def _lines(result: EnhanceResult) -> Iterator[str]:
     yield str(result.output)
     yield from report_lines(result.report, result.report.source_size_bytes, result.artifact.size_bytes)
     if result.kept:
-        yield labelled("on server", f"kept as {result.video_id}")
+        yield labelled("on server", f"kept as {result.video_id}, until videoprocess remove {result.video_id}")
 
 
 def _source(path: Path | None, shared: str | None) -> Path | types_pb2.FileDescriptor:
@@ -208,29 +213,3 @@ def _check_outputs(source: Path | None, output: Path, report: Path | None) -> No
         raise typer.BadParameter("is the same file as IN", param_hint="-o")
     if report is not None and not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no directory {str(report.parent)!r}", param_hint="--report")
-
-
-def _settings(
-    path: Path | None, zoom: float | None, rates: FrameRateRange | None
-) -> bytes | ModeSetting | None:
-    if zoom is None and rates is None:
-        return _read_settings(path) if path is not None else None
-    if path is not None:
-        raise typer.BadParameter("not together with --zoom, --fps or --max-fps", param_hint="--settings-file")
-    return ModeSetting(zoom_ratio=zoom, frame_rate_range=rates)
-
-
-def _read_settings(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--settings-file") from None
-
-
-def _rates(fps: str | None, max_fps: int | None) -> FrameRateRange | None:
-    if fps is not None and max_fps is not None:
-        raise typer.BadParameter("not together with --fps", param_hint="--max-fps")
-    if fps is not None:
-        low, high = parse_rates(fps)
-        return FrameRateRange(min_fps=low, max_fps=high)
-    return FrameRateRange(min_fps=1, max_fps=max_fps) if max_fps is not None else None

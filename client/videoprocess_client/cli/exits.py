@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
+from videoprocess_client.enums import ErrorCode
 from videoprocess_client.errors import Busy, ConnectionFailed, JobFailed, NotFound, VideoProcessError
 
 EPILOG = """\b
@@ -14,7 +16,8 @@ Exit codes:
   3    no answer from the server, or it stays busy
   4    the server refused the request
   5    no such video, or it has no result
-  130  interrupted
+  6    the work was stopped from elsewhere: interrupt, remove, or a reset of its session
+  130  interrupted by Ctrl-C or SIGTERM
 """
 
 
@@ -27,9 +30,11 @@ class Exit(IntEnum):
     NO_SERVER = 3
     REFUSED = 4
     NOT_FOUND = 5
+    STOPPED = 6
     INTERRUPTED = 130
 
 
+_JOB_EXITS: Mapping[int, Exit] = {ErrorCode.ABORT: Exit.STOPPED, ErrorCode.INVALID_ID: Exit.NOT_FOUND}
 _WRONG_FILE = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
@@ -38,7 +43,7 @@ def exit_code(error: VideoProcessError | OSError) -> Exit:
     if isinstance(error, OSError):
         return Exit.USAGE if isinstance(error, _WRONG_FILE) else Exit.FAILED
     if isinstance(error, JobFailed):
-        return Exit.FAILED
+        return _JOB_EXITS.get(error.error_code, Exit.FAILED)
     if isinstance(error, ConnectionFailed | Busy):
         return Exit.NO_SERVER
     return Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.REFUSED

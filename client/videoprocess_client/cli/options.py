@@ -13,10 +13,34 @@ from videoprocess_client.channel import TARGET_VARIABLE
 from videoprocess_client.sources import shared
 
 DEFAULT_USER_ID = 100
-_MAX_TIMESTAMP_US = 2**63 - 1
+MAX_TIMESTAMP_US = 2**63 - 1
+MAX_PORT = 65_535
+
+# A host or `[IPv6]`, perhaps after gRPC's name of a resolver.
+_ADDRESS = r"([a-z][a-z\d]*:(//[^/\s]*/)?)?([^\s:/\[\]]+|\[[^\s\[\]]+\]):(?P<port>\d{1,5})"
+# gRPC's names of places that have no port.
+_SCHEMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:")
+
+
+def check_target(text: str) -> str:
+    """An address as it is, if gRPC can connect to it.
+
+    Raises:
+        typer.BadParameter: It has no port, or one that cannot be.
+    """
+    if text.startswith(_SCHEMES_WITHOUT_PORT):
+        return text
+    found = re.fullmatch(_ADDRESS, text, re.ASCII)
+    if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT, e.g. 127.0.0.1:50051", param_hint="--target")
+    return text
+
 
 Target: TypeAlias = Annotated[
-    str, typer.Option(envvar=TARGET_VARIABLE, metavar="HOST:PORT", help="Address of the server.")
+    str,
+    typer.Option(
+        envvar=TARGET_VARIABLE, metavar="HOST:PORT", help="Address of the server.", callback=check_target
+    ),
 ]
 User: TypeAlias = Annotated[
     int,
@@ -29,6 +53,17 @@ User: TypeAlias = Annotated[
 ]
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write exactly one JSON object to stdout, for errors too.")
+]
+VideoId: TypeAlias = Annotated[str, typer.Argument(metavar="VIDEO_ID", help="Id of the video.")]
+SessionId: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--session", metavar="ID", help="Session to use. Default: the one that this command remembers."
+    ),
+]
+Shared: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ROOT:PATH", help="Instead of a file of this machine: one under a shared root."),
 ]
 
 
@@ -58,14 +93,14 @@ def parse_seconds(text: str) -> int:
     if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text) is None:
         raise typer.BadParameter(f"{text!r} is not a number of seconds, e.g. 12.5", param_hint="--from")
     microseconds = int(Fraction(text if text[-1] != "." else text[:-1]) * 1_000_000)
-    if microseconds > _MAX_TIMESTAMP_US:
+    if microseconds > MAX_TIMESTAMP_US:
         raise typer.BadParameter(f"{text!r} is too late", param_hint="--from")
     return microseconds
 
 
 def parse_shared(text: str) -> types_pb2.FileDescriptor:
-    """`ROOT:PATH` as a file on the server's side."""
-    root, colon, path = text.partition(":")
-    if not (root and colon and path):
+    """`ROOT:PATH` or `ROOT/PATH` as a file on the server's side."""
+    root, path = (*re.split("[:/]", text, maxsplit=1), "")[:2]
+    if not (root and path):
         raise typer.BadParameter(f"{text!r} is not ROOT:PATH, e.g. media:trip/a.mp4", param_hint="--shared")
     return shared(root, path)

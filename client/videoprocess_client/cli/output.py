@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from videoprocess_client.cli.hints import HINTS
 from videoprocess_client.enums import ErrorCode
 from videoprocess_client.errors import JobFailed, VideoProcessError
 
@@ -37,7 +38,21 @@ class Output:
         for field, what in values.get("violations", {}).items():
             if what not in values["message"]:
                 self.stderr.print(safe(f"  {field}: {what}"))
+        if values.get("hint"):
+            self.stderr.print(safe(f"  {values['hint']}"))
         self.stderr.print(safe(f"  ({values['reason']})"))
+
+    def item(self, values: Mapping[str, Any], line: str) -> None:
+        """Write one of many results at once, in the form that was asked for.
+
+        Raises:
+            BrokenPipeError: Nobody reads any more.
+        """
+        if self.as_json:
+            self._json(values)
+        else:
+            self.stdout.file.write(safe(line) + "\n")
+            self.stdout.file.flush()
 
     def note(self, line: str) -> None:
         """Write a line for people beside the result."""
@@ -65,6 +80,7 @@ def error_values(error: VideoProcessError | OSError) -> dict[str, Any]:
         "violations": error.violations,
         "metadata": error.metadata,
         "retry_after_seconds": error.retry_after,
+        "hint": HINTS.get(error.reason, ""),
     }
     if isinstance(error, JobFailed):
         known = error.error_code in set(ErrorCode)

@@ -8,14 +8,18 @@ from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
-from videoprocess.v1.job_pb2 import JobPhase
+from videoprocess.v1.job_pb2 import JobPhase, JobProgress
 from videoprocess_client.cli.output import safe
-from videoprocess_client.cli.texts import clock, megabytes, words
+from videoprocess_client.cli.texts import blocked, clock, megabytes, words
 from videoprocess_client.enhancement import EnhanceProgress
 from videoprocess_client.names import short_name
 
 LINE_SECONDS = 10.0
+# Fixed, so that the bar between them keeps its width while the figures change.
+LABEL_WIDTH = 8
+DETAIL_WIDTH = 50
 
 
 class Display(Protocol):
@@ -44,11 +48,11 @@ class _Bar:
     def __init__(self, console: Console) -> None:
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=_fixed(LABEL_WIDTH)),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[detail]}", markup=False, table_column=_fixed(DETAIL_WIDTH)),
         )
-        self._bar = Progress(*columns, console=console, transient=True)
+        self._bar = Progress(*columns, console=console, transient=True, expand=True)
         self._task = self._bar.add_task("connect", total=None, detail="")
         self._rate = _Rate()
 
@@ -72,12 +76,16 @@ class _Bar:
         )
 
 
+def _fixed(width: int) -> Column:
+    return Column(width=width, no_wrap=True, overflow="ellipsis")
+
+
 class _Lines:
     """A line when the phase changes, and every 10 s."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._label = ""
+        self._kind = ("", "")
         self._written = 0.0
         self._rate = _Rate()
 
@@ -92,9 +100,10 @@ class _Lines:
     def update(self, progress: EnhanceProgress) -> None:
         label, now = label_of(progress), time.monotonic()
         detail = detail_of(progress, self._rate.of(progress))
-        if label == self._label and now - self._written < LINE_SECONDS:
+        kind = (label, progress.blocked_by)
+        if kind == self._kind and now - self._written < LINE_SECONDS:
             return
-        self._label, self._written = label, now
+        self._kind, self._written = kind, now
         self._console.print(safe(f"{label}: {detail}" if detail else label))
 
 
@@ -115,9 +124,9 @@ class _Rate:
 
 
 def label_of(progress: EnhanceProgress) -> str:
-    """What is being done, in one or two words."""
+    """What is being done, in one word."""
     if progress.blocked_by:
-        return f"waiting ({words(progress.blocked_by)})"
+        return "waiting"
     if progress.job is not None and progress.job.phase:
         return words(short_name(JobPhase.DESCRIPTOR, progress.job.phase))
     return progress.stage
@@ -133,11 +142,19 @@ def percent_of(progress: EnhanceProgress) -> float | None:
 def detail_of(progress: EnhanceProgress, bytes_per_second: float) -> str:
     """The figures behind the bar."""
     job = progress.job
+    if progress.blocked_by:
+        done = f", {job.percent:.1f} % done" if job is not None else ""
+        return f"{blocked(progress.blocked_by)}{done}"
     if job is None:
         if not progress.bytes_total:
             return ""
         rate = f" {megabytes(int(bytes_per_second))}/s" if bytes_per_second else ""
         return f"{percent_of(progress):.0f} % of {megabytes(progress.bytes_total)}{rate}"
+    return job_detail(job)
+
+
+def job_detail(job: JobProgress) -> str:
+    """The figures of a job."""
     parts = [f"{job.percent:.1f} %"]
     if job.frames_total:
         parts.append(f"{job.frames_done}/{job.frames_total} frames")

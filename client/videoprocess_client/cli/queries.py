@@ -8,29 +8,28 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from videoprocess.v1 import hdi_enums_pb2, job_pb2, video_pb2
+from videoprocess.v1 import hdi_enums_pb2, video_pb2
 from videoprocess.v1.video_process_service_pb2 import GetCapabilitiesResponse
 from videoprocess_client.channel import DEFAULT_TARGET
-from videoprocess_client.cli.options import DEFAULT_USER_ID, AsJson, Target, User
+from videoprocess_client.cli.options import DEFAULT_USER_ID, AsJson, SessionId, Target, User, VideoId
 from videoprocess_client.cli.output import Output
 from videoprocess_client.cli.plain import plain
 from videoprocess_client.cli.progress import display
 from videoprocess_client.cli.running import Connection, execute
-from videoprocess_client.cli.texts import labelled, megabytes, report_lines, words
+from videoprocess_client.cli.texts import labelled, megabytes, words
+from videoprocess_client.cli.video_texts import STATE_WIDTH, state_of, video_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceProgress
 from videoprocess_client.enums import CamRetCode
 from videoprocess_client.errors import NotFound
 from videoprocess_client.jobs import find_video
 from videoprocess_client.names import short_name
+from videoprocess_client.session import Session
 
-# Wide enough for `queued (store unreachable)`.
-_STATE_WIDTH = 26
-
-VideoId: TypeAlias = Annotated[str, typer.Argument(metavar="VIDEO_ID", help="Id of the video.")]
 AnyVideoId: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="VIDEO_ID", help="Id of a video. None: list all.")
 ]
+Trash: TypeAlias = Annotated[bool, typer.Option("--trash", help="List the videos that restore brings back.")]
 OutputPath: TypeAlias = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="Where the enhanced video goes.")
 ]
@@ -39,33 +38,42 @@ Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace
 
 def status(
     video_id: AnyVideoId = None,
+    trash: Trash = False,
     target: Target = DEFAULT_TARGET,
     user: User = DEFAULT_USER_ID,
     as_json: AsJson = False,
 ) -> None:
-    """Show a video, or list all: state, progress, results."""
+    """Show a video, or list all."""
+    if trash and video_id is not None:
+        raise typer.BadParameter("not together with VIDEO_ID", param_hint="--trash")
 
     async def work(client: Client, output: Output) -> None:
         if video_id is not None:
             video = await client.get_video(video_id)
-            output.result({"video": plain(video)}, _video_lines(video))
+            output.result({"video": plain(video)}, video_lines(video))
         else:
-            videos = [video async for video in client.list_videos()]
-            lines = (f"{_state(video):<{_STATE_WIDTH}} {video.video_id}" for video in videos)
+            states = (video_pb2.VIDEO_STATE_DELETED,) if trash else ()
+            videos = [video async for video in client.list_videos(states=states)]
+            lines = (f"{state_of(video):<{STATE_WIDTH}} {video.video_id}" for video in videos)
             output.result({"videos": [plain(video) for video in videos]}, lines if videos else ["no videos"])
 
     execute(Connection(target, user, as_json), work)
 
 
-def pending(target: Target = DEFAULT_TARGET, user: User = DEFAULT_USER_ID, as_json: AsJson = False) -> None:
-    """List the ids of the videos without a result, oldest first."""
+def pending(
+    session: SessionId = None,
+    target: Target = DEFAULT_TARGET,
+    user: User = DEFAULT_USER_ID,
+    as_json: AsJson = False,
+) -> None:
+    """List the videos without a result."""
+    connection = Connection(target, user, as_json, session)
 
     async def work(client: Client, output: Output) -> None:
-        async with client.session() as session:
-            video_ids = [video_id async for video_id in session.get_pending()]
+        video_ids = await connection.kept_session(client, output).call(_pending)
         output.result({"video_ids": video_ids}, video_ids or ["no videos without a result"])
 
-    execute(Connection(target, user, as_json), work)
+    execute(connection, work)
 
 
 def fetch(
@@ -101,6 +109,10 @@ def fetch(
     execute(Connection(target, user, as_json), work)
 
 
+async def _pending(session: Session) -> list[str]:
+    return [video_id async for video_id in session.get_pending()]
+
+
 def capabilities(
     target: Target = DEFAULT_TARGET, user: User = DEFAULT_USER_ID, as_json: AsJson = False
 ) -> None:
@@ -111,40 +123,6 @@ def capabilities(
         output.result(plain(answer), _capability_lines(answer))
 
     execute(Connection(target, user, as_json), work)
-
-
-def _state(video: video_pb2.Video) -> str:
-    state = words(short_name(video_pb2.VideoState.DESCRIPTOR, video.state))
-    if video.blocked_by:
-        return f"{state} ({words(short_name(job_pb2.BlockReason.DESCRIPTOR, video.blocked_by))})"
-    if video.state in (video_pb2.VIDEO_STATE_RUNNING, video_pb2.VIDEO_STATE_PAUSED):
-        return f"{state} {video.progress.percent:.1f} %"
-    return state
-
-
-def _video_lines(video: video_pb2.Video) -> Iterator[str]:
-    yield video.video_id
-    yield labelled("state", _state(video))
-    for source in video.sources:
-        media = source.media
-        what = f", {media.video_codec} {media.width}x{media.height}" if source.HasField("media") else ""
-        yield labelled("source", f"{source.file_name or 'file'}, {megabytes(source.size_bytes)}{what}")
-    if video.HasField("progress") and video.state != video_pb2.VIDEO_STATE_COMPLETED:
-        progress = video.progress
-        yield labelled(
-            "progress", f"{progress.percent:.1f} %, {progress.frames_done}/{progress.frames_total} frames"
-        )
-    if video.HasField("last_error"):
-        yield labelled("error", f"{video.last_error.message} ({video.last_error.reason})")
-    for artifact in video.artifacts:
-        yield labelled(
-            "result", f"{artifact.file_name}, {megabytes(artifact.size_bytes)}, {artifact.artifact_id}"
-        )
-    if video.HasField("report"):
-        report = video.report
-        yield from report_lines(report, report.source_size_bytes, report.output_size_bytes)
-    if video.HasField("expire_time"):
-        yield labelled("expires", video.expire_time.ToJsonString())
 
 
 def _capability_lines(answer: GetCapabilitiesResponse) -> Iterator[str]:

@@ -12,7 +12,9 @@ from typing import TypeAlias
 import typer
 
 from videoprocess_client.cli.exits import Exit, exit_code
+from videoprocess_client.cli.kept_session import KeptSession
 from videoprocess_client.cli.output import Output, error_values
+from videoprocess_client.cli.session_book import SessionBook, state_directory
 from videoprocess_client.client import Client
 from videoprocess_client.errors import ConnectionFailed, VideoProcessError
 from videoprocess_client.retry import RetryPolicy
@@ -20,6 +22,8 @@ from videoprocess_client.retry import RetryPolicy
 Work: TypeAlias = Callable[[Client, Output], Awaitable[None]]
 
 NOTICE_SECONDS = 10.0
+# For commands that go on over a restart of the server: an upgrade, too, should be over by then.
+LONG_PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,25 @@ class Connection:
     target: str
     user_id: int
     as_json: bool
+    #: a session to use instead of the remembered one
+    session_id: str | None = None
+
+    def book(self, output: Output) -> SessionBook:
+        """What is remembered of this server and user."""
+
+        def fail(error: OSError) -> None:
+            name = f"{error.filename}: " if error.filename else ""
+            output.note(f"The session is not remembered ({name}{error.strerror or error}).")
+
+        return SessionBook(state_directory(), self.target, self.user_id, fail)
+
+    def kept_session(self, client: Client, output: Output) -> KeptSession:
+        """The session of this server and user."""
+        return KeptSession(client, self.book(output), self.session_id)
+
+
+class Detached(Exception):  # noqa: N818 - it ends the command, and nothing went wrong
+    """The user stopped waiting for work that goes on."""
 
 
 def execute(connection: Connection, work: Work, *, patience_seconds: float = 15.0) -> None:
@@ -48,6 +71,9 @@ def execute(connection: Connection, work: Work, *, patience_seconds: float = 15.
             values["message"] = f"No answer from the server at {connection.target}: {error.message}"
         output.error(values)
         raise typer.Exit(exit_code(error)) from None
+    except Detached as error:
+        output.error({"reason": "DETACHED", "message": str(error)})
+        raise typer.Exit(Exit.INTERRUPTED) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.error({"reason": "INTERRUPTED", "message": "Interrupted."})
         raise typer.Exit(Exit.INTERRUPTED) from None

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from videoprocess.v1.job_pb2 import JobPhase
 from videoprocess.v1.report_pb2 import NotKept, NotKeptCategory, ProcessReport
 from videoprocess_client.names import short_name
 
 _LABEL_WIDTH = 10
+
+# A line of `status` and of the progress has room for so much.
+_BLOCKED: Mapping[str, str] = {
+    "SPACE_LIMIT": "disk or quota full",
+    "OVERHEAT": "machine too hot or busy",
+    "PREEMPTED": "urgent work goes first",
+    "DRAINING": "server is stopping",
+    "STARTING": "server is starting",
+    "FAIR_SHARE": "other users' turn",
+    "QUIET_HOURS": "quiet hours",
+    "MANUAL": "held by the operator",
+    "STORE_UNREACHABLE": "server's store is away",
+    "RETRY_BACKOFF": "pause before another try",
+}
 
 
 def megabytes(size_bytes: int) -> str:
@@ -29,6 +43,11 @@ def clock(seconds: float) -> str:
 def words(name: str) -> str:
     """An enum's name for people, e.g. `space limit`."""
     return name.lower().replace("_", " ")
+
+
+def blocked(name: str) -> str:
+    """What holds work back, for people, by the short name of a `BlockReason`."""
+    return _BLOCKED.get(name, words(name))
 
 
 def labelled(label: str, text: str) -> str:
