@@ -1,7 +1,8 @@
 """One short job as a patient client does it: every call is repeated until it is answered, and the answers are kept.
 
-Two videos of one upload: the first is processed and fetched, the second is removed while it is worked on; then the first is
-removed too. What a call is answered with is a promise: see `broken_answers`.
+Two videos of one upload. The first is processed, fetched, put into the trash and brought back. The second is processed,
+interrupted, processed again and removed while it is worked on. Then the first is removed too. What a call is answered with is a
+promise: see `broken_answers`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from media_factory import make_clip
 from service_harness import USER, Api
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import types_pb2 as types
+from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
@@ -77,7 +79,7 @@ class ShortJob:
     @property
     def job_ids(self) -> set[str]:
         """The accepted jobs."""
-        return {self["process"].job_id, self["process dropped"].job_id, self["mark"].job_id}
+        return {self[stage].job_id for stage in ("process", "process dropped", "process again", "mark")}
 
     @property
     def result_sha256(self) -> str:
@@ -148,22 +150,39 @@ class ShortJob:
         artifact = self["done"].on_process_done.report.artifacts[0]
         return hashlib.sha256(await api.download(artifact.artifact_id)).hexdigest()
 
+    async def put_in_trash(self, api: Api) -> Any:
+        return await self._remove(api, KEPT, restorable=True)
+
+    async def restore(self, api: Api) -> Any:
+        return await api.catalog.RestoreVideo(catalog.RestoreVideoRequest(user_id=USER, video_id=KEPT))
+
     async def prepare_dropped(self, api: Api) -> Any:
         return await self._prepare(api, DROPPED)
 
     async def process_dropped(self, api: Api) -> Any:
         return await api.process(self["session"], DROPPED, request_id=self.request_ids["process dropped"])
 
-    async def _remove(self, api: Api, video_id: str) -> Any:
+    async def interrupt_dropped(self, api: Api) -> Any:
+        return await api.session.Interrupt(
+            session.InterruptRequest(session_id=self["session"], video_ids=[DROPPED])
+        )
+
+    async def wait_interrupted(self, api: Api) -> Any:
+        return await api.terminal(self["process dropped"])
+
+    async def process_again(self, api: Api) -> Any:
+        return await api.process(self["session"], DROPPED, request_id=self.request_ids["process again"])
+
+    async def _remove(self, api: Api, video_id: str, *, restorable: bool = False) -> Any:
         return await api.session.RemoveVideo(
-            session.RemoveVideoRequest(session_id=self["session"], video_id=video_id)
+            session.RemoveVideoRequest(session_id=self["session"], video_id=video_id, restorable=restorable)
         )
 
     async def remove_dropped(self, api: Api) -> Any:
         return await self._remove(api, DROPPED)
 
     async def wait_dropped(self, api: Api) -> Any:
-        return await api.terminal(self["process dropped"])
+        return await api.terminal(self["process again"])
 
     async def remove(self, api: Api) -> Any:
         return await self._remove(api, KEPT)
@@ -193,8 +212,13 @@ STAGES: Mapping[str, Callable[[ShortJob, Api], Awaitable[Any]]] = {
     "process": ShortJob.process,
     "done": ShortJob.wait,
     "fetch": ShortJob.fetch,
+    "trash": ShortJob.put_in_trash,
+    "restore": ShortJob.restore,
     "prepare dropped": ShortJob.prepare_dropped,
     "process dropped": ShortJob.process_dropped,
+    "interrupt dropped": ShortJob.interrupt_dropped,
+    "interrupted": ShortJob.wait_interrupted,
+    "process again": ShortJob.process_again,
     "remove dropped": ShortJob.remove_dropped,
     "dropped": ShortJob.wait_dropped,
     "remove": ShortJob.remove,
@@ -210,10 +234,12 @@ def broken_answers(client: ShortJob, rows: Rows) -> Iterator[str]:
             yield f"what the client was answered to {stage!r} is gone"
 
 
-def _has_video(video_id: str) -> Callable[[ShortJob, Rows], bool]:
+def _has_video(video_id: str, states: Collection[str] = ()) -> Callable[[ShortJob, Rows], bool]:
     def holds(_: ShortJob, rows: Rows) -> bool:
         video = rows.find("videos", user_id=USER, video_id=video_id)
-        return video is not None and video["media"] is not None and video["source"] is not None
+        if video is None or video["media"] is None or video["source"] is None:
+            return False
+        return not states or video["state"] in states
 
     return holds
 
@@ -261,8 +287,12 @@ _PROMISES: Mapping[str, tuple[Callable[[ShortJob, Rows], bool], str]] = {
     "process": (_has_job("process"), ""),
     "done": (_has_event("done"), ""),
     "fetch": (_has_result, ""),
+    "trash": (_has_video(KEPT, {"deleted"}), "restore"),
+    "restore": (_has_video(KEPT, {"completed"}), "remove"),
     "prepare dropped": (_has_video(DROPPED), "remove dropped"),
     "process dropped": (_has_job("process dropped"), ""),
+    "interrupted": (_has_event("interrupted"), ""),
+    "process again": (_has_job("process again"), ""),
     "remove dropped": (_has_no_video(DROPPED), ""),
     "dropped": (_has_event("dropped"), ""),
     "remove": (_has_no_video(KEPT), ""),
@@ -277,5 +307,6 @@ async def check_to_the_end(client: ShortJob, api: Api) -> None:
     assert list(range(1, 1 + len(events))) == [event.sequence for event in events]
     assert [event.sequence for event in client["events"]] == [event.sequence for event in events]
     assert client["done"] in events
+    assert client["interrupted"] in events
     assert client["dropped"] in events
     assert await client.fetch(api) == client.result_sha256 == client["fetch"]
