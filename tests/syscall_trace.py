@@ -20,7 +20,7 @@ CALLS = (
 )
 _LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)")
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
-_CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+|\?|0x[0-9a-f]+)")
+_CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+|\?)")
 _HEX = re.compile(r"(?:\\x[0-9a-f]{2})*")
 _DESCRIPTOR = re.compile(r"(\d+|AT_FDCWD)<([^<>]*)")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
