@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.engine_under_test import USER, Engine
 from engine.scripted_executor import Attempt, ScriptedExecutor
 from videoprocess_server.engine.events import StatusChanged
+from videoprocess_server.engine.jobs import Accepted
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import EncodeTask, Task
@@ -41,6 +42,12 @@ def encodings(workers: ScriptedExecutor) -> Counter[tuple[str, int]]:
     """How often each segment of each plan was leased."""
     tasks = [task for task in workers.begun if isinstance(task, EncodeTask)]
     return Counter((plan_of(task), part.index) for task in tasks for part in task.segments)
+
+
+def is_asked_to_stop(engine: Engine, accepted: Accepted) -> bool:
+    """Whether a running job is to stop at its next checkpoint, or has."""
+    entry = engine.scheduler._running.get(accepted.job.job_id)
+    return entry is None or entry.driver._runner.request is not None
 
 
 class Crowd:

@@ -102,7 +102,8 @@ class TaskRunner:
         while (request := self.request) is not None:
             with self._lock:
                 handles = list(self._handles)
-            if request.reason in AT_CHECKPOINT and handles and time.monotonic() < request.deadline:
+            busy = bool(handles) or not self._inbox.empty()  # what tasks finished is to be recorded first
+            if request.reason in AT_CHECKPOINT and busy and time.monotonic() < request.deadline:
                 return
             for handle in handles:  # once more: whoever asked may still be at it
                 _halt(handle, request.reason)
