@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -40,13 +40,13 @@ FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", 
 CLIP = "dog.mp4"
 CANNOT_START = 3
 DISK_BYTES = 24 << 20
-#: what a video may be blocked by that has no space or place for its work
+#: what work may be held up by that has no space or place
 BLOCKED = {
     job.BLOCK_REASON_SPACE_LIMIT,
     job.BLOCK_REASON_STORE_UNREACHABLE,
     job.BLOCK_REASON_RETRY_BACKOFF,
 }
-#: until a video tells what holds it up
+#: until it is told what holds the work up
 NOTICED_SECONDS = 60.0
 #: how long what is wrong stays so after that
 TROUBLE_SECONDS = 3.0
@@ -101,10 +101,17 @@ class Trouble:
     accepted: Any
 
     async def is_blocked(self) -> bool:
-        """Whether the video tells what holds its work up; the job must not have ended."""
+        """Whether the video, or the status, tells what holds the work up; the job must not have ended."""
         now = await self.api.video("v")
         assert now.state in {video.VIDEO_STATE_QUEUED, video.VIDEO_STATE_RUNNING}, now
-        return now.blocked_by in BLOCKED
+        return now.blocked_by in BLOCKED or await self._status() in BLOCKED
+
+    async def _status(self) -> int:
+        """What a subscriber is told first: why nothing runs."""
+        async with aclosing(self.api.events()) as events:
+            async for event in events:
+                return event.on_status_changed.reason
+        raise AssertionError("no status was told")
 
     async def assert_it_waits(self) -> None:
         """It comes to tell so, and keeps on waiting and telling."""
