@@ -94,11 +94,13 @@ def command(trace: Path) -> Sequence[str]:
     strace = shutil.which("strace")
     if strace is None:
         raise CannotTraceError("there is no strace on this machine")
-    options = [strace, "-D", "-f", "-q", "-ttt", "-yy", "-xx", "-s", str(1 << 24)]
-    tried = subprocess.run([*options, "-o", "/dev/null", "true"], check=False, capture_output=True, text=True)
-    if tried.returncode != 0:
-        raise CannotTraceError(f"strace is not allowed to trace here: {tried.stderr.strip()}")
-    return [*options, "--seccomp-bpf", "-e", f"trace={CALLS}", "-e", "signal=SIGKILL", "-o", str(trace)]
+    options = ["-f", "-q", "-ttt", "-yy", "-xx", "-s", str(1 << 24), "--seccomp-bpf", "-e", f"trace={CALLS}"]
+    tried = subprocess.run(
+        [strace, *options, "-o", str(trace), "true"], check=False, capture_output=True, text=True
+    )
+    if tried.returncode != 0 or "exited with 0" not in trace.read_text():
+        raise CannotTraceError(f"strace cannot trace here: {tried.stderr.strip()}")
+    return [strace, "-D", *options, "-e", "signal=SIGKILL", "-o", str(trace)]
 
 
 def wait_for_the_end(trace: Path, timeout_seconds: float) -> None:
