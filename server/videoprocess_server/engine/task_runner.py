@@ -70,10 +70,11 @@ class TaskRunner:
     def allow(self, workers: int) -> None:
         """Let the job have so many tasks at once; a request to yield that was not met yet is withdrawn."""
         with self._lock:
-            if self._request is not None and self._request.reason is StopReason.YIELD:
+            withdrawn = self._request is not None and self._request.reason is StopReason.YIELD
+            if withdrawn:
                 self._request = None
             changed, self._workers = self._workers != workers, workers
-        if changed:
+        if changed or withdrawn:
             self.post(_look_up)
 
     def forget_request(self) -> None:
