@@ -57,8 +57,8 @@ class EventHub:
         self._lock = threading.Lock()
         self._subscriptions: defaultdict[int, list[Subscription]] = defaultdict(list)
         self._status = StatusChanged(SessionStatus.READY, BlockReason.NONE, "")
-        #: of sessions that are in another condition than the service
-        self._session_status: dict[str, StatusChanged] = {}
+        #: user → session → its condition, where that is another than the service's
+        self._session_status: defaultdict[int, dict[str, StatusChanged]] = defaultdict(dict)
         self._last_progress: dict[str, float] = {}
 
     def subscribe(
@@ -84,7 +84,8 @@ class EventHub:
                     "SUBSCRIBER_LIMIT",
                     f"user {user_id} has {self._limits.max_subscribers_per_user} subscriptions",
                 )
-            now = [self._status, *filter(None, [self._session_status.get(session_id)])]
+            sessions = self._session_status.get(user_id, {}).values()
+            now = [self._status, *(told for told in sessions if session_id in ("", told.session_id))]
             subscription = Subscription(user_id, session_id, wake, max(cursor, oldest - 1), statuses=now)
             subscription.allowed_backlog = self._limits.max_subscriber_backlog + newest - subscription.cursor
             self._subscriptions[user_id].append(subscription)
@@ -173,10 +174,12 @@ class EventHub:
         """Tell a session's readers its condition; READY: that of the service holds again."""
         told = StatusChanged(status, reason, message, session_id)
         with self._lock:
-            if status is SessionStatus.READY:
-                self._session_status.pop(session_id, None)
-            else:
-                self._session_status[session_id] = told
+            sessions = self._session_status[user_id]
+            sessions.pop(session_id, None)
+            if status is not SessionStatus.READY:
+                sessions[session_id] = told
+            if not sessions:
+                del self._session_status[user_id]
             readers = [s for s in self._subscriptions.get(user_id, ()) if s.session_id in ("", session_id)]
             _put_status(readers, told)
         for reader in readers:
