@@ -46,7 +46,11 @@ SILENT = WorkerCrashedError(-signal.SIGKILL, CrashCause.SILENT)
 SEGV = WorkerCrashedError(-signal.SIGSEGV)
 KILLED = WorkerCrashedError(-signal.SIGKILL)
 UNFORESEEN = TaskFailedError("INTERNAL", "m")
-PASSING = {"NO_WORKER": BlockReason.RETRY_BACKOFF, "STORAGE_FULL": BlockReason.SPACE_LIMIT}
+PASSING = {
+    "NO_WORKER": BlockReason.RETRY_BACKOFF,
+    "STORAGE_FULL": BlockReason.SPACE_LIMIT,
+    "STORE_UNAVAILABLE": BlockReason.STORE_UNREACHABLE,
+}
 #: contract §5: the third crash on one segment
 CRASHES = [SEGV, WorkerCrashedError(1), WorkerCrashedError(None), OUT_OF_MEMORY, UNFORESEEN]
 
@@ -171,6 +175,13 @@ def test_a_disk_without_space_is_one_cause_whoever_meets_it(number: int) -> None
     for error in (OSError(number, "m"), BlobStoreFullError("m"), TaskFailedError("STORAGE_FULL", "m")):
         assert cause_of(error) is Cause.DISK_FULL
     assert is_disk_full(OSError(number, "m"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_disk_that_must_not_be_written_to_is_one_cause_whoever_meets_it(number: int) -> None:
+    for error in (OSError(number, "m"), TaskFailedError("STORE_UNAVAILABLE", "m")):
+        assert cause_of(error) is Cause.DISK_REFUSES
+    assert not is_disk_full(OSError(number, "m"))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "m"), ValueError("m"), KeyError("m")], ids=str)

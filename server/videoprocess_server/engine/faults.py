@@ -25,6 +25,7 @@ from videoprocess_server.model.states import BlockReason, Trigger
 OWN_SIGNALS = frozenset({-4, -6, -7, -8, -11, -24, -25, -31})  # ILL ABRT BUS FPE SEGV XCPU XFSZ SYS
 LONGEST_BACKOFF_SECONDS = 30.0
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_REFUSES = frozenset({errno.EACCES, errno.EROFS})
 
 
 class Cause(Enum):
@@ -44,6 +45,8 @@ class Cause(Enum):
     STALL = "stall"
     #: the disk is full
     DISK_FULL = "disk_full"
+    #: the data directory cannot be written to
+    DISK_REFUSES = "disk_refuses"
     #: no worker process starts
     NO_WORKER = "no_worker"
     #: planning found that the call asked for something impossible
@@ -104,6 +107,7 @@ POLICIES: Mapping[Cause, Policy] = {
         trigger=Trigger.GIVE_UP,
     ),
     Cause.DISK_FULL: Policy(max_tries=0, blocked_by=BlockReason.SPACE_LIMIT),
+    Cause.DISK_REFUSES: Policy(max_tries=0, blocked_by=BlockReason.STORE_UNREACHABLE),
     Cause.NO_WORKER: Policy(max_tries=0),
     Cause.SLIP: Policy(max_tries=1, trigger=Trigger.SLIP),
     Cause.MEDIA: Policy(max_tries=1),
@@ -114,6 +118,7 @@ _CAUSE_OF_CRASH = {CrashCause.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY, CrashCause.SIL
 _CAUSE_OF_REASON = {
     "INTERNAL": Cause.UNFORESEEN,
     "STORAGE_FULL": Cause.DISK_FULL,
+    "STORE_UNAVAILABLE": Cause.DISK_REFUSES,
     "NO_WORKER": Cause.NO_WORKER,
     **dict.fromkeys(SLIPS, Cause.SLIP),
 }
@@ -146,6 +151,8 @@ def cause_of(error: BaseException) -> Cause:
         return Cause.SOURCE
     if is_disk_full(error):
         return Cause.DISK_FULL
+    if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+        return Cause.DISK_REFUSES
     raise TypeError(f"{type(error).__name__} is no failure of a task") from error
 
 

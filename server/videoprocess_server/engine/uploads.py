@@ -229,6 +229,8 @@ class Uploads:
                 )
             except BlobStoreFullError as error:
                 raise _storage_full() from error
+            except OSError as error:
+                raise VideoProcessError("STORE_UNAVAILABLE", "the message could not be written") from error
             self._quotas.written(writer.upload, writer.committed_size)
             self._touch(writer, self._limits.retention.unfinished_uploads_us // TOUCHES_PER_LIFE)
         if writer.digest is not None:

@@ -24,6 +24,8 @@ _UNFORESEEN: Mapping[type[Task], str] = {ProbeTask: "PROBE_FAILED"}
 
 #: what a write is answered with where there is no space; FFmpeg's errors are OSErrors with their number, too
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: and where it must not write; sources come as descriptors, so no file of a stranger's is meant
+_DISK_REFUSES = frozenset({errno.EACCES, errno.EROFS})
 
 #: of the traceback's end
 _DETAIL_CHARACTERS = 8192
@@ -40,6 +42,8 @@ def answer(handlers: Handlers, task: Task, fd: int, emit: Emit) -> TaskResult | 
     except Exception as error:  # noqa: BLE001  whatever a stranger's file provokes
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             return Failed(reason="STORAGE_FULL", message="there is no space left")
+        if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+            return Failed(reason="STORE_UNAVAILABLE", message="the data directory cannot be written to")
         reason = _UNFORESEEN.get(type(task), "INTERNAL")
         detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARACTERS:]
         return Failed(
