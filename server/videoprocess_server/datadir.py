@@ -23,8 +23,10 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         try:
+            made = [folder for folder in self.path.parents if not folder.exists()]
             self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-            _sync(self.path.parent)  # its name, if it was made just now
+            for folder in (self.path, *made):
+                _sync(folder.parent)  # its name, if it was made just now
             self._fd = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DataDirectoryError(f"data directory {self.path}: {error.strerror}") from error
