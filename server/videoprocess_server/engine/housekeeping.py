@@ -56,7 +56,9 @@ class Housekeeping:
         """Do one round. What wall time decides waits while it cannot be believed."""
         self._watch.look()
         self._sweeper.sweep()
-        if not self._watch.has_jumped:
+        if self._watch.has_jumped:
+            self._sessions.give_idle_time_again()
+        else:
             self._close_idle_sessions()
         if self._watch.is_steady:
             self._expirations.expire()

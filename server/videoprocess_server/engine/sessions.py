@@ -49,7 +49,7 @@ class Sessions:
         self._lock = threading.Lock()
         #: uses since the start, newer than the rows: a row a call would cost an fsync a call
         self._last_used_us: dict[str, int] = {}
-        self._started_us = clock.now_us()
+        self._idle_since_us = clock.now_us()
 
     def create(self, caller: Caller, user_id: int, execution_mode: ExecutionMode, request_id: str) -> Session:
         """Open a session; the same request_id gets the same session.
@@ -196,11 +196,15 @@ class Sessions:
             streams = tuple(stream for stream in session.streams if stream.stream_id not in gone)
             tx.put_session(replace(session, streams=streams, committed=committed))
 
+    def give_idle_time_again(self) -> None:
+        """Count the idle time of every session from now: a clock that was set tells nothing of its last use."""
+        self._idle_since_us = self._clock.now_us()
+
     def close_idle(self) -> int:
         """Close sessions without a call, a subscriber or active work for the idle time; return how many."""
         now = self._clock.now_us()
         limit = now - self._limits.session_idle_timeout_us
-        if self._started_us > limit:
+        if self._idle_since_us > limit:
             return 0
         with self._repository.transaction() as tx:
             candidates = tx.list_idle_sessions(limit, IDLE_SESSIONS_PER_SWEEP)
