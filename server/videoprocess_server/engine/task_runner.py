@@ -38,6 +38,7 @@ class TaskRunner:
         self._lock = threading.Lock()
         self._request: Stop | None = None
         self._workers = 1
+        self._has_machine = False
         self._handles: set[TaskHandle] = set()
         self._inbox: queue.SimpleQueue[Action] = queue.SimpleQueue()
 
@@ -55,6 +56,12 @@ class TaskRunner:
         with self._lock:
             return 0 if self._request is not None else self._workers
 
+    @property
+    def has_machine(self) -> bool:
+        """Whether nothing of other jobs runs beside it."""
+        with self._lock:
+            return self._request is None and self._has_machine
+
     def stop(self, stop: Stop) -> None:
         """Ask the job to stop; a greater reason replaces a smaller one."""
         with self._lock:
@@ -67,13 +74,20 @@ class TaskRunner:
                 _halt(handle, stop.reason)
         self.post(_look_up)
 
-    def allow(self, workers: int) -> None:
-        """Let the job have so many tasks at once; a request to yield that was not met yet is withdrawn."""
+    def allow(self, workers: int, *, alone: bool = False) -> None:
+        """Let the job have so many tasks at once; a request to yield that was not met yet is withdrawn.
+
+        Args:
+            workers: at least 1.
+            alone: nobody else has any until this is called again.
+        """
         with self._lock:
             withdrawn = self._request is not None and self._request.reason is StopReason.YIELD
             if withdrawn:
                 self._request = None
-            changed, self._workers = self._workers != workers, workers
+            before = self._workers, self._has_machine
+            self._workers, self._has_machine = workers, alone
+            changed = before != (workers, alone)
         if changed or withdrawn:
             self.post(_look_up)
 
@@ -94,21 +108,24 @@ class TaskRunner:
 
     # -- in the driver's thread
 
-    def check(self) -> None:
-        """Return unless the job is to stop; pause if it is and no task is to end first.
+    def check(self) -> bool:
+        """Return unless the job is to stop; pause if it is and no task is to end first. True if it has paused.
 
         Raises:
             StoppedError: the driver is to end.
         """
+        paused = False
         while (request := self.request) is not None:
             with self._lock:
                 handles = list(self._handles)
             busy = bool(handles) or not self._inbox.empty()  # what tasks finished is to be recorded first
             if request.reason in AT_CHECKPOINT and busy and time.monotonic() < request.deadline:
-                return
+                return paused
             for handle in handles:  # once more: whoever asked may still be at it
                 _halt(handle, request.reason)
             self._pause(request)
+            paused = True
+        return paused
 
     def thaw(self) -> None:
         """Let frozen tasks go on, unless there is a new request already."""
@@ -120,12 +137,13 @@ class TaskRunner:
                 handle.thaw()
 
     def wait(self, timeout_seconds: float | None = None) -> None:
-        """Do the next thing that is to be done; return without one after the time.
+        """Do the next thing that is to be done; return without one after the time, and after a pause.
 
         Raises:
             StoppedError: the driver is to end.
         """
-        self.check()
+        if self.check():
+            return  # nothing may be as it was
         request = self.request
         if request is not None:
             left = max(0.0, request.deadline - time.monotonic())
