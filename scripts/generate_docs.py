@@ -30,8 +30,7 @@ def errors_page() -> str:
         f"# Errors\n\n{NOTICE}\n"
         "Every error is a gRPC status with `google.rpc.ErrorInfo`: `reason` is one of these names, `domain` is\n"
         "`videoprocess`, and `metadata` holds `cam_ret_code` and `retryable`. The same reasons stand in `OnError` and in\n"
-        "`Video.last_error`. The command adds three of its own: `FILE` (a local file), `USAGE` (an option) and\n"
-        "`UNAVAILABLE` (no answer from the server).\n\n"
+        "`Video.last_error`. [The command](client.md) adds a few of its own.\n\n"
         "| reason | CamRetCode | gRPC status | a retry can help | what to do |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\nA caller's slip that only planning can find ends the job and leaves the video as it was: {slips}.\n"
