@@ -109,9 +109,9 @@ class JobDriver:
         """Ask it to stop."""
         self._runner.stop(stop)
 
-    def allow(self, workers: int) -> None:
-        """Let it have so many workers; a request to yield that it has not met yet is withdrawn."""
-        self._runner.allow(workers)
+    def allow(self, workers: int, *, alone: bool = False) -> None:
+        """Let it have so many workers, or the machine; a request to yield that it has not met yet is withdrawn."""
+        self._runner.allow(workers, alone=alone)
 
     # -- while it is parked
 

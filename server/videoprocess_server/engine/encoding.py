@@ -91,8 +91,13 @@ class Encoding:
         #: segments that were finished before the present job began
         self.reused_count = 0
         self.cpu_seconds = 0.0
-        #: a worker ran out of memory: the next try must run with nothing beside it
-        self.alone = False
+        #: segments whose worker ran out of memory: until they are finished nothing runs beside one worker
+        self._alone: set[int] = set()
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing may run beside its one worker."""
+        return bool(self._alone)
 
     @property
     def demand(self) -> int:
@@ -156,9 +161,10 @@ class Encoding:
         """Give free workers something to do; return the seconds until a segment may be tried again, None for no such."""
         now = time.monotonic()
         self._not_before = {index: until for index, until in self._not_before.items() if until > now}
-        workers = min(self._runner.workers, 1) if self.alone else self._runner.workers
+        workers = int(self._runner.has_machine) if self.alone else self._runner.workers
         while len(self._leases) < workers:
-            run = next_run(self._record.plan.segments, self._waiting - self._not_before.keys(), workers)
+            ready = self._waiting - self._not_before.keys()
+            run = next_run(self._record.plan.segments, ready & self._alone or ready, workers)
             if not run:
                 break
             self._start(run)
@@ -217,7 +223,9 @@ class Encoding:
         )
         if self._durable.write(lambda tx: tx.finish_segment(row, lease.token)):
             self._done[done.index] = row
-            self.alone = False
+            if done.index in self._alone:
+                self._alone.remove(done.index)
+                self._demand_changed()
             self._count(lease.token)
             self._told()
         self._after_segment(lease)
@@ -278,7 +286,9 @@ class Encoding:
             error=str(error),
         )
         tries = self._tries[culprit].failed(error)
-        self.alone = self.alone or policy.runs_alone
+        if policy.runs_alone:
+            self._alone.add(culprit)
+            self._demand_changed()
         self._not_before[culprit] = time.monotonic() + faults.backoff_seconds(
             self._limits.retry_backoff_seconds, tries
         )

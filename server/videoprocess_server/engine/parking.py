@@ -60,6 +60,12 @@ class ParkingLot(Generic[W]):
         if before is not None and before.work is not work:
             before.work.evict()
 
+    def get(self, user_id: int, video_id: str) -> W | None:
+        """Return a video's work and leave it where it is."""
+        with self._lock:
+            parked = self._parked.get((user_id, video_id))
+        return parked.work if parked is not None else None
+
     def take(self, user_id: int, video_id: str) -> W | None:
         """Take a video's work out, to go on with it or to give it up."""
         with self._lock:

@@ -107,6 +107,8 @@ class Production:
         self._shop = shop
         self._demand_changed = demand_changed
         self._encoding: Encoding | None = None
+        #: a task other than a segment's ran out of memory
+        self._task_alone = False
         self._stages: dict[Phase, StageCost] = {}
         self._frozen_seconds = 0.0
         #: of the source, as of the last look at its packets
@@ -126,7 +128,7 @@ class Production:
     def alone(self) -> bool:
         """Whether nothing may run beside it."""
         encoding = self._encoding
-        return encoding is not None and encoding.alone
+        return self._task_alone or (encoding is not None and encoding.alone)
 
     def live(self) -> Job:
         """Return the job with its progress of this moment."""
@@ -389,16 +391,23 @@ class Production:
                 raise StoppedError from error
             except (TaskFailedError, WorkerCrashedError) as error:
                 failed = tries.failed(error)
+                self._run_alone(needed=self._task_alone or faults.POLICIES[faults.cause_of(error)].runs_alone)
                 log.warning("task_attempt_failed", phase=phase.name, error=str(error))
                 self._sleep(faults.backoff_seconds(self._shop.limits.retry_backoff_seconds, failed))
             else:
                 wall_seconds = time.monotonic() - begin - (self._frozen_seconds - frozen)
                 self._charge(phase, wall_seconds, getattr(result, "cpu_seconds", 0.0))
+                self._run_alone(needed=False)
                 return result
+
+    def _run_alone(self, *, needed: bool) -> None:
+        if self._task_alone != needed:
+            self._task_alone = needed
+            self._demand_changed()
 
     def _wait_for_a_place(self) -> None:
         self._runner.check()
-        while self._runner.workers == 0:
+        while self._runner.workers == 0 or (self._task_alone and not self._runner.has_machine):
             self._runner.wait()
 
     def _sleep(self, seconds: float) -> None:

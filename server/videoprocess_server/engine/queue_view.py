@@ -63,6 +63,7 @@ class QueueView:
         usage: Mapping[int, float],
         driven: Mapping[str, Driven],
         paused: Collection[str],
+        is_parked_alone: Callable[[Job], bool],
     ) -> Seen:
         """Return the running jobs and those that may be next.
 
@@ -71,6 +72,7 @@ class QueueView:
             usage: what the users with work have had.
             driven: job_id → driver of running jobs.
             paused: jobs that are not to be tried yet.
+            is_parked_alone: whether what a queued job would go on with must run alone.
         """
         self._overtakes = {user: count for user, count in self._overtakes.items() if user in usage}
         jobs: dict[str, Job] = {}
@@ -89,7 +91,7 @@ class QueueView:
                 video = reader.get_video(user_id, job.video_id)
                 if job.job_id not in paused and video is not None:
                     jobs[job.job_id] = job
-                    candidates.append(_queued(job, video, turn=turn))
+                    candidates.append(_queued(job, video, turn=turn, alone=is_parked_alone(job)))
         over = {user_id for user_id in {job.user_id for job in jobs.values()} if self._over_quota(user_id)}
         for candidate in candidates:
             if candidate.user_id in over and candidate.priority is Priority.NORMAL:
@@ -123,7 +125,7 @@ def _running(job: Job, entry: Driven) -> Candidate:
     )
 
 
-def _queued(job: Job, video: Video, *, turn: bool) -> Candidate:
+def _queued(job: Job, video: Video, *, turn: bool, alone: bool) -> Candidate:
     assert job.state is JobState.QUEUED
     return Candidate(
         job_id=job.job_id,
@@ -133,6 +135,7 @@ def _queued(job: Job, video: Video, *, turn: bool) -> Candidate:
         running=False,
         demand=1,
         worker_bytes=_worker_bytes(job, video),
+        alone=alone,
         turn=turn,
         blocked_by=job.blocked_by,
     )

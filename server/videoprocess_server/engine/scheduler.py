@@ -227,6 +227,7 @@ class Scheduler:
                 usage,
                 running,
                 self._pauses.keys(),
+                self._is_parked_alone,
             )
         situation = Situation(
             candidates=seen.candidates,
@@ -247,12 +248,13 @@ class Scheduler:
         self, decision: Decision, candidates: Iterable[Candidate], running: Mapping[str, Driven]
     ) -> None:
         deadline = time.monotonic() + self._shop.limits.checkpoint_seconds
+        alone = {candidate.job_id for candidate in candidates if candidate.alone}
         for job_id, entry in running.items():
             workers = decision.workers.get(job_id, 0)
             self._note(job_id, replace(entry, workers=workers))
             if workers:
-                # What runs alone waits until nobody else does.
-                entry.driver.allow(0 if entry.driver.alone and len(running) > 1 else workers)
+                # What is to run alone waits until nobody else does.
+                entry.driver.allow(workers, alone=job_id in alone and len(running) == 1)
             else:
                 reason = self._blocked.get(job_id, BlockReason.NONE)
                 entry.driver.stop(Stop(reason=StopReason.YIELD, blocked_by=reason, deadline=deadline))
@@ -312,6 +314,10 @@ class Scheduler:
         with self._changed:
             self._threads.add(thread)
         thread.start()
+
+    def _is_parked_alone(self, job: Job) -> bool:
+        parked = self._lot.get(job.user_id, job.video_id)
+        return parked is not None and parked.alone
 
     def _parked_for(self, job: Job) -> JobDriver | None:
         """Take the frozen work of the job's video out, if the job can go on with it; else it is given up."""
