@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from engine.engine_under_test import Engine, other_build, outcome, running_engine, until
-from engine.scripted_executor import Act, Gate, ScriptedExecutor, crash, stall
+from engine.observers import is_asked_to_stop
+from engine.scripted_executor import PATIENCE_SECONDS, Act, Gate, ScriptedExecutor, crash, stall
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind
-from videoprocess_server.model.states import SegmentState, VideoState
+from videoprocess_server.model.states import BlockReason, JobState, SegmentState, VideoState
 from videoprocess_server.model.tasks import AnalyzeTask, JoinTask, PlanTask, Task, VerifyTask
 
 SEGV = -11
@@ -115,6 +118,54 @@ def test_an_orderly_stop_gives_running_work_back_and_the_next_start_goes_on(
     assert all(row.state is not SegmentState.LEASED for row in engine.segments())
     engine.start_again()
     assert engine.end_of(accepted).kind is EventKind.PROCESS_DONE
+
+
+def test_an_open_segment_that_ends_within_the_grace_is_kept(
+    engine: Engine, workers: ScriptedExecutor
+) -> None:
+    session_id = engine.ready()
+    gate = Gate()
+    workers.will(1, gate)
+    accepted = engine.process(session_id)
+    gate.wait()
+    stopping = threading.Thread(target=engine.stop_orderly, args=(60.0,))
+    stopping.start()
+    until(lambda: is_asked_to_stop(engine, accepted))
+    gate.open()
+    stopping.join(PATIENCE_SECONDS)
+    assert not stopping.is_alive()
+    job = engine.job(accepted.job.job_id)
+    assert (job.state, job.blocked_by) == (JobState.QUEUED, BlockReason.DRAINING)
+    assert engine.blocked_by(accepted) is BlockReason.DRAINING
+    assert not engine.events()
+    engine.start_again()
+    assert engine.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert workers.encoded == [0, 1, 2]
+
+
+def test_while_the_service_drains_nothing_new_is_admitted_or_started(
+    engine: Engine, workers: ScriptedExecutor
+) -> None:
+    session_id = engine.ready()
+    gate = Gate()
+    workers.will(1, gate)
+    accepted = engine.process(session_id)
+    gate.wait()
+    engine.prepare(session_id, "queued")
+    queued = engine.process(session_id, "queued")
+    stopping = threading.Thread(target=engine.stop_orderly, args=(60.0,))
+    stopping.start()
+    until(lambda: is_asked_to_stop(engine, accepted))
+    with pytest.raises(VideoProcessError, match="DRAINING"):
+        engine.process(session_id, "queued")
+    gate.open()
+    stopping.join(PATIENCE_SECONDS)
+    assert not stopping.is_alive()
+    assert engine.blocked_by(queued) is BlockReason.DRAINING
+    assert workers.encoded == [0, 1]
+    engine.start_again()
+    for each in (accepted, queued):
+        assert engine.end_of(each).kind is EventKind.PROCESS_DONE
 
 
 def test_queued_work_keeps_its_order_over_a_restart(folder: Path, workers: ScriptedExecutor) -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.engine_under_test import Engine, MortalBlobs, running_engine
+from engine.engine_under_test import Engine, MortalBlobs, running_engine, until
+from engine.observers import READY, Statuses
 from engine.scripted_executor import ScriptedExecutor, crash, fail
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import scheduler
 from videoprocess_server.engine.progress import ProgressMeter
+from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.records import EventKind, Phase
-from videoprocess_server.model.states import VideoState
+from videoprocess_server.model.states import BlockReason, VideoState
 from videoprocess_server.model.tasks import JoinTask, Task
 from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
 
@@ -75,6 +77,60 @@ class AwayOnce:
     def transaction(self) -> Iterator[Transaction]:
         with self._inner.transaction() as tx:
             yield tx
+
+
+def test_while_the_disk_is_full_the_job_is_queued_and_says_so(
+    engine: Engine, workers: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "PAUSE_SECONDS", 60.0)
+    workers.will(1, fail("STORAGE_FULL"))
+    accepted = engine.process(engine.ready())
+    until(lambda: engine.blocked_by(accepted) is BlockReason.SPACE_LIMIT)
+    until(lambda: engine.state() is VideoState.QUEUED)
+    assert engine.job(accepted.job.job_id).blocked_by is BlockReason.SPACE_LIMIT
+    assert not engine.events()
+    other = engine.process(engine.ready("other"), "other")
+    assert engine.end_of(other).kind is EventKind.PROCESS_DONE
+    assert engine.state() is VideoState.QUEUED
+
+
+class Away:
+    """A store that is away until it is told to come back."""
+
+    def __init__(self, inner: Repository) -> None:
+        self._inner = inner
+        self.is_away = True
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        if self.is_away:
+            raise StoreUnavailableError("away")
+        with self._inner.read() as reader:
+            yield reader
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        if self.is_away:
+            raise StoreUnavailableError("away")
+        with self._inner.transaction() as tx:
+            yield tx
+
+
+def test_while_the_store_is_away_sessions_are_told_and_work_goes_on_when_it_is_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "RETRY_SECONDS", 0.02)
+    session_id = engine.ready()
+    statuses = Statuses(engine, session_id)
+    away = Away(engine.scheduler._repository)
+    monkeypatch.setattr(engine.scheduler, "_repository", away)
+    accepted = engine.process(session_id)
+    told = (SessionStatus.NOT_READY_TEMPORARILY, BlockReason.STORE_UNREACHABLE)
+    until(lambda: statuses.told() == [READY, told])
+    assert engine.state() is VideoState.QUEUED
+    away.is_away = False
+    assert engine.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert statuses.told() == [READY, told, READY]
 
 
 def test_a_driver_waits_for_a_store_that_is_away(

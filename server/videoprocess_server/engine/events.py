@@ -8,12 +8,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.records import Event, Job
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.store.repository import Repository
+
+log = structlog.get_logger(__name__)
 
 #: contract §4: progress comes at most 4 times a second per video
 PROGRESS_INTERVAL_SECONDS = 0.25
@@ -136,8 +140,7 @@ class EventHub:
         """Tell the user's readers that a transaction with an event was committed."""
         with self._lock:
             readers = list(self._subscriptions.get(user_id, ()))
-        for reader in readers:
-            reader.wake()
+        _wake(readers)
 
     def progressed(self, job: Job) -> None:
         """Tell readers how far a job is, at most four times a second a video."""
@@ -151,8 +154,7 @@ class EventHub:
             ]
             for reader in readers:
                 reader.progress[job.video_id] = job
-        for reader in readers:
-            reader.wake()
+        _wake(readers)
 
     def forget_progress(self, job_id: str) -> None:
         """Drop what is kept about a job that ended."""
@@ -165,8 +167,7 @@ class EventHub:
             self._status = StatusChanged(status, reason, message)
             readers = [reader for readers in self._subscriptions.values() for reader in readers]
             _put_status(readers, self._status)
-        for reader in readers:
-            reader.wake()
+        _wake(readers)
 
     def session_status_changed(
         self, user_id: int, session_id: str, status: SessionStatus, reason: BlockReason, message: str
@@ -182,8 +183,16 @@ class EventHub:
                 del self._session_status[user_id]
             readers = [s for s in self._subscriptions.get(user_id, ()) if s.session_id in ("", session_id)]
             _put_status(readers, told)
-        for reader in readers:
+        _wake(readers)
+
+
+def _wake(readers: Sequence[Subscription]) -> None:
+    """Wake each; a reader that fails harms neither the others nor whoever had something to tell."""
+    for reader in readers:
+        try:
             reader.wake()
+        except Exception:
+            log.exception("reader_not_woken", user_id=reader.user_id)
 
 
 def _put_status(readers: Sequence[Subscription], told: StatusChanged) -> None:
