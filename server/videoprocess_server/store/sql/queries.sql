@@ -109,11 +109,11 @@ LIMIT :limit;
 
 -- name: count_active_jobs
 -- Queued and running jobs.
-SELECT count(*) FROM jobs WHERE state IN ('queued', 'running');
+SELECT coalesce(sum(queued_count + running_count), 0) FROM active_jobs;
 
 -- name: count_active_jobs_of_user
 -- Queued and running jobs of a user.
-SELECT count(*) FROM jobs WHERE user_id = :user_id AND state IN ('queued', 'running');
+SELECT coalesce(sum(queued_count + running_count), 0) FROM active_jobs WHERE user_id = :user_id;
 
 -- name: list_running_jobs
 -- Running jobs in order of acceptance.
@@ -121,11 +121,7 @@ SELECT * FROM jobs WHERE state = 'running' ORDER BY accept_number, job_id;
 
 -- name: list_active_users
 -- Users with queued or running jobs, and how many.
-SELECT user_id, sum(state = 'queued') AS queued_count, sum(state = 'running') AS running_count
-FROM jobs
-WHERE state IN ('queued', 'running')
-GROUP BY user_id
-ORDER BY user_id;
+SELECT user_id, queued_count, running_count FROM active_jobs ORDER BY user_id;
 
 -- name: list_queue_head
 -- A user's queued jobs that come first; the index jobs_queue holds these very expressions.
