@@ -20,6 +20,7 @@ from videoprocess.v1 import video_process_session_pb2 as session
 
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "2")
 GONE_SECONDS = 2.0
+TRIES, SECONDS_TO_GO_ON = 10, 0.1
 WORKING, PARKED = "working", "parked"
 #: what a clean start may log
 CLEAN = {"info"}
@@ -46,13 +47,20 @@ async def _until_encoding(api: Api, video_id: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _interrupted(api: Api, video_id: str) -> None:
+async def _parked(api: Api, video_id: str, mark: Path) -> None:
+    """Interrupt its work until that meets a worker in the middle of a segment, not between two."""
     accepted = await _process(api, video_id)
     await _until_encoding(api, video_id)
-    await api.session.Interrupt(
-        session.InterruptRequest(session_id=accepted.job.session_id, video_ids=[video_id])
-    )
-    assert "INTERRUPTED" == (await api.terminal(accepted)).on_error.reason
+    for _ in range(TRIES):
+        await api.session.Interrupt(
+            session.InterruptRequest(session_id=accepted.job.session_id, video_ids=[video_id])
+        )
+        assert "INTERRUPTED" == (await api.terminal(accepted)).on_error.reason
+        if _stopped(_marked(mark)):
+            return
+        accepted = await api.process(accepted.job.session_id, video_id)
+        await asyncio.sleep(SECONDS_TO_GO_ON)
+    raise AssertionError("the interrupted job's workers are not parked")
 
 
 def _marked(folder: Path) -> set[psutil.Process]:
@@ -79,7 +87,7 @@ async def test_nothing_outlives_a_kill_and_the_successor_starts_clean(
     monkeypatch.setenv("TMPDIR", str(mark))
     with Server(tmp_path / "data", *FLAGS, "--shared-root", f"media={root}") as server:
         async with connect(server) as api:
-            await _interrupted(api, PARKED)
+            await _parked(api, PARKED, mark)
             working = await _process(api, WORKING)
             await _until_encoding(api, WORKING)
         before = _marked(mark)
