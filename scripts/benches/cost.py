@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this part's options."""
     parser.add_argument("--turns", type=int, default=5, help="of three runs each")
     parser.add_argument("--cost-interrupts", type=int, default=10, help="of one job")
-    parser.add_argument("--cost-segments", type=int, default=90, help="of the clip")
+    parser.add_argument("--cost-segments", type=int, default=110, help="of the clip")
     parser.add_argument("--cost-workers", type=int, default=1, help="that encode")
 
 

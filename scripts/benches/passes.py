@@ -32,7 +32,7 @@ def _pass(repository: Repository, view: QueueView) -> Decision:
     limits = Limits()
     with repository.read() as reader:
         usage = dict.fromkeys([user.user_id for user in reader.list_active_users()], 0.0)
-        seen = view.look(reader, usage, {}, ())
+        seen = view.look(reader, usage, driven={}, paused=(), is_parked_alone=lambda _job: False)
     return decide(
         Situation(
             candidates=seen.candidates,
