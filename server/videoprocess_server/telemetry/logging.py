@@ -22,8 +22,11 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
     """Set structlog up for the process; `level` is one of logging's names."""
     out = stream or sys.stderr
     console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and out.isatty())
+    # Local variables would be callers' bytes: a traceback has none, in either form.
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty()) if console else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
     )
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -32,7 +35,8 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
         structlog.processors.StackInfoRenderer(),
     ]
     if not console:
-        processors.append(structlog.processors.dict_tracebacks)
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors.append(structlog.processors.ExceptionRenderer(without_locals))
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
