@@ -402,8 +402,8 @@ class FakeService(
                 await Refusal(grpc.StatusCode.DATA_LOSS, "CHECKSUM_MISMATCH").abort(context)
             data += request.data
             self.state.received_bytes += len(request.data)
-            self.state.enter("UploadRequest")
             if len(data) in self.state.hold_upload_at:
+                self.state.enter("Upload held")
                 await self.state.hold_upload_at[len(data)].wait()
             faults = self.state.faults.get(f"Upload at {len(data)}")
             if faults:
