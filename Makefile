@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff check --fix server client tests scripts proto/codegen.py hatch_build.py
 
 bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
-	@$(BIN)/python scripts/bench.py | tee docs/results/bench.json
+	@$(BIN)/python scripts/bench.py --out docs/results/bench
 
 soak: $(VENV)/.dev ## the long tests in full, with their numbers under docs/results
 	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 from benches import cost, forward, interrupt, peer, scale
 from benches.figures import say
+from benches.page import page
 
 #: in the order they run in
 PARTS = {part.NAME: part for part in (peer, interrupt, forward, cost, scale)}
@@ -33,7 +34,12 @@ def main() -> None:
     )
     parser.add_argument("--only", action="append", choices=list(PARTS), help="run this part; repeatable")
     parser.add_argument("--seed", type=int, default=None, help="of all random moments; drawn if not given")
-    parser.add_argument("--work-dir", type=Path, default=None, help="where data directories are made")
+    parser.add_argument(
+        "--work-dir", type=Path, default=None, help="where data directories are made: a real disk"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="write OUT.json and OUT.md too, once all is measured"
+    )
     for name, part in PARTS.items():
         summary = (part.__doc__ or "").splitlines()[0]
         part.add_options(parser.add_argument_group(name, summary))
@@ -50,6 +56,9 @@ def main() -> None:
         for goal_name, goal in results[name].get("goals", {}).items():
             say(f"{name}: {goal_name} {goal['measured']}, goal {goal['at_most']}: {goal['met']}")
     print(json.dumps(results, indent=1))
+    if options.out is not None:
+        options.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+        options.out.with_suffix(".md").write_text(page(results))
 
 
 def _machine() -> dict[str, Any]:
