@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.engine_under_test import USER, Engine
-from engine.scripted_executor import Attempt, ScriptedExecutor
+from engine.scripted_executor import PATIENCE_SECONDS, Attempt, ScriptedExecutor
 from videoprocess_server.engine.events import StatusChanged
 from videoprocess_server.engine.jobs import Accepted
 from videoprocess_server.model.hdi import SessionStatus
@@ -51,10 +51,16 @@ def is_asked_to_stop(engine: Engine, accepted: Accepted) -> bool:
 
 
 class Crowd:
-    """An act that takes its time and notes who was there meanwhile."""
+    """An act that takes its time and notes who was there meanwhile.
 
-    def __init__(self, seconds: float = 0.03) -> None:
+    Args:
+        seconds: how long everybody stays.
+        wanted: nobody leaves before so many were there at once.
+    """
+
+    def __init__(self, seconds: float = 0.03, wanted: int = 1) -> None:
         self._seconds = seconds
+        self._wanted = wanted
         self._lock = threading.Lock()
         self._inside: list[Task] = []
         #: of each visit, in the order of their beginning: who came, and with how many others at most
@@ -67,16 +73,19 @@ class Crowd:
             for visit, (task, most) in enumerate(self.visits):
                 if task in self._inside:
                     self.visits[visit] = (task, max(most, len(self._inside) - 1))
-        end = time.monotonic() + self._seconds
-        while time.monotonic() < end and not attempt.cancelled.is_set():
-            time.sleep(0.002)
+        now = time.monotonic()
+        until, latest = now + self._seconds, now + PATIENCE_SECONDS
+        while time.monotonic() < until or (self.most < self._wanted and time.monotonic() < latest):
+            if attempt.cancelled.wait(0.002):
+                break
         with self._lock:
             self._inside.remove(attempt.task)
 
     @property
     def most(self) -> int:
         """How many were there at once."""
-        return max(others for _, others in self.visits) + 1
+        with self._lock:
+            return max(others for _, others in self.visits) + 1
 
     def plans(self) -> Sequence[str]:
         """Whose segments were visited, in order."""

@@ -59,7 +59,7 @@ def _fill(workers: ScriptedExecutor, crowd: Crowd, jobs: int = 1, segments: int 
 def test_the_sessions_mode_bounds_the_workers_and_says_how_nice_they_are(
     folder: Path, wide: ScriptedExecutor, mode: ExecutionMode, workers_at_once: int, niceness: int
 ) -> None:
-    crowd = Crowd()
+    crowd = Crowd(wanted=workers_at_once)
     _fill(wide, crowd)
     with running_engine(folder, wide) as engine:
         session_id = engine.ready_session(mode=mode)
@@ -151,15 +151,18 @@ def test_two_users_take_turns_at_one_worker(folder: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_many_jobs_of_one_user_do_not_keep_another_waiting(folder: Path) -> None:
     workers = ScriptedExecutor(worker_count=1, segment_count=3)
-    crowd = Crowd(0.02)
+    crowd, gate = Crowd(0.02), Gate()
     _fill(workers, crowd, jobs=11, segments=3)
+    workers.will(AnalyzeTask, gate)
     with running_engine(folder, workers, limits=PATIENT) as engine:
         greedy = engine.ready_session(USER)
         many = []
         for number in range(10):
             engine.prepare(greedy, f"v{number}")
             many.append(engine.process(greedy, f"v{number}"))
-        assert engine.end_of(engine.process(engine.ready("v", OTHER_USER))).kind is EventKind.PROCESS_DONE
+        other = engine.process(engine.ready("v", OTHER_USER))
+        gate.open()
+        assert engine.end_of(other).kind is EventKind.PROCESS_DONE
         assert len(engine.events(USER)) <= 7
         for each in many:
             assert engine.end_of(each).kind is EventKind.PROCESS_DONE
@@ -267,7 +270,7 @@ def test_what_runs_alone_does_not_come_and_go_while_it_waits(
 
 def test_a_job_alone_in_the_service_is_only_narrowed(folder: Path) -> None:
     workers = ScriptedExecutor(worker_count=4, segment_count=SEGMENTS)
-    crowd = Crowd()
+    crowd = Crowd(wanted=2)
     workers.will(0, _out_of_memory)
     _fill(workers, crowd)
     with running_engine(folder, workers) as engine:
