@@ -22,7 +22,7 @@ def test_a_traceback_has_no_local_variables(log_format: LogFormat, out: io.Strin
     configure(log_format, "info", out)
     callers_bytes = "a secret of the caller"[::-1]
     try:
-        raise ValueError(len(callers_bytes))
+        int(callers_bytes[:1])
     except ValueError:
         structlog.get_logger("test").exception("it_broke")
     assert "it_broke" in out.getvalue()
