@@ -9,7 +9,7 @@ HEAD = """# Measured speed
 
 <!-- Made by scripts/bench.py (make bench). -->
 
-{machine}; seed {seed}. All samples are in [bench.json](bench.json); what each part does is told by
+{machine}; seed {seed}. All figures are in [bench.json](bench.json); what each part does is told by
 `python scripts/bench.py --help` and by the head of its file in `scripts/benches`.
 """
 TABLE = "\n| part | what | measured | at most | met |\n|---|---|---|---|---|\n"
