@@ -230,6 +230,9 @@ SESSION_CALLS: dict[str, Callable[[Api, str], Awaitable[Any]]] = {
         session.RemoveVideoRequest(session_id=sid, video_id="v")
     ),
     "Interrupt": lambda api, sid: api.session.Interrupt(session.InterruptRequest(session_id=sid)),
+    "Interrupt of too many": lambda api, sid: api.session.Interrupt(
+        session.InterruptRequest(session_id=sid, video_ids=["v"] * 1001)
+    ),
     "Reset": lambda api, sid: api.session.Reset(session.ResetRequest(session_id=sid)),
 }
 

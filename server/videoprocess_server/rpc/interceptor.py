@@ -7,18 +7,23 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from videoprocess_server.rpc.caller import Context
+from videoprocess_server.rpc.convert.fields import invalid
 from videoprocess_server.rpc.status import as_catalogued, grpc_status
 
 log = structlog.get_logger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+Parse: TypeAlias = Callable[[bytes], Any]
+Read: TypeAlias = Callable[[Any], Any]
 
 #: fields of requests that log lines carry
 LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id")
@@ -43,31 +48,44 @@ def _wrap(handler: Handler, method: str) -> Handler:
     behaviour: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
-    call: Any = (
-        _streaming(behaviour, method) if handler.response_streaming else _answering_once(behaviour, method)
-    )
+    # requests come here as bytes: gRPC would answer what does not parse with UNKNOWN, or break the call in its middle
+    parse: Any = handler.request_deserializer
+    read: Read = partial(_each_parsed if handler.request_streaming else _parsed, parse)
+    answer = _streaming if handler.response_streaming else _answering_once
     make: Any = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[bool(handler.request_streaming), bool(handler.response_streaming)]
-    wrapped: Handler = make(call, handler.request_deserializer, handler.response_serializer)
+    wrapped: Handler = make(answer(behaviour, method, read), None, handler.response_serializer)
     return wrapped
 
 
-def _answering_once(behaviour: Call, method: str) -> Call:
-    async def call(request: Any, context: Context) -> Any:  # noqa: ANN401 - any message
-        async with _watched(method, request, context):
-            return await behaviour(request, context)
+async def _each_parsed(parse: Parse, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for message in messages:
+        yield _parsed(parse, message)
+
+
+def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
+    try:
+        return parse(message)
+    except DecodeError as error:
+        raise invalid("request", "does not parse, or has text that is not UTF-8") from error
+
+
+def _answering_once(behaviour: Call, method: str, read: Read) -> Call:
+    async def call(message: Any, context: Context) -> Any:  # noqa: ANN401 - bytes, or an iterator of them
+        async with _watched(method, context):
+            return await behaviour(_named(read(message)), context)
 
     return call
 
 
-def _streaming(behaviour: Callable[[Any, Context], Any], method: str) -> Call:
-    async def call(request: Any, context: Context) -> None:  # noqa: ANN401 - any message
-        async with _watched(method, request, context):
-            answers = behaviour(request, context)
+def _streaming(behaviour: Callable[[Any, Context], Any], method: str, read: Read) -> Call:
+    async def call(message: Any, context: Context) -> None:  # noqa: ANN401 - bytes, or an iterator of them
+        async with _watched(method, context):
+            answers = behaviour(_named(read(message)), context)
             if inspect.isawaitable(answers):
                 await answers
                 return
@@ -80,9 +98,9 @@ def _streaming(behaviour: Callable[[Any, Context], Any], method: str) -> Call:
 
 
 @asynccontextmanager
-async def _watched(method: str, request: object, context: Context) -> AsyncIterator[None]:
+async def _watched(method: str, context: Context) -> AsyncIterator[None]:
     """Log the call and end it with a status if it raises."""
-    structlog.contextvars.bind_contextvars(method=method, **_ids(request))
+    structlog.contextvars.bind_contextvars(method=method)
     begin = time.monotonic()
     try:
         yield
@@ -110,10 +128,14 @@ async def _watched(method: str, request: object, context: Context) -> AsyncItera
         log.debug("rpc", code="OK", seconds=round(time.monotonic() - begin, 6))
 
 
-def _ids(request: object) -> dict[str, Any]:
+def _named(request: Any) -> Any:  # noqa: ANN401 - any message, or an iterator of them
+    """Name what a request is about in the call's log lines; return the request."""
     found = {name: getattr(request, name, "") for name in LOGGED_FIELDS}
-    return {
-        name: value[:MAX_LOGGED_CHARACTERS] if isinstance(value, str) else value
-        for name, value in found.items()
-        if value != "" and isinstance(value, (str, int))
-    }
+    structlog.contextvars.bind_contextvars(
+        **{
+            name: value[:MAX_LOGGED_CHARACTERS] if isinstance(value, str) else value
+            for name, value in found.items()
+            if value != "" and isinstance(value, (str, int))
+        }
+    )
+    return request
