@@ -101,8 +101,8 @@ class Videos:
 
     def prepare(
         self, caller: Caller, session_id: str, video_id: str, files: Sequence[FileReference]
-    ) -> MediaInfo:
-        """Register a file under an id and probe it.
+    ) -> VideoView:
+        """Register a file under an id and probe it; return the video as it then is.
 
         Raises:
             VideoProcessError: any of the reasons under "what Prepare refuses".
@@ -112,7 +112,8 @@ class Videos:
         source = self._resolve(session.user_id, video_id, files)
         with self._repository.read() as reader:
             video = reader.get_video(session.user_id, video_id)
-        if video is not None:
+            before = view_of(reader, video) if video else None
+        if video is not None and before is not None:
             self._refuse_conflict(video, source)
             if (
                 self._is_same(video, source)
@@ -120,14 +121,15 @@ class Videos:
                 and video.state is not VideoState.ERROR
             ):
                 self._check_source(session.user_id, source)
-                return video.media
+                return before
         media = self._probe(session.user_id, source)
         with self._repository.transaction() as tx:
-            is_anew = self._keep_prepared(tx, session.user_id, video_id, source, media)
+            prepared, is_anew = self._keep_prepared(tx, session.user_id, video_id, source, media)
+            view = view_of(tx, prepared)
         if is_anew:
             self._work.evict(session.user_id, video_id)
             self._sweeper.sweep()
-        return media
+        return view
 
     def _resolve(self, user_id: int, video_id: str, files: Sequence[FileReference]) -> Source:
         if len(files) == 3:
@@ -207,8 +209,8 @@ class Videos:
 
     def _keep_prepared(
         self, tx: Transaction, user_id: int, video_id: str, source: Source, media: MediaInfo
-    ) -> bool:
-        """Write the row; return whether earlier work on the video is nobody's now."""
+    ) -> tuple[Video, bool]:
+        """Write the row; return it, and whether earlier work on the video is nobody's now."""
         if source.kind is SourceKind.UPLOAD:  # RemoveVideo may have deleted it meanwhile
             self._sources.of_upload(tx, user_id, source.upload_id)
         now = self._clock.now_us()
@@ -230,8 +232,9 @@ class Videos:
             discard_plans(tx, user_id, video_id, now)
             state = next_state(video.state, Trigger.PREPARE_ANEW)
             video = replace(video, state=state, last_fault=None)
-        tx.put_video(replace(video, source=source, media=media, update_time_us=now))
-        return is_anew
+        video = replace(video, source=source, media=media, update_time_us=now)
+        tx.put_video(video)
+        return video, is_anew
 
     def pending(
         self, caller: Caller, session_id: str, after: tuple[int, str] | None, limit: int

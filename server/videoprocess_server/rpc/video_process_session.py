@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from videoprocess.v1 import video_process_session_pb2 as pb
 from videoprocess.v1 import video_process_session_pb2_grpc as pb_grpc
-from videoprocess_server.model.descriptions import describe_streams
 from videoprocess_server.rpc.caller import Context, caller_of
 from videoprocess_server.rpc.catalog import Catalog
 from videoprocess_server.rpc.convert import fields, jobs, times
 from videoprocess_server.rpc.convert.files import file_references
 from videoprocess_server.rpc.convert.settings import mode_setting
-from videoprocess_server.rpc.convert.streams import description, stream_ids, stream_infos
+from videoprocess_server.rpc.convert.streams import stream_ids, stream_infos
 from videoprocess_server.rpc.services import Services
 
 #: ids that one Interrupt may name; without any it means all of the session
@@ -46,15 +45,13 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareResponse:
         """Register a file under an id and probe it."""
         caller = caller_of(context)
-        session = await self._calls.run(self._sessions.use, caller, request.session_id)
+        await self._calls.run(self._sessions.use, caller, request.session_id)
         files = file_references(request.fds)
-        media = await self._prepares.run(
+        view = await self._prepares.run(
             self._videos.prepare, caller, request.session_id, request.video_id, files
         )
-        return pb.PrepareResponse(
-            stream_descs=[description(found) for found in describe_streams(media)],
-            video=await self._calls.run(self._catalog.get, caller, session.user_id, request.video_id),
-        )
+        video = await self._calls.run(self._catalog.show, view)
+        return pb.PrepareResponse(stream_descs=video.stream_descs, video=video)
 
     async def CreateStreams(
         self, request: pb.CreateStreamsRequest, context: Context
@@ -115,10 +112,10 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
 
     async def Interrupt(self, request: pb.InterruptRequest, context: Context) -> pb.InterruptResponse:
         """Pause work."""
+        caller = caller_of(context)
+        await self._calls.run(self._sessions.use, caller, request.session_id)
         fields.at_most(len(request.video_ids), MAX_NAMED_VIDEOS, "video_ids")
-        job_ids = await self._calls.run(
-            self._stops.interrupt, caller_of(context), request.session_id, request.video_ids
-        )
+        job_ids = await self._calls.run(self._stops.interrupt, caller, request.session_id, request.video_ids)
         return pb.InterruptResponse(job_ids=job_ids)
 
     async def Reset(self, request: pb.ResetRequest, context: Context) -> pb.ResetResponse:
