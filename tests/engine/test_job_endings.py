@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from engine.engine_under_test import OTHER_SETTINGS, Engine, outcome, until
+from engine.engine_under_test import CALLER, OTHER_SETTINGS, Engine, outcome, until
 from engine.scripted_executor import Act, Gate, ScriptedExecutor, crash, fail, stall
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.faults import POLICIES, Cause
+from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import JobState, VideoState
@@ -199,7 +200,14 @@ def test_a_source_that_changes_while_it_is_read_is_the_videos_error(
     assert len(engine.events()) == 1
 
 
-def test_a_source_that_is_gone_is_the_videos_error(engine: Engine) -> None:
+def test_case_45_an_id_without_a_file_is_refused_by_prepare(engine: Engine) -> None:
+    session_id = engine.ready_session()
+    with pytest.raises(VideoProcessError, match="NO_FILE"):
+        engine.videos.prepare(CALLER, session_id, "v", [])
+    assert engine.video() is None
+
+
+def test_case_45_a_source_that_is_gone_is_the_videos_error(engine: Engine) -> None:
     session_id = engine.ready()
     (engine.shared / "v.mp4").unlink()
     assert outcome(engine.finished(session_id)) == (ErrorCode.PROCESS, "SOURCE_GONE")
