@@ -91,6 +91,9 @@ class TestVideos:
                 listed += part
                 after = (part[-1].create_time_us, part[-1].video_id)
             assert listed == expected
+            if states is not None and not prefix:
+                positions = transaction.list_video_positions(1, states=states, limit=page)
+                assert positions == [(video.create_time_us, video.video_id) for video in expected[:page]]
 
     def test_videos_of_an_upload_are_counted_in_the_trash_too(self, repository: Repository) -> None:
         with repository.transaction() as transaction:

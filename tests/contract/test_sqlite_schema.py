@@ -150,6 +150,10 @@ class TestCosts:
             "list_videos_in_state": (
                 "videos USING INDEX videos_by_state (user_id=? AND state=? AND (create_time_us,video_id)>(?,?))"
             ),
+            "list_positions_in_state": (
+                "videos USING COVERING INDEX videos_by_state"
+                " (user_id=? AND state=? AND (create_time_us,video_id)>(?,?))"
+            ),
             "delete_requests_before": "PRIMARY KEY (user_id=? AND method=? AND request_id=?)",
             "delete_ended_jobs_before": "videos USING COVERING INDEX videos_by_last_job (last_job_id=?)",
         }.items(),

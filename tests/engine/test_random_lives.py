@@ -235,7 +235,7 @@ class RandomLives(RuleBasedStateMachine):
     def _end_all(self) -> None:
         """Everything is interrupted: no job is left without its event."""
         for user_id, session_id in self._sessions.items():
-            names = [video.video_id for video in self._engine.videos.pending(CALLER, session_id, None, 10)]
+            names = [video_id for _, video_id in self._engine.videos.pending(CALLER, session_id, None, 10)]
             self._engine.stops.interrupt(CALLER, self._sessions[user_id], names)
         self._every_job_has_ended_once()
 
@@ -244,8 +244,8 @@ class RandomLives(RuleBasedStateMachine):
         self._engine.close_gate(BlockReason.NONE)
         self.nobody_waits_any_more()
         for user_id, session_id in self._sessions.items():
-            for video in self._engine.videos.pending(CALLER, session_id, None, 10):
-                self.process(user_id, video.video_id)
+            for _, video_id in self._engine.videos.pending(CALLER, session_id, None, 10):
+                self.process(user_id, video_id)
         self._every_job_has_ended_once()
         self.no_mistake_of_ours_was_logged()
 

@@ -52,7 +52,7 @@ def test_a_video_in_the_trash_is_hidden_but_there(engine: Engine) -> None:
     engine.prepare(session_id, "other")
     until_us = _remove(engine, session_id)
     assert until_us == engine.clock.now_us() + TRASH_SECONDS * SECOND_US
-    assert [video.video_id for video in engine.videos.pending(CALLER, session_id, None, 10)] == ["other"]
+    assert [video_id for _, video_id in engine.videos.pending(CALLER, session_id, None, 10)] == ["other"]
     assert _listed(engine) == ["other"]
     assert _listed(engine, VideoState.DELETED) == ["v"]
     view = engine.videos.get(CALLER, USER, "v")

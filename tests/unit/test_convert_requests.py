@@ -282,7 +282,7 @@ class TestLists:
         video = Video(
             user_id=1, video_id="ü😀", state=VideoState.PENDING, create_time_us=123, update_time_us=456
         )
-        token = page_token(video, ("a", 1))
+        token = page_token((video.create_time_us, video.video_id), ("a", 1))
         assert position_of(token, ("a", 1)) == (123, "ü😀")
         assert position_of("", ("a", 1)) is None
         for damaged in (token[:-4], "x" + token[1:], token + "====", "ü", "!", "A" * 4, "A" * 1_000_000):

@@ -238,15 +238,15 @@ class Videos:
 
     def pending(
         self, caller: Caller, session_id: str, after: tuple[int, str] | None, limit: int
-    ) -> Sequence[Video]:
-        """Return the user's videos without a result, oldest first.
+    ) -> Sequence[tuple[int, str]]:
+        """Return (create_time_us, video_id) of the user's videos without a result, oldest first.
 
         Raises:
             VideoProcessError: SESSION_CLOSED.
         """
         session = self._sessions.use(caller, session_id)
         with self._repository.read() as reader:
-            return reader.list_videos(
+            return reader.list_video_positions(
                 session.user_id, states=UNFINISHED_VIDEO_STATES, after=after, limit=limit
             )
 

@@ -59,7 +59,7 @@ class Catalog:
         found = self.videos.list(caller, user_id, states, request.video_id_prefix, after, size + 1)
         return video_catalog_pb2.ListVideosResponse(
             videos=[self._listed(view) for view in found[:size]],
-            next_page_token=page_token(found[size - 1].video, filters) if len(found) > size else "",
+            next_page_token=page_token(_position(found[size - 1]), filters) if len(found) > size else "",
         )
 
     def pending(
@@ -74,7 +74,7 @@ class Catalog:
         after = position_of(request.page_token, _PENDING_FILTERS)
         found = self.videos.pending(caller, request.session_id, after, size + 1)
         return video_process_session_pb2.GetPendingVideosResponse(
-            video_ids=[video.video_id for video in found[:size]],
+            video_ids=[video_id for _, video_id in found[:size]],
             next_page_token=page_token(found[size - 1], _PENDING_FILTERS) if len(found) > size else "",
         )
 
@@ -108,3 +108,7 @@ class Catalog:
 
 def _media_time_us(plan: Plan, pts: int) -> int:
     return round(Fraction(max(pts - plan.first_pts, 0)) * plan.time_base * MICROSECONDS_PER_SECOND)
+
+
+def _position(view: VideoView) -> tuple[int, str]:
+    return view.video.create_time_us, view.video.video_id

@@ -7,17 +7,17 @@ import hashlib
 import struct
 
 from videoprocess_server.errors import VideoProcessError
-from videoprocess_server.model.records import Video
 
 #: digest of the filters, then create_time_us; the video id follows
 _HEAD = struct.Struct(">8sq")
 _MAX_TOKEN_CHARACTERS = 1024  # a video id has at most 256 bytes
 
 
-def page_token(video: Video, filters: tuple[object, ...]) -> str:
-    """Return the token of the page after this video."""
-    head = _HEAD.pack(_digest(filters), video.create_time_us)
-    return base64.urlsafe_b64encode(head + video.video_id.encode()).decode()
+def page_token(position: tuple[int, str], filters: tuple[object, ...]) -> str:
+    """Return the token of the page after the video with this (create_time_us, video_id)."""
+    create_time_us, video_id = position
+    head = _HEAD.pack(_digest(filters), create_time_us)
+    return base64.urlsafe_b64encode(head + video_id.encode()).decode()
 
 
 def position_of(token: str, filters: tuple[object, ...]) -> tuple[int, str] | None:

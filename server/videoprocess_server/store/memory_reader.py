@@ -94,6 +94,18 @@ class MemoryReader:
         ]
         return sorted(listed, key=lambda video: (video.create_time_us, video.video_id))[:limit]
 
+    def list_video_positions(
+        self,
+        user_id: int,
+        *,
+        states: Collection[VideoState],
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> Sequence[tuple[int, str]]:
+        """See `Reader`."""
+        listed = self.list_videos(user_id, states=states, after=after, limit=limit)
+        return [(video.create_time_us, video.video_id) for video in listed]
+
     def get_job(self, job_id: str) -> Job | None:
         """See `Reader`."""
         return self._tables.jobs.get(job_id)

@@ -60,6 +60,17 @@ class Reader(Protocol):
         """Return videos ordered by (create_time_us, video_id), those after `after` only."""
         ...
 
+    def list_video_positions(
+        self,
+        user_id: int,
+        *,
+        states: Collection[VideoState],
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> Sequence[tuple[int, str]]:
+        """Return (create_time_us, video_id) of the user's videos in these states, as `list_videos` orders them."""
+        ...
+
     def get_job(self, job_id: str) -> Job | None:
         """Return a job; None for an unknown id."""
         ...

@@ -83,7 +83,27 @@ class SqliteReader:
         }
         if states is None:
             return self._list(Video, "list_videos", **page)
-        return self._merge_states({state.value for state in states}, page, limit)
+        rows = self._merge_states("list_videos_in_state", {state.value for state in states}, page, limit)
+        return [from_row(Video, dict(row)) for row in rows]
+
+    def list_video_positions(
+        self,
+        user_id: int,
+        *,
+        states: Collection[VideoState],
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> Sequence[tuple[int, str]]:
+        """See `Reader`."""
+        after_time_us, after_video_id = after or _BEFORE_ALL
+        page: dict[str, SqlValue] = {
+            "user_id": user_id,
+            "after_time_us": after_time_us,
+            "after_video_id": after_video_id,
+            "limit": limit,
+        }
+        rows = self._merge_states("list_positions_in_state", {state.value for state in states}, page, limit)
+        return [(row["create_time_us"], row["video_id"]) for row in rows]
 
     def get_job(self, job_id: str) -> Job | None:
         """See `Reader`."""
@@ -232,20 +252,19 @@ class SqliteReader:
         """See `Reader`."""
         return self._find(Request, "get_request", user_id=user_id, method=method, request_id=request_id)
 
-    def _merge_states(self, states: Collection[str], page: Mapping[str, SqlValue], limit: int) -> list[Video]:
-        """Return the first videos over these states. Each state's are read in order, and no further than the page needs."""
+    def _merge_states(
+        self, query: str, states: Collection[str], page: Mapping[str, SqlValue], limit: int
+    ) -> list[sqlite3.Row]:
+        """Return the first rows over these states. Each state's are read in order, and no further than the page needs."""
         with self._guard(), ExitStack() as cursors:
             parts = [
                 cursors.enter_context(
-                    closing(
-                        self._connection.execute(QUERIES["list_videos_in_state"], {**page, "state": state})
-                    )
+                    closing(self._connection.execute(QUERIES[query], {**page, "state": state}))
                 )
                 for state in states
             ]
             merged = heapq.merge(*parts, key=lambda row: (row["create_time_us"], row["video_id"]))
-            rows = list(islice(merged, limit))
-        return [from_row(Video, dict(row)) for row in rows]
+            return list(islice(merged, limit))
 
     def _find(self, kind: type[R], query: str, **parameters: SqlValue) -> R | None:
         """Return the record of the only row, if there is one."""

@@ -49,6 +49,15 @@ WHERE user_id = :user_id
 ORDER BY create_time_us, video_id
 LIMIT :limit;
 
+-- name: list_positions_in_state
+-- Where a user's videos in one state stand, without the videos: the index has it all.
+SELECT create_time_us, video_id FROM videos
+WHERE user_id = :user_id
+    AND state = :state
+    AND (create_time_us, video_id) > (:after_time_us, :after_video_id)
+ORDER BY create_time_us, video_id
+LIMIT :limit;
+
 -- name: count_videos_of_upload
 -- Videos whose source is an upload.
 SELECT count(*) FROM videos WHERE json_extract(document, '$.source.upload_id') = :upload_id;
