@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -134,9 +134,7 @@ class Encoding:
 
     def _take_up(self) -> None:
         """Read the rows; a finished segment counts if its file still has the digest of its row."""
-        with self._durable.read() as reader:
-            rows = reader.list_segments(self._record.plan_id)
-        for row in rows:
+        for row in self._durable.write(self._claim):
             self._runner.check()
             self._tries[row.index] = faults.Tries(row.crash_count)
             if row.state is SegmentState.DONE and self._is_whole(row):
@@ -146,10 +144,14 @@ class Encoding:
                 log.warning("segment_damaged", plan_id=row.plan_id, index=row.index)
                 self._durable.write(partial(_reset, plan_id=row.plan_id, index=row.index))
             self._waiting.add(row.index)
-        self._durable.write(lambda tx: tx.release_segments(self._record.plan_id))
         self.reused_count = len(self._done)
         self._count()
         self._demand_changed()
+
+    def _claim(self, tx: Transaction) -> Sequence[SegmentRecord]:
+        """Return the rows as they stay from now on: who was given up with a lease finishes nothing any more."""
+        tx.release_segments(self._record.plan_id)
+        return tx.list_segments(self._record.plan_id)
 
     def _is_whole(self, row: SegmentRecord) -> bool:
         try:
