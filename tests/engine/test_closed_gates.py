@@ -82,6 +82,7 @@ def test_a_segment_that_takes_too_long_is_frozen_and_goes_on_in_place(
     accepted, gate = _at_gate(engine, workers, where)
     engine.close_gate(BlockReason.OVERHEAT)
     _is_blocked(engine, accepted, BlockReason.OVERHEAT)
+    engine.idle()
     assert engine.scheduler.parked_bytes() == workers.resident_bytes
     engine.close_gate(BlockReason.NONE)
     until(lambda: engine.state() is VideoState.RUNNING)

@@ -75,6 +75,7 @@ class Parked:
         self.gate.wait()
         engine.stops.interrupt(CALLER, self.session_id, [])
         assert outcome(engine.end_of(self.first)) == ABORTED
+        engine.idle()
 
     def process(self, timestamp_us: int = 0, priority: Priority | None = None) -> Accepted:
         return self._engine.process(self.session_id, self.video_id, timestamp_us, priority=priority)

@@ -17,24 +17,18 @@ class Assignment:
         #: as it was when it was last read; the row may have another priority by now
         self.job = job
         self.video = video
-        #: counts the jobs, so that a late `release` of one is not the next one's
-        self.turn = 0
-        self._released_turn = -1
+        #: whether the job's end is this driver's to write
+        self.owned = True
 
-    @property
-    def owned(self) -> bool:
-        """Whether the job's end is this driver's to write."""
-        return self._released_turn != self.turn
-
-    def release(self, turn: int) -> None:
-        """The job of this turn has ended or is back in the queue."""
-        self._released_turn = turn
+    def release(self) -> None:
+        """The job has ended or is back in the queue."""
+        self.owned = False
 
     def take_over(self, job: Job, video: Video) -> None:
         """Work for another job from here on; the plan stays."""
         self.job = replace(job, plan_id=self.job.plan_id)
         self.video = video
-        self.turn += 1
+        self.owned = True
 
     def current(self, reader: Reader) -> tuple[Job, Video]:
         """Return the rows.

@@ -24,7 +24,7 @@ from videoprocess_server.execution.executor import TaskFailedError, TaskStalledE
 from videoprocess_server.model.execution_modes import MODES
 from videoprocess_server.model.records import Job, QueueClass, Video
 from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
-from videoprocess_server.store.repository import Transaction
+from videoprocess_server.store.repository import Reader, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +51,8 @@ class JobDriver:
         video: of the job.
         durable: transactions.
         shop: what every driver works with.
-        parked: called in the transaction that ends or requeues a job whose workers were frozen; from its commit on
-            another job may take the work over.
+        parked: called when a job whose workers were frozen has ended or is queued again; from then on another may take
+            the work over.
         changed: called when its job has ended, and when it could use more workers, or fewer.
     """
 
@@ -119,12 +119,14 @@ class JobDriver:
         """Return the memory its frozen workers hold."""
         return self._runner.resident_bytes()
 
-    def can_go_on_with(self, job: Job) -> bool:
-        """Return whether the frozen work is what this job would do."""
+    def can_go_on_with(self, reader: Reader, job: Job) -> bool:
+        """Return whether the frozen work is what this job would do: Reset and its like may just have dropped its plan."""
         mine = self._assignment.job
-        return mine.settings_fingerprint == job.settings_fingerprint and (
-            bool(mine.plan_id) or mine.timestamp_us == job.timestamp_us
-        )
+        if mine.settings_fingerprint != job.settings_fingerprint:
+            return False
+        if mine.plan_id:
+            return reader.get_plan(mine.plan_id) is not None
+        return mine.timestamp_us == job.timestamp_us
 
     def take_over(self, job: Job, video: Video) -> None:
         """Assign the next job, in the transaction that makes it RUNNING; `go_on` or `evict` must follow."""
@@ -137,7 +139,8 @@ class JobDriver:
         self._awaited.put(True)
 
     def evict(self) -> None:
-        """Give up the open segments; its thread ends."""
+        """Give up the open segments, and a job that was assigned in vain; its thread ends."""
+        self._assignment.release()
         self._awaited.put(False)
 
     # -- in its thread
@@ -168,7 +171,7 @@ class JobDriver:
         with suppress(StoppedError):
             self._durable.write(end)
         self._shop.sweeper.sweep()
-        self._assignment.release(self._assignment.turn)
+        self._assignment.release()
 
     def give_up(self) -> None:
         """End a job whose driver breaks again and again: a mistake of ours, not of the video."""
@@ -188,17 +191,16 @@ class JobDriver:
             if request.reason not in FREEZES:
                 raise StoppedError
             self._stopped(tx, request)
-            self._parked(self)
             return True
 
-        turn, job = self._assignment.turn, self.job
         if not self._durable.write(end):
             self._runner.thaw()
             return
-        self._assignment.release(turn)
-        self._told_end(job)
+        self._assignment.release()
+        job, begin = self.job, time.monotonic()
         log.info("job_parked", resident_bytes=self.resident_bytes(), **self._names())
-        begin = time.monotonic()
+        self._parked(self)
+        self._told_end(job)
         if not self._awaited.get():
             raise StoppedError
         self._production.resumed(time.monotonic() - begin)
@@ -256,7 +258,7 @@ class JobDriver:
 
         with suppress(StoppedError):
             self._durable.write(end)
-        self._assignment.release(self._assignment.turn)
+        self._assignment.release()
 
     def _told_end(self, job: Job) -> None:
         self._shop.hub.forget_progress(job.job_id)

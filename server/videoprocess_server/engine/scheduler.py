@@ -23,8 +23,8 @@ from videoprocess_server.engine.work import Stop, StopReason
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, Decision, Situation, decide
-from videoprocess_server.model.states import BlockReason, JobState, Trigger
-from videoprocess_server.store.repository import Repository, StoreUnavailableError, Transaction
+from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
+from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,8 @@ RETRY_SECONDS = 1.0
 STORE_AWAY = Condition(
     SessionStatus.NOT_READY_TEMPORARILY, BlockReason.STORE_UNREACHABLE, "the store is unreachable"
 )
+#: of a video whose frozen workers may be of use again
+_MAY_GO_ON = frozenset({VideoState.PAUSED, VideoState.QUEUED})
 #: drivers of one job that may break before it ends in ABNORMAL
 MAX_BREAKS = 3
 
@@ -269,7 +271,6 @@ class Scheduler:
                 self._running[job_id] = entry
 
     def _start(self, candidate: Candidate, workers: int) -> None:
-        driver: JobDriver | None = None
         parked: JobDriver | None = None
         try:
             with self._repository.transaction() as tx:
@@ -277,7 +278,7 @@ class Scheduler:
                 if begun is None:
                     return
                 job, video, passed_over = begun
-                parked = self._parked_for(job)
+                parked = self._parked_for(tx, job)
                 if parked is None:
                     driver = JobDriver(job, video, self._durable, self._shop, self._park, self.wake)
                 else:
@@ -286,8 +287,11 @@ class Scheduler:
                 driver.allow(workers)
                 with self._changed:  # before the commit: from then on Interrupt asks for its driver
                     self._running[job.job_id] = Driven(driver, workers, candidate.turn)
-        except BaseException:
-            self._take_back(candidate.job_id, driver, was_parked=parked is not None)
+        except BaseException:  # nothing of it is durable
+            with self._changed:
+                self._running.pop(candidate.job_id, None)
+            if parked is not None:
+                parked.evict()
             raise
         self._queue.started(candidate.user_id, was_oldest=not passed_over)
         if parked is not None:
@@ -295,17 +299,6 @@ class Scheduler:
         else:
             self._launch(driver)
         self.wake()  # it may want more workers than a job that is not known yet
-
-    def _take_back(self, job_id: str, driver: JobDriver | None, *, was_parked: bool) -> None:
-        """Its start could not be made durable."""
-        with self._changed:
-            self._running.pop(job_id, None)
-        if driver is None:
-            return
-        if was_parked:
-            driver.evict()
-        else:
-            driver.give_back(BlockReason.NONE)
 
     def _launch(self, driver: JobDriver) -> None:
         thread = threading.Thread(
@@ -319,10 +312,10 @@ class Scheduler:
         parked = self._lot.get(job.user_id, job.video_id)
         return parked is not None and parked.alone
 
-    def _parked_for(self, job: Job) -> JobDriver | None:
+    def _parked_for(self, reader: Reader, job: Job) -> JobDriver | None:
         """Take the frozen work of the job's video out, if the job can go on with it; else it is given up."""
         parked = self._lot.take(job.user_id, job.video_id)
-        if parked is not None and not parked.can_go_on_with(job):
+        if parked is not None and not parked.can_go_on_with(reader, job):
             parked.evict()
             return None
         return parked
@@ -331,7 +324,7 @@ class Scheduler:
         """Move a queued job to RUNNING; return it, its video, and whether an older one of its user was passed over."""
         job = tx.get_job(job_id)
         video = tx.get_video(job.user_id, job.video_id) if job else None
-        if job is None or video is None or job.state is not JobState.QUEUED:
+        if job is None or video is None or job.state is not JobState.QUEUED or self._is_driven(job):
             return None
         oldest = tx.get_oldest_queued(job.user_id)
         now = self._shop.clock.now_us()
@@ -348,17 +341,28 @@ class Scheduler:
         tx.put_video(moved)
         return begun, moved, oldest is not None and oldest.job_id != job_id
 
+    def _is_driven(self, job: Job) -> bool:
+        """Whether an earlier driver of the job's video has not let go of it yet; when it has, it wakes us."""
+        with self._changed:
+            drivers = [entry.driver for entry in self._running.values()]
+        return any(
+            (driver.video.user_id, driver.video.video_id) == (job.user_id, job.video_id) for driver in drivers
+        )
+
     # -- drivers' threads
 
     def _park(self, driver: JobDriver) -> None:
-        """A driver's job is not its any more: from this transaction's commit on another may take it over."""
+        """A driver's job is not its any more: from here on another may take it over."""
         job = driver.job
+        self._lot.park(job.user_id, job.video_id, driver)
+        with self._durable.read() as reader:
+            video = reader.get_video(job.user_id, job.video_id)
         with self._changed:
             self._forget(driver)
             draining = self._draining
-        self._lot.park(job.user_id, job.video_id, driver)
-        if draining:
-            self._lot.clear()
+        # Whoever asked to give it up, just after the job's end and just before this, did not find it.
+        if draining or video is None or video.state not in _MAY_GO_ON:
+            self.evict(job.user_id, job.video_id)
 
     def _forget(self, driver: JobDriver) -> None:
         for job_id in [job_id for job_id, entry in self._running.items() if entry.driver is driver]:
