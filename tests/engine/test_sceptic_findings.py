@@ -154,6 +154,40 @@ def test_a_job_whose_take_over_was_not_durable_has_one_driver(
     assert capsys.readouterr().out.count("job_started") == 1
 
 
+class FailsInTheMiddle:
+    """A store that answers no question of the next views, though they could be opened."""
+
+    def __init__(self, inner: Repository, views: int) -> None:
+        self._inner = inner
+        self._left = views
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        with self._inner.read() as reader:
+            self._left -= 1
+            yield _Mute() if self._left >= 0 else reader  # type: ignore[misc]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._inner.transaction() as tx:
+            yield tx
+
+
+class _Mute:
+    def __getattr__(self, name: str) -> object:
+        raise StoreUnavailableError(f"the disk does not answer {name}")
+
+
+def test_a_driver_waits_out_a_store_that_fails_in_the_middle_of_a_view(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session_id = engine.ready()
+    parts = engine.scheduler._durable
+    parts._repository = FailsInTheMiddle(parts._repository, views=3)  # type: ignore[assignment]
+    assert engine.end_of(engine.process(session_id)).kind is EventKind.PROCESS_DONE
+    assert "driver_broke" not in capsys.readouterr().out
+
+
 def test_the_service_stops_while_a_start_cannot_be_made_durable(engine: Engine) -> None:
     session_id = engine.ready()
     store = _fill_for_the_scheduler(engine)

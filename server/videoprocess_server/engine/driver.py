@@ -270,9 +270,7 @@ class JobDriver:
         plan_id = self.job.plan_id
         if not plan_id:
             return
-        with self._durable.read() as reader:
-            gone = reader.get_plan(plan_id) is None
-        if gone:
+        if self._durable.read(lambda reader: reader.get_plan(plan_id)) is None:
             self._shop.blobs.delete(BlobKind.SEGMENT, plan_id)
 
     def _names(self) -> dict[str, object]:

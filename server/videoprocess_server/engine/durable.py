@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import structlog
@@ -14,6 +14,7 @@ from videoprocess_server.store.repository import Reader, Repository, StoreUnavai
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+V = TypeVar("V")
 
 RETRY_SECONDS = 1.0
 
@@ -25,22 +26,13 @@ class Durable:
         self._repository = repository
         self._closing = closing
 
-    @contextmanager
-    def read(self) -> Iterator[Reader]:
-        """Open a consistent view; it is tried again while the store is away.
+    def read(self, look: Callable[[Reader], T]) -> T:
+        """Return what `look` returns of a consistent view; it is tried again while the store is away.
 
         Raises:
             StoppedError: the service closes before the store is back.
         """
-        with ExitStack() as stack:
-            yield self._open(stack)
-
-    def _open(self, stack: ExitStack) -> Reader:
-        while True:
-            try:
-                return stack.enter_context(self._repository.read())
-            except StoreUnavailableError as error:
-                self._wait(error)
+        return self._patiently(self._repository.read, look)
 
     def write(self, change: Callable[[Transaction], T]) -> T:
         """Return what `change` returns once it is durable; it is tried again while the store is away.
@@ -48,10 +40,13 @@ class Durable:
         Raises:
             StoppedError: the service closes before the store is back; the next start goes on from the rows.
         """
+        return self._patiently(self._repository.transaction, change)
+
+    def _patiently(self, open_: Callable[[], AbstractContextManager[V]], use: Callable[[V], T]) -> T:
         while True:
             try:
-                with self._repository.transaction() as tx:
-                    result = change(tx)
+                with open_() as view:
+                    result = use(view)
             except StoreUnavailableError as error:
                 self._wait(error)
             else:

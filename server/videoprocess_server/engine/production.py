@@ -210,8 +210,8 @@ class Production:
             SourceChangedError: they are not.
         """
         change_ns = self._change_time_ns()
-        with self._durable.read() as reader:
-            done = [row for row in reader.list_segments(record.plan_id) if row.state is SegmentState.DONE]
+        rows = self._durable.read(lambda reader: reader.list_segments(record.plan_id))
+        done = [row for row in rows if row.state is SegmentState.DONE]
         log.warning("source_touched", plan_id=record.plan_id, segments=len(done))
         if not done:
             return self._make_plan()
@@ -228,8 +228,9 @@ class Production:
     def _find_plan(self) -> PlanRecord | None:
         """Return the unfinished plan of the same settings, if this build may go on with it."""
         job, source = self._assignment.job, self._assignment.video.source
-        with self._durable.read() as reader:
-            record = reader.find_plan(job.user_id, job.video_id, job.settings_fingerprint)
+        record = self._durable.read(
+            lambda reader: reader.find_plan(job.user_id, job.video_id, job.settings_fingerprint)
+        )
         assert source is not None
         if record is None or record.fingerprint != fingerprint.of_plan(
             source, record.plan, self._shop.build()
@@ -296,8 +297,7 @@ class Production:
     # -- phases
 
     def _encode(self, record: PlanRecord) -> list[SegmentRecord]:
-        with self._durable.read() as reader:
-            rows = reader.list_segments(record.plan_id)
+        rows = self._durable.read(lambda reader: reader.list_segments(record.plan_id))
         done = [row for row in rows if row.state is SegmentState.DONE]
         self._meter.enter(Phase.ENHANCE, record.plan.frame_count, sum(row.frame_count for row in done))
         encoding = Encoding(
@@ -421,8 +421,7 @@ class Production:
             self._tell()
 
     def _check_mine(self) -> None:
-        with self._durable.read() as reader:
-            self._assignment.current(reader)
+        self._durable.read(self._assignment.current)
 
     def _tell(self) -> None:
         self._shop.hub.progressed(self.live())

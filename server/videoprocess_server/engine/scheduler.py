@@ -355,8 +355,7 @@ class Scheduler:
         """A driver's job is not its any more: from here on another may take it over."""
         job = driver.job
         self._lot.park(job.user_id, job.video_id, driver)
-        with self._durable.read() as reader:
-            video = reader.get_video(job.user_id, job.video_id)
+        video = self._durable.read(lambda reader: reader.get_video(job.user_id, job.video_id))
         with self._changed:
             self._forget(driver)
             draining = self._draining
