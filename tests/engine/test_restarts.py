@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.engine_under_test import Engine, other_build, outcome, running_engine, until
+from engine.engine_under_test import CALLER, Engine, other_build, outcome, running_engine, until
 from engine.observers import is_asked_to_stop
 from engine.scripted_executor import PATIENCE_SECONDS, Act, Gate, ScriptedExecutor, crash, stall
 from videoprocess_server.blobs.blob_store import BlobKind
@@ -229,3 +229,37 @@ def test_files_that_no_row_names_are_deleted_at_the_next_start(
     engine.restart()
     for kind in BlobKind:
         assert engine.blobs.keys(kind) == kept.get(kind, [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "state"),
+    [
+        (["interrupt"], "INTERRUPTED", VideoState.PAUSED),
+        (["reset"], "RESET", VideoState.PENDING),
+        (["reset", "interrupt"], "RESET", VideoState.PENDING),
+    ],
+)
+def test_a_stop_that_was_answered_holds_though_the_service_dies_before_its_workers_have_stopped(
+    engine: Engine,
+    workers: ScriptedExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: list[str],
+    reason: str,
+    state: VideoState,
+) -> None:
+    session_id = engine.ready()
+    gate = Gate()
+    workers.will(1, gate)
+    accepted = engine.process(session_id)
+    gate.wait()
+    monkeypatch.setattr(engine.scheduler, "stop", lambda _job_id, _reason: True)
+    for call in asked:
+        if call == "reset":
+            engine.stops.reset(CALLER, session_id)
+        else:
+            engine.stops.interrupt(CALLER, session_id, ["v"])
+    engine.restart()
+    assert outcome(engine.end_of(accepted)) == (ErrorCode.ABORT, reason)
+    assert engine.state() is state
+    assert bool(engine.segments()) == (state is VideoState.PAUSED)
+    assert len(engine.events()) == 1

@@ -13,7 +13,6 @@ import structlog
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import endings, faults
 from videoprocess_server.engine.assignment import Assignment
-from videoprocess_server.engine.checkpoints import discard_plans
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.production import Production, Workshop
 from videoprocess_server.engine.progress import ProgressMeter
@@ -28,11 +27,6 @@ from videoprocess_server.store.repository import Reader, Transaction
 
 log = structlog.get_logger(__name__)
 
-#: stops that end the job: what it is told as, and what becomes of the video
-_ENDS = {
-    StopReason.INTERRUPT: ("INTERRUPTED", Trigger.INTERRUPT),
-    StopReason.RESET: ("RESET", Trigger.RESET),
-}
 _FAILURES = (
     TaskFailedError,
     TaskStalledError,
@@ -74,7 +68,7 @@ class JobDriver:
         self._runner = TaskRunner(shop.executor, shop.limits.stall_seconds, self._pause)
         self._runner.niceness = MODES[job.execution_mode].niceness
         self._production = Production(self._assignment, self._runner, self._meter, durable, shop, changed)
-        #: True: a job has taken over; False: give up
+        #: True: the assigned job is to be worked on; False: give up
         self._awaited: queue.SimpleQueue[bool] = queue.SimpleQueue()
         #: why the job was given back for a while: a full disk or the like
         self.waits_for: BlockReason | None = None
@@ -113,7 +107,7 @@ class JobDriver:
         """Let it have so many workers, or the machine; a request to yield that it has not met yet is withdrawn."""
         self._runner.allow(workers, alone=alone)
 
-    # -- while it is parked
+    # -- while it waits
 
     def resident_bytes(self) -> int:
         """Return the memory its frozen workers hold."""
@@ -135,7 +129,7 @@ class JobDriver:
         self._runner.forget_request()
 
     def go_on(self) -> None:
-        """Thaw: the assigned job is durably RUNNING."""
+        """Begin, or thaw: the assigned job is durably RUNNING."""
         self._awaited.put(True)
 
     def evict(self) -> None:
@@ -146,7 +140,9 @@ class JobDriver:
     # -- in its thread
 
     def run(self) -> None:
-        """Work until the job has ended or was given back to the queue, and no other takes over."""
+        """Wait for `go_on`, then work until the job has ended or was given back to the queue, and no other takes over."""
+        if not self._awaited.get():
+            return
         log.info("job_started", **self._names())
         try:
             self._production.run()
@@ -212,12 +208,9 @@ class JobDriver:
         job, video = self._assignment.current(tx)
         now = self._shop.clock.now_us()
         job = replace(job, progress=self._meter.read(time.monotonic()))
-        if request.reason in _ENDS:
-            name, trigger = _ENDS[request.reason]
-            endings.abort(tx, job, name, now)
-            endings.move(tx, video, trigger, now)
-            if request.reason is StopReason.RESET:
-                discard_plans(tx, video.user_id, video.video_id, now)
+        reason = StopReason[job.stop_requested] if job.stop_requested else request.reason
+        if reason in endings.STOPS:
+            endings.stop(tx, job, video, reason, now)
             return
         requeued = replace(
             job,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from videoprocess_server.engine.checkpoints import discard_plans
+from videoprocess_server.engine.work import StopReason
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import Artifact, Event, EventKind, Fault, Job, Report, Video
 from videoprocess_server.model.states import JobState, Trigger, VideoState, next_state
 from videoprocess_server.store.repository import Transaction
 
+#: stops that end a job: what it is told, and what becomes of its video
+STOPS: Mapping[StopReason, tuple[str, Trigger]] = {
+    StopReason.INTERRUPT: ("INTERRUPTED", Trigger.INTERRUPT),
+    StopReason.RESET: ("RESET", Trigger.RESET),
+}
 #: what a stop is told as
 STOP_MESSAGES = {
     "INTERRUPTED": "interrupted; ProcessVideo goes on from the finished segments",
@@ -40,6 +47,15 @@ def abort(tx: Transaction, job: Job, reason: str, now_us: int) -> Job:
     return fail(
         tx, job, Fault(error_code=ErrorCode.ABORT, reason=reason, message=STOP_MESSAGES[reason]), now_us
     )
+
+
+def stop(tx: Transaction, job: Job, video: Video, reason: StopReason, now_us: int) -> None:
+    """End a job as Interrupt or Reset asked; of a reset one the checkpoints go, and the caller calls the sweeper."""
+    name, trigger = STOPS[reason]
+    abort(tx, job, name, now_us)
+    move(tx, video, trigger, now_us)
+    if reason is StopReason.RESET:
+        discard_plans(tx, video.user_id, video.video_id, now_us)
 
 
 def move(

@@ -8,6 +8,7 @@ import structlog
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.engine import endings
+from videoprocess_server.engine.work import StopReason
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.records import QueueClass
 from videoprocess_server.model.states import JobState, Trigger
@@ -17,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 def recover(repository: Repository, blobs: BlobStore, clock: Clock) -> int:
-    """Queue every RUNNING job again and give their leases back; return how many.
+    """Queue every RUNNING job again, or end it as was asked before the service died; return how many. Leases end.
 
     The service holds an exclusive lock on its data directory, so whatever the rows call running is nobody's.
     """
@@ -25,9 +26,12 @@ def recover(repository: Repository, blobs: BlobStore, clock: Clock) -> int:
     with repository.transaction() as tx:
         running = tx.list_running_jobs()
         for job in running:
-            tx.put_job(replace(job, state=JobState.QUEUED, queue_class=QueueClass.PAUSED))
             video = tx.get_video(job.user_id, job.video_id)
-            if video is not None:
+            assert video is not None
+            if job.stop_requested:
+                endings.stop(tx, job, video, StopReason[job.stop_requested], now)
+            else:
+                tx.put_job(replace(job, state=JobState.QUEUED, queue_class=QueueClass.PAUSED))
                 endings.move(tx, video, Trigger.REQUEUE, now)
         for plan_id in tx.list_all_plan_ids():
             tx.release_segments(plan_id)

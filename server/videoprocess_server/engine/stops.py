@@ -22,11 +22,6 @@ from videoprocess_server.store.repository import Repository, Transaction
 
 PAUSED_PER_RESET = 10_000
 
-_TRIGGERS = {
-    StopReason.INTERRUPT: (Trigger.INTERRUPT, "INTERRUPTED"),
-    StopReason.RESET: (Trigger.RESET, "RESET"),
-}
-
 
 class Stops:
     """Stops work."""
@@ -104,13 +99,11 @@ class Stops:
         Within the transaction: a driver ends its job in one too, so it either sees the reason or has ended before.
         """
         if job.state is JobState.RUNNING:
+            before = StopReason[job.stop_requested] if job.stop_requested else reason
+            # A service that dies before the driver has stopped does not go on with the job.
+            tx.put_job(replace(job, stop_requested=max(reason, before).name))
             self._work.stop(job.job_id, reason)
             return
-        trigger, name = _TRIGGERS[reason]
-        now = self._clock.now_us()
-        endings.abort(tx, job, name, now)
         video = tx.get_video(job.user_id, job.video_id)
-        if video is not None:
-            endings.move(tx, video, trigger, now)
-        if reason is StopReason.RESET:
-            discard_plans(tx, job.user_id, job.video_id, now)
+        assert video is not None
+        endings.stop(tx, job, video, reason, self._clock.now_us())

@@ -214,6 +214,8 @@ class Job:
     #: since when without a break; None while it is not blocked
     blocked_since_us: int | None = None
     queue_class: QueueClass = QueueClass.FRESH
+    #: a stop that was answered but has not ended the job yet: the name of a StopReason, "" for none
+    stop_requested: str = ""
     #: of the session that asked, at the time of acceptance
     execution_mode: ExecutionMode = ExecutionMode.DEFAULT
     progress: JobProgress = field(default_factory=JobProgress)
