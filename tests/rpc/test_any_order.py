@@ -21,7 +21,7 @@ import pytest
 from media_factory import make_clip
 from rpc.allowed_answers import ERRORS, REFUSALS
 from rpc.odd_texts import PLANTED
-from rpc.random_calls import CLIPS, WEIGHTS, Call, Known, RandomCalls
+from rpc.random_calls import CLIPS, WEIGHTS, Call, Known, LostAnswerError, RandomCalls
 from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect, refusal_of
 from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_pb2 as video
@@ -84,6 +84,9 @@ class Answers:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 answer = await call.make()
+        except LostAnswerError:
+            self.counts[call.method, "lost"] += 1
+            return None
         except grpc.aio.AioRpcError as error:
             self._check(call, error)
             return None
@@ -174,7 +177,13 @@ def _check_events(known: Known, events: list[Any]) -> None:
 def _check_log(server: Server) -> None:
     lines = [json.loads(line) for line in server.log_path.read_text().splitlines()]
     assert lines
-    broken = [line for line in lines if line["level"] in ("error", "critical") or "exception" in line]
+    broken = [
+        line
+        for line in lines
+        if line["level"] in ("error", "critical")
+        or "exception" in line
+        or line.get("code") in ("INTERNAL", "UNKNOWN")
+    ]
     assert not broken, broken[0]
 
 
