@@ -19,6 +19,7 @@ from videoprocess_server.engine.work import StopReason
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState, VideoState
+from videoprocess_server.model.tasks import Progress
 from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
 
 ABORTED = (ErrorCode.ABORT, "INTERRUPTED")
@@ -278,3 +279,28 @@ def test_what_given_up_work_still_finishes_does_not_break_its_successor(
         gates[2].open()
         assert engine.end_of(second).kind is EventKind.PROCESS_DONE
         assert "driver_broke" not in capsys.readouterr().out
+
+
+def test_a_job_whose_thread_cannot_be_had_is_tried_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, start = ["can't start new thread"], threading.Thread.start
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name.startswith("job-") and refusals:
+            raise RuntimeError(refusals.pop())
+        start(thread)
+
+    session_id = engine.ready()
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    assert engine.end_of(engine.process(session_id)).kind is EventKind.PROCESS_DONE
+    assert not refusals
+
+
+def test_no_progress_is_told_of_a_job_that_has_ended(engine: Engine, at_work: AtWork) -> None:
+    """What a worker said before it was frozen may be told when its job has ended."""
+    at_work.park()
+    driver = engine.scheduler._lot.get(USER, "v")
+    assert driver is not None
+    driver._production._on_message(Progress(frames=1, bytes=1))
+    assert not engine.hub._last_progress

@@ -424,7 +424,8 @@ class Production:
         self._durable.read(self._assignment.current)
 
     def _tell(self) -> None:
-        self._shop.hub.progressed(self.live())
+        if self._assignment.owned:  # a worker's last words may come when it is frozen and its job has ended
+            self._shop.hub.progressed(self.live())
 
     def _charge(self, phase: Phase, wall_seconds: float, cpu_seconds: float) -> None:
         before = self._stages.get(phase, StageCost(phase=phase, wall_seconds=0.0, cpu_seconds=0.0))

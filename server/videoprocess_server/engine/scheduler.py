@@ -271,7 +271,7 @@ class Scheduler:
                 self._running[job_id] = entry
 
     def _start(self, candidate: Candidate, workers: int) -> None:
-        parked: JobDriver | None = None
+        driver: JobDriver | None = None
         try:
             with self._repository.transaction() as tx:
                 begun = self._begin(tx, candidate.job_id)
@@ -281,32 +281,31 @@ class Scheduler:
                 parked = self._parked_for(tx, job)
                 if parked is None:
                     driver = JobDriver(job, video, self._durable, self._shop, self._park, self.wake)
+                    self._launch(driver)
                 else:
-                    parked.take_over(job, video)
                     driver = parked
+                    driver.take_over(job, video)
                 driver.allow(workers)
                 with self._changed:  # before the commit: from then on Interrupt asks for its driver
                     self._running[job.job_id] = Driven(driver, workers, candidate.turn)
         except BaseException:  # nothing of it is durable
             with self._changed:
                 self._running.pop(candidate.job_id, None)
-            if parked is not None:
-                parked.evict()
+            if driver is not None:
+                driver.evict()
             raise
         self._queue.started(candidate.user_id, was_oldest=not passed_over)
-        if parked is not None:
-            parked.go_on()
-        else:
-            self._launch(driver)
+        driver.go_on()
         self.wake()  # it may want more workers than a job that is not known yet
 
     def _launch(self, driver: JobDriver) -> None:
+        """Start its thread, which waits: a thread that cannot be had must not leave a job running without a driver."""
         thread = threading.Thread(
             target=self._drive, args=(driver,), name=f"job-{driver.job.job_id[:8]}", daemon=True
         )
         with self._changed:
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def _is_parked_alone(self, job: Job) -> bool:
         parked = self._lot.get(job.user_id, job.video_id)
