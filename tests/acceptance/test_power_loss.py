@@ -131,13 +131,6 @@ def test_whatever_else_survives_nothing_promised_is_missing(
     print(f"seed {SEED}\ncount {name} = {states}")
 
 
-#: calls of fsync of ours that no promise needs
-NEEDLESS: Mapping[str, str] = {
-    "worker fsync data/work": "a joined file's first name may go: it is published under another one",
-    "service fsync data/work": "a published file's first name may come back: the next start sweeps it",
-}
-
-
 def test_every_sync_of_ours_is_needed(traced: TracedJob, killed: Sequence[KilledJob]) -> None:
     """Each call of fsync in the code is taken out in turn; then some moment has less than was promised."""
     jobs = [traced, *(one.job for one in killed)]
@@ -147,7 +140,7 @@ def test_every_sync_of_ours_is_needed(traced: TracedJob, killed: Sequence[Killed
         print(f"{count} x {site}: {missing or 'not needed'}")
         if not missing and " fsync " in site:  # SQLite calls fdatasync
             needless.append(site)
-    assert sorted(NEEDLESS) == sorted(needless)
+    assert needless == []
 
 
 def _first_complaint(job: TracedJob, taken_out: str) -> str:

@@ -38,8 +38,9 @@ class LocalBlobStore:
         self._locks = tuple(threading.Lock() for _ in range(_LOCK_COUNT))
         for kind in BlobKind:
             _make_folder(self._root / kind.value)
-            # What a service that was killed has made there and not synced is built upon from now on.
-            _fsync(self._root / kind.value, os.O_DIRECTORY)
+            if kind is not BlobKind.WORK:
+                # What a service that was killed has made there and not synced is built upon from now on.
+                _fsync(self._root / kind.value, os.O_DIRECTORY)
         _fsync(self._root, os.O_DIRECTORY)
 
     def append(self, kind: BlobKind, key: str, offset: int, data: bytes) -> int:
@@ -104,8 +105,7 @@ class LocalBlobStore:
         source, target = self._path(BlobKind.WORK, work_key), self.path(kind, key)
         os.link(source, target, follow_symlinks=False)
         self._sync_folders(target.parent)
-        source.unlink()
-        _fsync(source.parent, os.O_DIRECTORY)
+        source.unlink()  # a power loss may bring the name back; nothing is built upon those in WORK
 
     def delete(self, kind: BlobKind, key: str) -> None:
         """Delete a blob, or a folder of blobs; unknown keys are ignored."""

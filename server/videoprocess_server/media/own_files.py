@@ -25,14 +25,9 @@ def open_own(path: str) -> Iterator[InputContainer]:
 
 
 def settle(path: Path, pulse: Pulse) -> tuple[int, str]:
-    """Brings the file and its name to the disk; its size and SHA-256."""
+    """Brings the file's bytes to the disk; its size and SHA-256. Its name is for now only: publishing gives it another."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         digest = sha256_of(file, pulse)
         size = file.tell()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
     return size, digest
