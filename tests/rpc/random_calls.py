@@ -112,7 +112,11 @@ class RandomCalls:
         """Draw a call of a method, each as often as its weight says."""
         names, weights = zip(*WEIGHTS.items(), strict=True)
         (name,) = self._rng.choices(names, weights)
-        made: Call = getattr(self, "_" + name)()
+        return self.draw_of(name)
+
+    def draw_of(self, method: str) -> Call:
+        """Draw a call of this method."""
+        made: Call = getattr(self, "_" + method)()
         return made
 
     def draw_work(self) -> list[Call]:

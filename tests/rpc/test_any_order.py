@@ -38,7 +38,9 @@ COPIES = (1, 1, 2, 3)
 #: the part of all draws that is a whole sequence of calls with the right arguments
 SENSE = 0.1
 #: whatever the machine does, a random service without these would be none
-LEAST_REASONS = 25
+LEAST_REASONS = 20
+#: further calls of a method that never was answered but with a refusal
+FURTHER_DRAWS = 200
 RACES = 30
 #: what the service's own files and folders are called
 OWN_NAME = re.compile(r"[0-9a-z_.-]+")
@@ -130,6 +132,15 @@ async def _call_at_random(calls: RandomCalls, answers: Answers, rng: random.Rand
             await asyncio.gather(*(answers.of(call) for _ in range(rng.choice(COPIES))))
 
 
+async def _draw_what_never_worked(calls: RandomCalls, answers: Answers) -> None:
+    """A method that is drawn seldom may have had wrong arguments each time."""
+    for method in WEIGHTS:
+        for _ in range(FURTHER_DRAWS):
+            if answers.counts[method, "OK"]:
+                break
+            await answers.of(calls.draw_of(method))
+
+
 async def _end(api: Api, user: int, known: Known) -> None:
     for session_id in set(known.sessions):  # so that there is room for another
         request = service.CloseVideoProcessSessionRequest(session_id=session_id)
@@ -216,6 +227,7 @@ async def test_any_calls_in_any_order_get_the_contracts_answers(server: Server, 
         await asyncio.gather(
             *(_call_at_random(calls, answers, rng, CALLS // CALLERS) for _ in range(CALLERS))
         )
+        await _draw_what_never_worked(calls, answers)
         for user, known in calls.known.items():
             await _end(api, user, known)
     answers.check_variety()
