@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.engine_under_test import CALLER, PATIENCE_SECONDS, USER, Engine, outcome, running_engine, until
-from engine.scripted_executor import Gate, ScriptedExecutor
+from engine.scripted_executor import Gate, RecordedRun, ScriptedExecutor
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine import durable, scheduler
 from videoprocess_server.engine.jobs import Accepted
@@ -304,3 +304,22 @@ def test_no_progress_is_told_of_a_job_that_has_ended(engine: Engine, at_work: At
     assert driver is not None
     driver._production._on_message(Progress(frames=1, bytes=1))
     assert not engine.hub._last_progress
+
+
+def test_others_do_not_wait_for_workers_that_stop_slowly(
+    engine: Engine, workers: ScriptedExecutor, at_work: AtWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker in the middle of an fsync stands still only when that has ended."""
+    engine.prepare(at_work.session_id, "other")
+    freeze, synced = RecordedRun.freeze, threading.Event()
+
+    def slow_freeze(run: RecordedRun) -> None:
+        assert synced.wait(PATIENCE_SECONDS)
+        freeze(run)
+
+    monkeypatch.setattr(RecordedRun, "freeze", slow_freeze)
+    at_work.interrupt()
+    engine.process(at_work.session_id, "other")
+    assert not engine.events()
+    synced.set()
+    assert outcome(engine.end_of(at_work.first)) == ABORTED

@@ -21,8 +21,9 @@ class StoppedError(Exception):
 class TaskRunner:
     """The tasks of one driver. `stop` and its like may come from any thread at any time.
 
-    A stop freezes or cancels the tasks at once, or lets them end first (see `StopReason`). The driver's thread meets it
-    in `check` and `wait`, and calls `pause`, which returns when the work is to go on and raises StoppedError when not.
+    The driver's thread meets a stop in `check` and `wait`: it freezes or cancels the tasks, or lets them end first (see
+    `StopReason`), and calls `pause`, which returns when the work is to go on and raises StoppedError when not. Whoever asks
+    is in a transaction, and must not wait there for a worker that stops slowly.
 
     Args:
         executor: runs the tasks.
@@ -68,10 +69,6 @@ class TaskRunner:
             if self._request is not None and self._request.reason >= stop.reason:
                 return
             self._request = stop
-            handles = list(self._handles)
-        if stop.reason not in AT_CHECKPOINT:
-            for handle in handles:
-                _halt(handle, stop.reason)
         self.post(_look_up)
 
     def allow(self, workers: int, *, alone: bool = False) -> None:
@@ -121,7 +118,7 @@ class TaskRunner:
             busy = bool(handles) or not self._inbox.empty()  # what tasks finished is to be recorded first
             if request.reason in AT_CHECKPOINT and busy and time.monotonic() < request.deadline:
                 return paused
-            for handle in handles:  # once more: whoever asked may still be at it
+            for handle in handles:
                 _halt(handle, request.reason)
             self._pause(request)
             paused = True
