@@ -446,7 +446,7 @@ class FakeService(
             chunk = data[offset : offset + (1 << 20)]
             crc32c = google_crc32c.value(chunk)
             if self.state.faults.pop(f"damage at {offset}", None) is not None:
-                chunk = b"?" + chunk[1:]
+                chunk = bytes([chunk[0] ^ 1]) + chunk[1:]
             yield transfer.DownloadResponse(offset=offset, data=chunk, crc32c=crc32c)
 
     # catalog

@@ -178,7 +178,7 @@ class TestFrom0001:
                 artifact = transaction.get_artifact(artifact_id)
                 assert artifact
                 transaction.put_artifact(artifact)
-        new_fields = ('"blocked_since_us":null,', '"execution_mode":3,')
+        new_fields = ('"blocked_since_us":null,', '"stop_requested":"",', '"execution_mode":3,')
         after = [line if 'INTO "jobs"' not in line else _without(line, new_fields) for line in dump()]
         assert after == before
 

@@ -271,7 +271,12 @@ def test_what_runs_alone_does_not_come_and_go_while_it_waits(
 def test_a_job_alone_in_the_service_is_only_narrowed(folder: Path) -> None:
     workers = ScriptedExecutor(worker_count=4, segment_count=SEGMENTS)
     crowd = Crowd(wanted=2)
-    workers.will(0, _out_of_memory)
+
+    def fails_beside_others(attempt: Attempt) -> None:
+        until(lambda: crowd.most >= 2)
+        _out_of_memory(attempt)
+
+    workers.will(0, fails_beside_others)
     _fill(workers, crowd)
     with running_engine(folder, workers) as engine:
         assert engine.finished(engine.ready()).kind is EventKind.PROCESS_DONE
