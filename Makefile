@@ -9,10 +9,10 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test check format bench soak proto docs clean
+.PHONY: help setup run serve test test-slow check format bench soak proto docs clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "videoprocess needs Python 3.11 or newer; say which with make PYTHON=..." >&2; exit 1; }
@@ -41,6 +41,9 @@ serve: $(VENV)/.runtime ## start the service on 127.0.0.1:50051, data under ./da
 test: $(VENV)/.dev ## pass the tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
+test-slow: $(VENV)/.dev ## pass the tests that kill, fill disks and restart, as samples
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
+
 check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
 	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py
 	$(BIN)/ruff check server client tests scripts proto/codegen.py hatch_build.py
@@ -56,7 +59,7 @@ bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
 	@$(BIN)/python scripts/bench.py --out docs/results/bench
 
 soak: $(VENV)/.dev ## the long tests in full, with their numbers under docs/results
-	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal
+	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal -m ""
 
 proto: $(VENV)/.dev ## make the Python code of the protos
 	$(BIN)/python proto/codegen.py

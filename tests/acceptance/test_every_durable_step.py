@@ -21,6 +21,8 @@ from durable_steps import SERVICE_DIES, WORKERS_DIE, read_log
 from service_harness import PATIENCE_SECONDS, SERVER, Server, connect
 from short_job import FLAGS, ShortJob, broken_answers, check_to_the_end, short_clip
 
+pytestmark = pytest.mark.slow
+
 SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 SEED = 20261123
 #: runs in the sample; of each shard in the soak all that fall to it

@@ -18,6 +18,8 @@ from videoprocess.v1 import job_pb2 as job
 from videoprocess.v1 import video_pb2 as video
 from videoprocess.v1 import video_process_session_pb2 as session
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "2")
 GONE_SECONDS = 2.0
 TRIES, SECONDS_TO_GO_ON = 10, 0.1

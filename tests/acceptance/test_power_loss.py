@@ -25,6 +25,8 @@ from simulated_disk import Change, Sent, Step, Survives, Sync, moments
 from syscall_trace import CannotTraceError
 from traced_job import DATA, TracedJob, go_on, trace_job
 
+pytestmark = pytest.mark.slow
+
 SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 SEED = 20261124
 STARTS = 40 if SOAKING else 3

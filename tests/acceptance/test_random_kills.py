@@ -36,6 +36,8 @@ from videoprocess_client import Client, RetryPolicy
 from videoprocess_client.jobs import Job, ProcessResult
 from videoprocess_client.sources import stream, uploaded
 
+pytestmark = pytest.mark.slow
+
 SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 #: each group is one test, so that two groups share the cores
 GROUPS = 2

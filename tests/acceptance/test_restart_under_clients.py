@@ -28,6 +28,8 @@ from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1.report_pb2 import Artifact
 from videoprocess_client import Client, RetryPolicy, shared, stream
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "2")
 GRACE_SECONDS = 2.0
 #: what a stop may take on top of its grace, on a machine that is busy

@@ -116,6 +116,7 @@ def _gone_within(processes: list[psutil.Process], seconds: float) -> bool:
     return not alive
 
 
+@pytest.mark.slow
 async def test_a_kill_in_the_middle_does_not_change_a_byte(
     tmp_path: Path, root: Path, two_workers: Server
 ) -> None:
@@ -190,6 +191,7 @@ async def test_an_interrupted_job_goes_on_and_no_byte_changes(
     assert [1_000_000] == [enhanced.start_us for enhanced in report.enhanced_ranges]
 
 
+@pytest.mark.slow
 async def test_a_stop_gives_the_work_to_the_next_start(
     tmp_path: Path, root: Path, two_workers: Server
 ) -> None:

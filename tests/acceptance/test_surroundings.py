@@ -36,6 +36,8 @@ from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import VideoState
 from videoprocess_server.model.tasks import AnalyzeTask
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "2")
 CLIP = "dog.mp4"
 CANNOT_START = 3

@@ -13,6 +13,8 @@ from media_factory import make_clip
 from service_harness import Api, Server, connect
 from videoprocess.v1 import video_process_session_pb2 as session
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "1")
 
 

@@ -19,6 +19,8 @@ from service_harness import PATIENCE_SECONDS, Server
 from videoprocess.v1.video_pb2 import VIDEO_STATE_COMPLETED
 from videoprocess_client import Client, NotFound
 
+pytestmark = pytest.mark.slow
+
 #: short segments, so that a small clip has many
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "1")
 

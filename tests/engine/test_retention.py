@@ -31,6 +31,8 @@ UPLOAD_ID = "0123456789abcdef" * 2
 def _pass(engine: Engine, seconds: float) -> None:
     engine.clock.advance(seconds)
     engine.housekeeping.tidy()
+    with engine.sweeper._sweeping:
+        """A driver that sweeps at the moment has taken this sweep over: wait for it."""
 
 
 def _upload(engine: Engine, data: bytes = b"bytes", upload_id: str = "") -> str:

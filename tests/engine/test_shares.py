@@ -273,7 +273,7 @@ def test_a_job_alone_in_the_service_is_only_narrowed(folder: Path) -> None:
     crowd = Crowd(wanted=2)
 
     def fails_beside_others(attempt: Attempt) -> None:
-        until(lambda: crowd.most >= 2)
+        until(lambda: len(crowd.visits) >= 2)
         _out_of_memory(attempt)
 
     workers.will(0, fails_beside_others)

@@ -24,8 +24,8 @@ def _digests(path: Path, plan: Plan) -> tuple[str, ...]:
     "name",
     [
         "flower_540p_5s.mp4",
-        "flir_thermal_vfr_7fps_bframes.mp4",
-        "iphone14pro_hlg_noaudio_opengop_rot90.mov",
+        pytest.param("flir_thermal_vfr_7fps_bframes.mp4", marks=pytest.mark.slow),
+        pytest.param("iphone14pro_hlg_noaudio_opengop_rot90.mov", marks=pytest.mark.slow),
         "h264_fullrange_webcam.mkv",
         "samsung_sef_slowmotion.mp4",
     ],

@@ -231,6 +231,7 @@ def test_real_clips_say_all_that_they_lose(
         assert expected.items() <= result.metadata.items()
 
 
+@pytest.mark.slow
 def test_a_start_that_can_only_be_shown_is_named(clips: Path, tmp_path: Path) -> None:
     """flir's sound begins late and hides 2112 samples, which FFmpeg's muxer cannot write."""
     made = joined(clips / "flir_thermal_vfr_7fps_bframes.mp4", tmp_path, Fraction(4))

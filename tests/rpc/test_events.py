@@ -15,7 +15,7 @@ from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
 CLIP = "rot90_iphone_3f.mov"
-LONG_CLIP = "dog_720p30_10s.mp4"
+LONG_CLIP = "flower_540p_5s.mp4"
 
 
 async def _take(api: Api, user_id: int, after: int, count: int, session_id: str = "") -> list[Any]:

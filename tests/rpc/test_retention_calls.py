@@ -22,6 +22,8 @@ from videoprocess.v1 import video_pb2 as video
 from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
+pytestmark = pytest.mark.slow
+
 Code = grpc.StatusCode
 CLIP = "rot90_iphone_3f.mov"
 KINDS = (

@@ -222,6 +222,7 @@ print(json.dumps([plan.encoder.encoder, plan.encoder.pixel_format, int(peak.spli
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "pixel_format", "bit_depth"),
     [("libx264", "yuv420p", 8), ("libx265", "yuv420p", 8), ("libx265", "yuv420p10le", 10)],
