@@ -11,7 +11,7 @@ import pytest
 
 from engine.engine_under_test import CALLER, LIMITS, Engine, outcome, running_engine, until
 from engine.observers import READY, Statuses, encodings, is_asked_to_stop
-from engine.scripted_executor import Gate, ScriptedExecutor
+from engine.scripted_executor import Gate, ScriptedExecutor, fail
 from videoprocess_server.engine import scheduler
 from videoprocess_server.engine.conditions import Condition
 from videoprocess_server.engine.jobs import Accepted
@@ -306,3 +306,16 @@ def test_of_several_conditions_the_weightiest_is_told_and_each_change_once(engin
 def test_who_comes_later_is_told_what_is_the_matter(engine: Engine) -> None:
     engine.conditions.begin("heat", Condition(SessionStatus.NOT_READY_OVERHEAT, BlockReason.OVERHEAT, "hot"))
     assert Statuses(engine).told() == [(SessionStatus.NOT_READY_OVERHEAT, BlockReason.OVERHEAT)]
+
+
+def test_a_disk_that_is_full_again_and_again_counts_as_one_time_of_being_blocked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "PAUSE_SECONDS", 0.3)
+    workers = ScriptedExecutor()
+    workers.will(1, *[fail("STORAGE_FULL")] * 1000)
+    with running_engine(folder, workers, limits=replace(LIMITS, max_blocked_seconds=1.0)) as engine:
+        # wall time counts for what was blocked before; here it goes with the monotonic clock
+        accepted = engine.process(engine.ready())
+        until(lambda: engine.clock.advance(0.002) or engine.job(accepted.job.job_id).state is JobState.FAILED)
+        assert outcome(engine.end_of(accepted)) == (ErrorCode.ABNORMAL, "BLOCKED_TOO_LONG")

@@ -11,6 +11,9 @@ from videoprocess_server.model.records import Fault, Job
 from videoprocess_server.model.states import BlockReason, JobState, Trigger
 from videoprocess_server.store.repository import Transaction
 
+#: how often within the bound the queue is looked at, and the longest pause between two looks
+LOOKS = 10
+LONGEST_SECONDS = 30.0
 _CODES = {BlockReason.OVERHEAT: ErrorCode.HIGH_TEMPERATURE}
 
 
@@ -23,13 +26,16 @@ class BlockedTime:
 
     def __init__(self, max_seconds: float | None) -> None:
         self._max_seconds = max_seconds
+        self._next_look = 0.0
         #: job_id → monotonic seconds
         self._since: dict[str, float] = {}
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether there is anything to measure."""
-        return self._max_seconds is not None
+    def is_due(self, now: float) -> bool:
+        """Return whether to look at all queued jobs now: never without a bound, else some times within it."""
+        if self._max_seconds is None or now < self._next_look:
+            return False
+        self._next_look = now + min(self._max_seconds / LOOKS, LONGEST_SECONDS)
+        return True
 
     def over(
         self, queued: Sequence[Job], reasons: Mapping[str, BlockReason], now: float, now_us: int

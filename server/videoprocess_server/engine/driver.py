@@ -212,12 +212,13 @@ class JobDriver:
         if reason in endings.STOPS:
             endings.stop(tx, job, video, reason, now)
             return
+        before = None if self._production.has_advanced else job.blocked_since_us
         requeued = replace(
             job,
             state=JobState.QUEUED,
             queue_class=QueueClass.PAUSED,
             blocked_by=request.blocked_by,
-            blocked_since_us=now if request.blocked_by is not BlockReason.NONE else None,
+            blocked_since_us=(before or now) if request.blocked_by is not BlockReason.NONE else None,
         )
         tx.put_job(requeued)
         endings.move(tx, video, Trigger.REQUEUE, now, to=VideoState.QUEUED)

@@ -111,6 +111,8 @@ class Production:
         self._task_alone = False
         self._stages: dict[Phase, StageCost] = {}
         self._frozen_seconds = 0.0
+        #: of the present job
+        self._finished_tasks = 0
         #: of the source, as of the last look at its packets
         self._known_change_ns: int | None = None
         #: of those whose encoding is over
@@ -134,9 +136,18 @@ class Production:
         """Return the job with its progress of this moment."""
         return replace(self._assignment.job, progress=self._meter.read(time.monotonic()))
 
+    @property
+    def has_advanced(self) -> bool:
+        """Whether the present job has finished anything: a task, or a segment."""
+        encoding = self._encoding
+        return self._finished_tasks > 0 or (
+            encoding is not None and encoding.done_count > encoding.reused_count
+        )
+
     def resumed(self, frozen_seconds: float) -> None:
         """Another job goes on with this work, which was frozen for so long."""
         self._frozen_seconds += frozen_seconds
+        self._finished_tasks = 0
         self._reused_segments = self._done_segments
         if self._encoding is not None:
             self._encoding.resumed()
@@ -320,6 +331,7 @@ class Production:
         finally:
             self._encoding = None
             self._reused_segments, self._done_segments = encoding.reused_count, encoding.done_count
+            self._finished_tasks += encoding.done_count - encoding.reused_count
             self._demand_changed()
             wall_seconds = time.monotonic() - begin - (self._frozen_seconds - frozen)
             self._charge(Phase.ENHANCE, wall_seconds, encoding.cpu_seconds)
@@ -398,6 +410,7 @@ class Production:
                 wall_seconds = time.monotonic() - begin - (self._frozen_seconds - frozen)
                 self._charge(phase, wall_seconds, getattr(result, "cpu_seconds", 0.0))
                 self._run_alone(needed=False)
+                self._finished_tasks += 1
                 return result
 
     def _run_alone(self, *, needed: bool) -> None:

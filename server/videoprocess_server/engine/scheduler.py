@@ -216,6 +216,7 @@ class Scheduler:
         """Decide who runs, and have it so."""
         now = time.monotonic()
         self._lot.keep_within_limits()
+        self._end_blocked_too_long(now)  # before a job whose pause is over gets its next try
         with self._changed:
             self._pauses = {job_id: pause for job_id, pause in self._pauses.items() if pause.until > now}
             running = dict(self._running)
@@ -244,7 +245,6 @@ class Scheduler:
         self._blocked = {**decision.blocked, **seen.excluded}
         self._preemption.tell(decision, seen.jobs)
         self._apply(decision, seen.candidates, running)
-        self._end_blocked_too_long(now)
 
     def _apply(
         self, decision: Decision, candidates: Iterable[Candidate], running: Mapping[str, Driven]
@@ -331,8 +331,7 @@ class Scheduler:
             job,
             state=JobState.RUNNING,
             start_time_us=job.start_time_us or now,
-            blocked_by=BlockReason.NONE,
-            blocked_since_us=None,
+            blocked_by=BlockReason.NONE,  # but not `blocked_since_us`: it may meet the same full disk again at once
         )
         tx.put_job(begun)
         moved = endings.move(tx, video, Trigger.DISPATCH, now)
@@ -392,6 +391,7 @@ class Scheduler:
             if self._breaks[job_id] < MAX_BREAKS:
                 driver.give_back(BlockReason.RETRY_BACKOFF)
             else:
+                del self._breaks[job_id]
                 driver.give_up()
         except Exception:
             log.exception("job_left_running", job_id=job_id)
@@ -410,7 +410,7 @@ class Scheduler:
         return self._gate() if job.priority is Priority.NORMAL else BlockReason.NONE
 
     def _end_blocked_too_long(self, now: float) -> None:
-        if not self._blocked_time.is_bounded:
+        if not self._blocked_time.is_due(now):
             return
         with self._repository.read() as reader:
             queued = [job for job in reader.list_active_jobs() if job.state is JobState.QUEUED]
