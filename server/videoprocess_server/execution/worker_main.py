@@ -29,19 +29,47 @@ def main() -> None:
 
 
 def media_handlers() -> Handlers:
-    """Return the handler of each kind of task; imports FFmpeg. Its log stays off, which is PyAV's default."""
-    from videoprocess_server.media import build_info, inputs, join, noise, plan, probe, segments, verify
+    """Return the handler of each kind of task; imports FFmpeg. Its log stays off, which is PyAV's default.
+
+    What only some tasks need, numpy before all, is imported by the first of them: a worker that takes the place of another
+    mostly makes segments, and is there in half the time without.
+    """
+    from videoprocess_server.media import build_info, inputs, probe, segments
 
     return {
         DescribeTask: _foreseeing(_quiet(build_info.describe)),
         ProbeTask: _foreseeing(_quiet(probe.probe)),
-        AnalyzeTask: _foreseeing(noise.analyze),
-        PlanTask: _foreseeing(plan.make_plan),
+        AnalyzeTask: _foreseeing(_analyze),
+        PlanTask: _foreseeing(_plan),
         EncodeTask: _foreseeing(segments.encode_segments),
         DigestTask: _foreseeing(inputs.digest_inputs),
-        JoinTask: _foreseeing(join.join),
-        VerifyTask: _foreseeing(verify.verify),
+        JoinTask: _foreseeing(_join),
+        VerifyTask: _foreseeing(_verify),
     }
+
+
+def _analyze(task: AnalyzeTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media import noise
+
+    return noise.analyze(task, fd, emit)
+
+
+def _plan(task: PlanTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media import plan
+
+    return plan.make_plan(task, fd, emit)
+
+
+def _join(task: JoinTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media import join
+
+    return join.join(task, fd, emit)
+
+
+def _verify(task: VerifyTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media import verify
+
+    return verify.verify(task, fd, emit)
 
 
 def _quiet(work: Callable[[Any, int], TaskResult]) -> Handler:
