@@ -20,6 +20,7 @@ from data_directory import broken_promises, files_below, read_rows, strays
 from durable_steps import SERVICE_DIES, WORKERS_DIE, read_log
 from service_harness import PATIENCE_SECONDS, SERVER, Server, connect
 from short_job import FLAGS, ShortJob, broken_answers, check_to_the_end, short_clip
+from videoprocess_server.blobs.blob_store import BlobKind
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +148,7 @@ def test_a_kill_at_any_durable_step_loses_nothing_and_leaves_nothing_over(
     assert len(hit) > len(chosen) / 2, "most of the steps come again"
 
 
+WORK = BlobKind.WORK.value
 #: in this order, with others between
 PARTS = (
     "service after opening the database",
@@ -161,9 +163,9 @@ PARTS = (
     "worker after fsync /segments/*/",
     "worker after fsync /segments/*",
     "service after COMMIT",
-    "worker before open /work/",
-    "worker after fsync /work/",
-    "service after link /work/",
+    f"worker before open /{WORK}/",
+    f"worker after fsync /{WORK}/",
+    f"service after link /{WORK}/",
     "service after fsync /results",
     "service before COMMIT",
     "service after rmdir /segments/",
