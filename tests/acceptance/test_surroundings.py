@@ -381,12 +381,12 @@ def test_a_clock_that_jumps_ends_no_work_and_no_session(engine: Engine, jumps: S
     for seconds in jumps:
         engine.clock.jump(seconds)
         engine.housekeeping.tidy()
-        assert engine.sessions.is_open(session_id)
-        assert engine.sessions.is_open(idle_session_id), "no time went by, and it was closed"
+        assert engine.is_open(session_id)
+        assert engine.is_open(idle_session_id), "no time went by, and it was closed"
     for _ in range(MINUTES_NOT_IDLE):
         engine.clock.advance(60.0)
         engine.housekeeping.tidy()
-    assert engine.sessions.is_open(idle_session_id), f"idle for {MINUTES_NOT_IDLE} minutes, and it was closed"
+    assert engine.is_open(idle_session_id), f"idle for {MINUTES_NOT_IDLE} minutes, and it was closed"
     gate.open()
     second = engine.end_of(accepted)
     engine.prepare(session_id, "third")

@@ -418,6 +418,11 @@ class Engine:
         assert video is not None
         return video.state
 
+    def is_open(self, session_id: str) -> bool:
+        with self._database.read() as reader:
+            session = reader.get_session(session_id)
+        return session is not None and session.close_time_us is None
+
     def job(self, job_id: str) -> Job:
         with self._database.read() as reader:
             job = reader.get_job(job_id)

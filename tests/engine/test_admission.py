@@ -195,10 +195,10 @@ def test_a_session_that_nobody_uses_is_closed(engine: Engine) -> None:
     session_id = engine.session()
     engine.clock.advance(IDLE_SECONDS)
     engine.housekeeping.tidy()
-    assert engine.sessions.is_open(session_id)
+    assert engine.is_open(session_id)
     engine.clock.advance(1)
     engine.housekeeping.tidy()
-    assert not engine.sessions.is_open(session_id)
+    assert not engine.is_open(session_id)
 
 
 def test_every_call_keeps_a_session_open(engine: Engine) -> None:
@@ -209,7 +209,7 @@ def test_every_call_keeps_a_session_open(engine: Engine) -> None:
         engine.videos.pending(CALLER, session_id, None, 10)
     engine.clock.advance(IDLE_SECONDS - 1)
     engine.housekeeping.tidy()
-    assert engine.sessions.is_open(session_id)
+    assert engine.is_open(session_id)
 
 
 def test_a_subscriber_keeps_a_session_open(engine: Engine) -> None:
@@ -217,11 +217,11 @@ def test_a_subscriber_keeps_a_session_open(engine: Engine) -> None:
     subscription = engine.hub.subscribe(USER, session_id, None, lambda: None)
     engine.clock.advance(10 * IDLE_SECONDS)
     engine.housekeeping.tidy()
-    assert engine.sessions.is_open(session_id)
+    assert engine.is_open(session_id)
     engine.hub.unsubscribe(subscription)
     engine.clock.advance(2 * IDLE_SECONDS)
     engine.housekeeping.tidy()
-    assert not engine.sessions.is_open(session_id)
+    assert not engine.is_open(session_id)
 
 
 def test_running_work_keeps_a_session_open(engine: Engine, workers: ScriptedExecutor) -> None:
@@ -232,12 +232,12 @@ def test_running_work_keeps_a_session_open(engine: Engine, workers: ScriptedExec
     gate.wait()
     engine.clock.advance(10 * IDLE_SECONDS)
     engine.housekeeping.tidy()
-    assert engine.sessions.is_open(session_id)
+    assert engine.is_open(session_id)
     gate.open()
     engine.end_of(accepted)
     engine.clock.advance(2 * IDLE_SECONDS)
     engine.housekeeping.tidy()
-    assert not engine.sessions.is_open(session_id)
+    assert not engine.is_open(session_id)
 
 
 def test_a_start_gives_every_session_its_idle_time_again(engine: Engine) -> None:
@@ -245,7 +245,7 @@ def test_a_start_gives_every_session_its_idle_time_again(engine: Engine) -> None
     engine.clock.advance(10 * IDLE_SECONDS)
     engine.restart()
     engine.housekeeping.tidy()
-    assert engine.sessions.is_open(session_id)
+    assert engine.is_open(session_id)
 
 
 def test_work_of_a_session_that_was_closed_goes_on_and_another_session_may_interrupt_it(

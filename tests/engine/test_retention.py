@@ -367,7 +367,7 @@ class TestClock:
         session_id = full.session()
         full.clock.jump(YEARS)
         full.housekeeping.tidy()
-        assert full.sessions.is_open(session_id)
+        assert full.is_open(session_id)
 
     def test_small_corrections_are_no_jump(self, full: Engine) -> None:
         for _ in range(10):

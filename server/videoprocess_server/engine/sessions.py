@@ -127,12 +127,6 @@ class Sessions:
             self._last_used_us.pop(session_id, None)
         self._hub.committed(session.user_id)
 
-    def is_open(self, session_id: str) -> bool:
-        """Return whether the session is there and open."""
-        with self._repository.read() as reader:
-            session = reader.get_session(session_id)
-        return session is not None and session.close_time_us is None
-
     def create_streams(self, caller: Caller, session_id: str, streams: Sequence[StreamInfo]) -> None:
         """Add streams; they count from the next CommitStreams on.
 
