@@ -177,7 +177,7 @@ class Production:
         self._known_change_ns = record.source_change_time_ns
         self._check_source()
         segments = self._encode(record)
-        work_key = f"{record.plan_id}-{new_id()}{record.plan.file_extension}"
+        work_key = f"{record.plan_id}-{new_id()}{record.plan.renditions[0].file_extension}"
         try:
             joined = self._join(record, segments, work_key)
             verified = self._verify(record, joined, work_key)
@@ -345,15 +345,23 @@ class Production:
         def task() -> Task:
             self._shop.blobs.delete(BlobKind.WORK, work_key)
             output = str(self._shop.blobs.path(BlobKind.WORK, work_key))
-            return JoinTask(media=media, plan=record.plan, segment_paths=paths, output_path=output)
+            return JoinTask(
+                media=media,
+                plan=record.plan,
+                rendition_index=0,
+                segment_paths=paths,
+                output_path=output,
+            )
 
         joined = cast("JoinResult", self._task(Phase.JOIN, task, record.plan.frame_count))
         self._check_source()
         return joined
 
     def _verify(self, record: PlanRecord, joined: JoinResult, work_key: str) -> VerifyResult:
+        media = self._assignment.video.media
+        assert media is not None
         path = str(self._shop.blobs.path(BlobKind.WORK, work_key))
-        task = VerifyTask(plan=record.plan, join=joined, path=path)
+        task = VerifyTask(plan=record.plan, rendition_index=0, media=media, join=joined, path=path)
         return cast("VerifyResult", self._task(Phase.VERIFY, lambda: task, record.plan.frame_count))
 
     def _publish(self, record: PlanRecord, joined: JoinResult, verified: VerifyResult, work_key: str) -> None:

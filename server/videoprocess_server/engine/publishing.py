@@ -38,7 +38,7 @@ def artifact_of(
 ) -> Artifact:
     """Return the row of the enhanced video."""
     assert job.snapshot is not None
-    extension = record.plan.file_extension
+    extension = record.plan.renditions[0].file_extension
     return Artifact(
         artifact_id=artifact_id,
         user_id=job.user_id,
@@ -73,7 +73,7 @@ def report_of(
     """Return what the result is, and what of the source it does not have."""
     assert video.media is not None
     assert video.source is not None
-    plan = record.plan
+    plan, made = record.plan, record.plan.renditions[0]
     enhanced, carried_over = _ranges(plan)
     return Report(
         source_frame_count=plan.source_frame_count,
@@ -86,14 +86,14 @@ def report_of(
         carried_over=carried_over,
         noise_before=plan.noise,
         noise_after=verified.noise,
-        filters=(*plan.filters.enhancement, *plan.filters.geometry),
-        encoder=plan.encoder.encoder,
-        encoder_options=dict(plan.encoder.options),
+        filters=(*plan.filters.enhancement, *made.geometry),
+        encoder=made.encoder.encoder,
+        encoder_options=dict(made.encoder.options),
         source_codec=video.media.video.codec,
-        codec=plan.encoder.codec,
-        width=plan.encoder.width,
-        height=plan.encoder.height,
-        pixel_format=plan.encoder.pixel_format,
+        codec=made.encoder.codec,
+        width=made.encoder.width,
+        height=made.encoder.height,
+        pixel_format=made.encoder.pixel_format,
         versions=dict(build.versions),
         source_size_bytes=video.source.size_bytes,
         size_bytes=joined.size_bytes,

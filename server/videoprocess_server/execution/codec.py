@@ -25,6 +25,8 @@ from videoprocess_server.model.tasks import (
     ProbeTask,
     Progress,
     SegmentDone,
+    StillsResult,
+    StillsTask,
     Task,
     TaskResult,
     VerifyResult,
@@ -65,6 +67,7 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     EncodeTask: EncodeResult,
     DigestTask: DigestResult,
     JoinTask: JoinResult,
+    StillsTask: StillsResult,
     VerifyTask: VerifyResult,
 }
 

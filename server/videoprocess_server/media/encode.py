@@ -1,4 +1,4 @@
-"""Encodes one segment into a file of its own, and proves that every frame is in it."""
+"""Encodes one segment into a file of its own, all renditions of it, and proves that every frame is in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,9 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.model.plan import EncoderPlan
+from videoprocess_server.media.filters import FilterChain
+from videoprocess_server.media.timeline import output_pts
+from videoprocess_server.model.plan import EncoderPlan, Plan, Rendition, SegmentPlan
 
 #: packets by which decoding runs ahead of display at most: x264 and x265 use B frames as references one level deep
 REORDER_DEPTH = 2
@@ -35,51 +38,121 @@ class Beat(Protocol):
         """Note bytes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EnhancedFrame:
+    """A frame that renditions are made of."""
+
+    segment_index: int
+    #: its time in the source
+    source_pts: int
+    #: its time stamp is in ticks of the renditions
+    picture: VideoFrame
+
+
 def encode_file(
-    path: Path, encoder: EncoderPlan, frames: Iterable[VideoFrame], frame_count: int, end_pts: int, beat: Beat
+    path: Path, plan: Plan, segment: SegmentPlan, frames: Iterable[EnhancedFrame], beat: Beat
 ) -> str:
-    """Encode frames into a closed MP4 file of one video track, without wall time or anything of the machine in it.
+    """Encode frames into a closed MP4 file without wall time or anything of the machine in it.
+
+    It has one track for each rendition that shows frames of the segment, in the plan's order.
 
     Args:
         path: must not exist.
-        encoder: how.
-        frames: their time stamps are in ticks of `encoder.time_base`.
-        frame_count: how many frames must come.
-        end_pts: where the last frame's display ends.
+        plan: of the result.
+        segment: which part of it.
+        frames: of the segment.
         beat: told of frames and bytes.
 
     Returns:
-        SHA-256 of the encoder's parameter sets.
+        SHA-256 of the encoders' parameter sets.
 
     Raises:
         MediaFault: ENCODE_FAILED, or DECODE_FAILED where another number of frames came.
     """
     with path.open("xb"):
         pass
-    ticks = str(encoder.time_base.denominator)
+    ticks = str(plan.output_time_base.denominator)
     # Both time scales make every time stamp exact, also the start, which an edit list of movie ticks tells.
     options = {"movie_timescale": ticks, "video_track_timescale": ticks}
+    count = 0
     with av.open(str(path), "w", format="mp4", options=options) as container:
-        stream = _add_encoder(container, encoder)
-        writer = _Writer(container=container, stream=stream, end_pts=end_pts, beat=beat)
-        context = stream.codec_context
+        channels = [
+            _Channel(container, plan, segment, rendition, beat) for rendition in renditions_in(plan, segment)
+        ]
+        _start(container)
         for frame in frames:
-            _check_picture(frame, encoder)
+            for channel in channels:
+                if channel.rendition.shows(frame.source_pts):
+                    channel.push(frame.picture)
+            count += 1
+            beat.encoded()
+        if count != segment.frame_count:
+            raise MediaFault(
+                "DECODE_FAILED", f"{count} frames came where the plan has {segment.frame_count}."
+            )
+        for channel in channels:
+            channel.finish()
+        digest = hashlib.sha256()
+        for channel in channels:
+            if channel.rendition.is_moving:
+                digest.update(channel.parameter_sets)
+    return digest.hexdigest()
+
+
+def renditions_in(plan: Plan, segment: SegmentPlan) -> tuple[Rendition, ...]:
+    """Give the renditions that have a track in a segment's file, in order of the tracks."""
+    return tuple(
+        rendition
+        for rendition in plan.renditions
+        if rendition.still_pts is None
+        or any(segment.start_pts <= pts < segment.end_pts for pts in rendition.still_pts)
+    )
+
+
+class _Channel:
+    """One rendition of a segment: its geometry, its encoder, its track."""
+
+    def __init__(
+        self, container: OutputContainer, plan: Plan, segment: SegmentPlan, rendition: Rendition, beat: Beat
+    ) -> None:
+        self.rendition = rendition
+        self._time_base = plan.output_time_base
+        options = {**rendition.encoder.options, **segment.encoder_options.get(rendition.stream_id, {})}
+        stream = _add_encoder(container, rendition.encoder, options, self._time_base)
+        self._context = stream.codec_context
+        end_pts = output_pts(segment.end_pts, plan.time_base, plan.output_time_base)
+        self._writer = _Writer(container=container, stream=stream, end_pts=end_pts, beat=beat)
+        self._geometry: FilterChain | None = None
+
+    @property
+    def parameter_sets(self) -> bytes:
+        """Of the encoder."""
+        return self._context.extradata or b""
+
+    def push(self, picture: VideoFrame) -> None:
+        """Give it the next frame."""
+        if self._geometry is None:
+            self._geometry = FilterChain(picture, self.rendition.geometry, self._time_base)
+        self._take(self._geometry.push(picture))
+
+    def finish(self) -> None:
+        """Write what is left and check that nothing is missing."""
+        if self._geometry is not None:
+            self._take(self._geometry.push(None))
+        _encode(self._context, None, self._writer)
+        self._writer.finish()
+
+    def _take(self, frames: Iterable[VideoFrame]) -> None:
+        for frame in frames:
+            _check_picture(frame, self.rendition.encoder)
             assert frame.pts is not None
-            writer.shown.append(frame.pts)
+            assert frame.time_base is not None
+            frame.pts = output_pts(frame.pts, frame.time_base, self._time_base)
+            frame.time_base = self._time_base
+            self._writer.shown.append(frame.pts)
             # The source's picture type would be taken as an order to make such a picture.
             frame.pict_type = PictureType.NONE
-            frame.time_base = encoder.time_base
-            _encode(context, frame, writer)
-            beat.encoded()
-        if len(writer.shown) != frame_count:
-            raise MediaFault(
-                "DECODE_FAILED", f"{len(writer.shown)} frames came where the plan has {frame_count}."
-            )
-        _encode(context, None, writer)
-        writer.finish()
-        parameter_sets = context.extradata or b""
-    return hashlib.sha256(parameter_sets).hexdigest()
+            _encode(self._context, frame, self._writer)
 
 
 @dataclass
@@ -137,14 +210,16 @@ class _Writer:
         self.beat.written(size)
 
 
-def _add_encoder(container: OutputContainer, encoder: EncoderPlan) -> VideoStream:
-    stream = container.add_stream(encoder.encoder, rate=encoder.frame_rate, options=dict(encoder.options))
+def _add_encoder(
+    container: OutputContainer, encoder: EncoderPlan, options: dict[str, str], time_base: Fraction
+) -> VideoStream:
+    stream = container.add_stream(encoder.encoder, rate=encoder.frame_rate, options=options)
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.thread_count = encoder.thread_count
     context.width, context.height = encoder.width, encoder.height
     context.pix_fmt = encoder.pixel_format
-    context.time_base = encoder.time_base
+    context.time_base = time_base
     # Without it x264 takes 1 / time_base for the frame rate, and declares a far too high level.
     context.framerate = encoder.frame_rate
     if encoder.sample_aspect_ratio:
@@ -153,17 +228,22 @@ def _add_encoder(container: OutputContainer, encoder: EncoderPlan) -> VideoStrea
     context.color_trc = encoder.colour.transfer
     context.colorspace = encoder.colour.matrix
     context.color_range = encoder.colour.range
-    context.codec_tag = encoder.codec_tag
+    if encoder.codec_tag:
+        context.codec_tag = encoder.codec_tag
+    return stream
+
+
+def _start(container: OutputContainer) -> None:
     try:
         container.start_encoding()
     except OSError:  # it writes the container's header, too: this is the disk's answer
         raise
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaFault(
-            "ENCODE_FAILED",
-            f"{encoder.encoder} refuses {encoder.width}x{encoder.height} {encoder.pixel_format}.",
-        ) from error
-    return stream
+        made = ", ".join(
+            f"{stream.codec_context.name} {stream.codec_context.width}x{stream.codec_context.height}"
+            for stream in container.streams.video
+        )
+        raise MediaFault("ENCODE_FAILED", f"An encoder refuses its picture: {made}.") from error
 
 
 def _encode(context: VideoCodecContext, frame: VideoFrame | None, writer: _Writer) -> None:

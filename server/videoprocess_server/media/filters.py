@@ -35,7 +35,7 @@ def run_filters(
     Raises:
         MediaFault: DECODE_FAILED where a frame is not such a picture, ENCODE_FAILED where a filter refuses.
     """
-    chain: _Chain | None = None
+    chain: FilterChain | None = None
     for frame in frames:
         expected = picture or picture_of(frame)
         picture = expected
@@ -45,14 +45,23 @@ def run_filters(
                 "DECODE_FAILED",
                 f"The picture changes at {seconds:.3f} s, from {expected} to {picture_of(frame)}.",
             )
-        chain = chain or _Chain(frame, stages, time_base)
+        chain = chain or FilterChain(frame, stages, time_base)
         yield from chain.push(frame)
     if chain is not None:
         yield from chain.push(None)
 
 
-class _Chain:
-    """A configured graph with one source and one sink."""
+class FilterChain:
+    """A configured graph with one source and one sink.
+
+    Args:
+        first: a frame like all that will come.
+        stages: filters in FFmpeg's syntax, the last one a "format=".
+        time_base: of the frames.
+
+    Raises:
+        MediaFault: ENCODE_FAILED where a filter refuses.
+    """
 
     def __init__(self, first: VideoFrame, stages: Sequence[str], time_base: Fraction) -> None:
         graph = Graph()

@@ -25,9 +25,7 @@ _FULL_RANGE = 2
 class Geometry:
     """What is done to every picture."""
 
-    #: runs first, so that what is cut off is not enhanced
-    crop: tuple[str, ...]
-    #: runs last
+    #: scale and pixel format
     fit: tuple[str, ...]
     width: int
     height: int
@@ -37,34 +35,37 @@ class Geometry:
 
 
 def plan_geometry(
-    video: VideoTrackInfo, setting: ModeSetting, asked_width: int, asked_height: int, pixel_format: str
+    video: VideoTrackInfo, shown: Rect, asked_width: int, asked_height: int, pixel_format: str
 ) -> Geometry:
-    """Plan crop and scale.
+    """Plan scale and format.
 
     Args:
         video: the source.
-        setting: zoom and its region.
+        shown: the part of its picture that is left.
         asked_width: of the stream, 0 for the source's.
         asked_height: of the stream, 0 for the source's.
         pixel_format: of the encoder.
 
     Raises:
-        MediaFault: CROP_OUTSIDE_PICTURE, or SIZE_NOT_SUPPORTED where nothing is left or the asked size is odd.
+        MediaFault: SIZE_NOT_SUPPORTED where the asked size is odd.
     """
-    whole = Rect(x=0, y=0, width=video.width, height=video.height)
-    shown = zoomed(whole, setting)
     width, height = asked_width or _even_up(video.width), asked_height or _even_up(video.height)
     if width % 2 or height % 2:
         raise MediaFault("SIZE_NOT_SUPPORTED", f"{width}x{height} is odd; the encoders take even sizes.")
-    fit = _fit(shown, width, height, video, pixel_format)
     return Geometry(
-        crop=() if shown == whole else (f"crop={shown.width}:{shown.height}:{shown.x}:{shown.y}",),
-        fit=fit,
+        fit=_fit(shown, width, height, video, pixel_format),
         width=width,
         height=height,
         sample_aspect_ratio=_aspect(video.sample_aspect_ratio, shown, width, height),
         made_even=(width, height) != (asked_width or video.width, asked_height or video.height),
     )
+
+
+def crop_filters(shown: Rect, video: VideoTrackInfo) -> tuple[str, ...]:
+    """Give the stage that cuts a part out of the picture; none where that is all of it."""
+    if (shown.width, shown.height) == (video.width, video.height):
+        return ()
+    return (f"crop={shown.width}:{shown.height}:{shown.x}:{shown.y}",)
 
 
 def zoomed(whole: Rect, setting: ModeSetting) -> Rect:

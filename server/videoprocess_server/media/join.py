@@ -22,11 +22,11 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from videoprocess_server.media.encode import renditions_in
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.orientation import fit_matrix, read_matrix
 from videoprocess_server.media.own_files import open_own, settle
 from videoprocess_server.media.pulse import Pulse
-from videoprocess_server.media.source import open_source, video_stream
+from videoprocess_server.media.source import open_source
 from videoprocess_server.media.timestamps import rebuild_dts_array
 from videoprocess_server.media.track_reports import Tally, report_losses, report_tracks
 from videoprocess_server.media.tracks import (
@@ -42,7 +42,7 @@ from videoprocess_server.media.tracks import (
     rewritten_tracks,
     track_metadata,
 )
-from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.plan import Plan, Rendition
 from videoprocess_server.model.tasks import JoinResult, JoinTask, TaskMessage
 
 
@@ -71,6 +71,7 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
         FileExistsError: the output path exists.
     """
     started = time.process_time()
+    rendition = task.plan.renditions[task.rendition_index]
     path = Path(task.output_path)
     with path.open("xb"):
         pass
@@ -87,7 +88,7 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
         raise
     except av.error.FFmpegError as error:
         raise MediaFault("JOIN_FAILED", f"The result cannot be written: {error.strerror}.") from error
-    tracks = report_tracks(task.media, task.plan, totals, tally)
+    tracks = report_tracks(task.media, task.plan, rendition.container, totals, tally)
     losses = tuple(report_losses(task.plan, tracks, tally))
     size, digest = settle(path, pulse)
     return JoinResult(
@@ -101,7 +102,7 @@ def join(task: JoinTask, fd: int, emit: Callable[[TaskMessage], None]) -> JoinRe
 
 def _read_timeline(task: JoinTask, pulse: Pulse) -> _Timeline:
     """Reads the time stamps of all segments and compares them with the plan."""
-    plan = task.plan
+    plan, rendition = task.plan, task.plan.renditions[task.rendition_index]
     pts = array("q")
     parameter_sets: bytes | None = None
     shown_until: int | None = None
@@ -110,7 +111,7 @@ def _read_timeline(task: JoinTask, pulse: Pulse) -> _Timeline:
     for segment, segment_path in zip(plan.segments, task.segment_paths, strict=True):
         before = len(pts)
         with open_own(segment_path) as container:
-            stream = container.streams.video[0]
+            stream = own_track(container, plan, segment.index, rendition)
             found = stream.codec_context.extradata or b""
             if parameter_sets not in {None, found}:
                 raise MediaFault(
@@ -140,7 +141,7 @@ def _timeline(pts: NDArray[np.int64], plan: Plan) -> _Timeline:
         digest.update("".join(f"{tick}\n" for tick in part.tolist()).encode())
     if len(shown) != plan.frame_count or digest.hexdigest() != plan.pts_sha256:
         raise MediaFault("JOIN_FAILED", "The segments' time stamps are not those of the plan.")
-    end = round(plan.end_pts * plan.time_base / plan.encoder.time_base)
+    end = round(plan.end_pts * plan.time_base / plan.output_time_base)
     following = np.append(shown[1:], max(end, int(shown[-1]) + 1))
     durations = following - shown
     step = int(durations[0])
@@ -153,7 +154,7 @@ def _ticks(packet: Packet[VideoStream], plan: Plan) -> int:
     """The packet's time stamp in ticks of the encoder, which its file must tell exactly."""
     if packet.pts is None:
         raise MediaFault("JOIN_FAILED", "A segment's packet has no time stamp.")
-    ticks = packet.pts * packet.time_base / plan.encoder.time_base
+    ticks = packet.pts * packet.time_base / plan.output_time_base
     if ticks.denominator != 1:
         raise MediaFault("JOIN_FAILED", "A segment's time stamp lies between two ticks of the plan.")
     return int(ticks)
@@ -161,13 +162,13 @@ def _ticks(packet: Packet[VideoStream], plan: Plan) -> int:
 
 def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: Pulse) -> Tally:
     plan, tally = task.plan, Tally()
-    matrix = _matrix(task, fd)
+    rendition = plan.renditions[task.rendition_index]
     with open_source(fd) as source, open_own(task.segment_paths[0]) as first:
-        copied = copied_streams(source, plan.video_track_index, plan.container)
+        copied = copied_streams(source, plan.video_track_index, rendition.container)
         metadata = container_metadata(source.metadata)
-        ticks = [plan.encoder.time_base, *(stream.time_base or Fraction(1) for stream in copied)]
-        options = muxer_options(plan.container, metadata, ticks)
-        with av.open(task.output_path, "w", format=plan.container, options=options) as out:
+        ticks = [plan.output_time_base, *(stream.time_base or Fraction(1) for stream in copied)]
+        options = muxer_options(rendition.container, metadata, ticks)
+        with av.open(task.output_path, "w", format=rendition.container, options=options) as out:
             # Without it Matroska draws a random number and every muxer writes FFmpeg's version.
             out.flags |= cast("int", Flags.bitexact.value)
             out.metadata.update(metadata)
@@ -175,10 +176,15 @@ def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: Pulse) -> Tally:
             added: dict[int, Stream] = {}
             for stream in source.streams:
                 if stream.index == plan.video_track_index:
-                    added[stream.index] = _add_video(out, first.streams.video[0], stream, plan, matrix)
+                    added[stream.index] = _add_video(
+                        out, own_track(first, plan, 0, rendition), stream, plan, rendition
+                    )
                 elif stream in copied:
                     added[stream.index] = add_copy(out, stream)
-                    if plan.container not in ISO_MUXERS and stream.disposition & Disposition.attached_pic:
+                    if (
+                        rendition.container not in ISO_MUXERS
+                        and stream.disposition & Disposition.attached_pic
+                    ):
                         tally.unmarked_covers.add(stream.index)
             out.start_encoding()
             tally.kept.update(added)
@@ -193,45 +199,41 @@ def _write(task: JoinTask, fd: int, timeline: _Timeline, pulse: Pulse) -> Tally:
     return tally
 
 
-def _matrix(task: JoinTask, fd: int) -> tuple[int, ...] | None:
-    video, encoder = task.media.video, task.plan.encoder
-    with open_source(fd) as source:
-        matrix = read_matrix(source, video_stream(source, video.index))
-    return matrix and fit_matrix(matrix, (video.width, video.height), (encoder.width, encoder.height))
-
-
 def _add_video(
-    out: OutputContainer, encoded: VideoStream, original: Stream, plan: Plan, matrix: tuple[int, ...] | None
+    out: OutputContainer, encoded: VideoStream, original: Stream, plan: Plan, rendition: Rendition
 ) -> VideoStream:
     # add_stream would open an encoder, whose parameter sets replace those of the packets.
     added = out.add_stream_from_template(encoded, opaque=True)
-    added.time_base = plan.encoder.time_base
+    added.time_base = plan.output_time_base
     added.metadata.update(track_metadata(original.metadata))
     added.disposition = original.disposition
-    added.codec_context.codec_tag = plan.encoder.codec_tag
-    if plan.encoder.sample_aspect_ratio:
-        added.codec_context.sample_aspect_ratio = plan.encoder.sample_aspect_ratio
-    if matrix:
-        added.set_display_matrix(matrix)
+    added.codec_context.codec_tag = rendition.encoder.codec_tag
+    if rendition.encoder.sample_aspect_ratio:
+        added.codec_context.sample_aspect_ratio = rendition.encoder.sample_aspect_ratio
+    if rendition.display_matrix:
+        added.set_display_matrix(rendition.display_matrix)
     return added
 
 
 def _pictures(task: JoinTask, timeline: _Timeline, added: Stream, tally: Tally) -> Iterator[Packet[Stream]]:
     """The packets of all segments, with the times of the whole."""
-    index = task.plan.video_track_index
-    for path in task.segment_paths:
+    plan, rendition = task.plan, task.plan.renditions[task.rendition_index]
+    index = plan.video_track_index
+    for segment, path in zip(plan.segments, task.segment_paths, strict=True):
         with open_own(path) as container:
-            for packet in container.demux(_only_track(container)):
+            track: Stream = own_track(container, plan, segment.index, rendition)
+            for packet in container.demux(track):
                 if not packet.size:
                     continue
                 k = tally.packets[index]
                 tally.packets[index] += 1
                 packet.stream = added
-                packet.time_base = task.plan.encoder.time_base
+                packet.time_base = task.plan.output_time_base
                 packet.pts, packet.dts = int(timeline.pts[k]), int(timeline.dts[k])
                 packet.duration = int(timeline.duration[k])
                 yield packet
 
 
-def _only_track(container: InputContainer) -> Stream:
-    return container.streams[0]
+def own_track(container: InputContainer, plan: Plan, segment_index: int, rendition: Rendition) -> VideoStream:
+    """Give the track of a rendition in a segment's file."""
+    return container.streams.video[renditions_in(plan, plan.segments[segment_index]).index(rendition)]

@@ -1,4 +1,4 @@
-"""The index of a video track: when its frames are shown and from where they decode."""
+"""The index of a video track: when its frames are shown, from where they decode and how many bytes they have."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ class PacketIndex:
     keys: Sequence[int]
     #: where the last frame's display ends
     end_pts: int
+    #: bytes of each of `pts`
+    sizes: Sequence[int]
+    #: packets come in another order than frames are shown in: there are B frames
+    reordered: bool
 
 
 def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> PacketIndex:
-    """Read all packets of a freshly opened source once; 8 bytes a frame are kept.
+    """Read all packets of a freshly opened source once; 12 bytes a frame are kept.
 
     Raises:
         MediaFault: DECODE_FAILED where packets have no or no unique time stamps, NO_DECODABLE_FRAME where there are none.
     """
-    shown, keys = array("q"), array("q")
-    last_pts, last_duration, count = None, 0, 0
+    shown, keys, sizes = array("q"), array("q"), array("i")
+    last_pts, last_duration, count, reordered = None, 0, 0, False
     try:
         for packet in container.demux(stream):
             if not packet.size:
@@ -53,6 +57,8 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
             if packet.is_discard:
                 continue
             shown.append(packet.pts)
+            sizes.append(packet.size)
+            reordered |= last_pts is not None and packet.pts < last_pts
             if last_pts is None or packet.pts > last_pts:
                 last_pts, last_duration = packet.pts, packet.duration or 0
     except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
@@ -60,11 +66,16 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
     _check_whole(container, stream, count)
     if last_pts is None:
         raise MediaFault("NO_DECODABLE_FRAME", "The video track has no frame that is shown.")
-    _sort(shown)
+    if reordered:
+        _sort(shown, sizes)
     _sort(keys)
     _check_unique(shown, stream)
     return PacketIndex(
-        pts=shown, keys=keys or shown[:1], end_pts=last_pts + (last_duration or _last_step(shown))
+        pts=shown,
+        keys=keys or shown[:1],
+        end_pts=last_pts + (last_duration or _last_step(shown)),
+        sizes=sizes,
+        reordered=reordered,
     )
 
 
@@ -81,10 +92,15 @@ def _check_whole(container: InputContainer, stream: VideoStream, count: int) -> 
         )
 
 
-def _sort(ticks: array[int]) -> None:
-    """Sort in place; an array is an eighth of a list."""
-    if ticks:
-        np.frombuffer(ticks, dtype=np.int64).sort()
+def _sort(ticks: array[int], sizes: array[int] | None = None) -> None:
+    """Sort in place, sizes along with their ticks; an array is an eighth of a list."""
+    if not ticks:
+        return
+    values = np.frombuffer(ticks, dtype=np.int64)
+    if sizes is not None:
+        beside = np.frombuffer(sizes, dtype=np.intc)
+        beside[:] = beside[np.argsort(values, kind="stable")]
+    values.sort()
 
 
 def _check_unique(shown: array[int], stream: VideoStream) -> None:

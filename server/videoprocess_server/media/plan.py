@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
-from videoprocess_server.media.containers import choose_container
-from videoprocess_server.media.encoders import (
-    ENCODER_THREADS,
-    X265_PARAMS,
-    Encoder,
-    check_size,
-    choose_bit_depth,
-    choose_encoder,
-    choose_pixel_format,
-    declared_rate,
-)
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.geometry import Geometry, encoded_colour, plan_geometry
-from videoprocess_server.media.losses import known_losses
+from videoprocess_server.media.geometry import crop_filters, zoomed
 from videoprocess_server.media.opening import Opening, read_opening
+from videoprocess_server.media.orientation import read_matrix
 from videoprocess_server.media.packets import PacketIndex, read_index
 from videoprocess_server.media.pulse import Pulse
+from videoprocess_server.media.renditions import Material, plan_renditions
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segments, summarise
 from videoprocess_server.model.cuts import CutRules
 from videoprocess_server.model.grid import grid_time_base
-from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import VideoTrackInfo
-from videoprocess_server.model.plan import EncoderPlan, FilterPlan, FrameGrid, Plan
-from videoprocess_server.model.settings_snapshot import FrameRateRange, Snapshot, StreamInfo
+from videoprocess_server.model.plan import FilterPlan, FrameGrid, Plan, Rendition, SegmentPlan
+from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect
 from videoprocess_server.model.tasks import PlanTask, TaskMessage
 
 #: 29.97 counts as 30
@@ -53,15 +43,20 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         MediaFault: one of the slips of errors.py, or NO_DECODABLE_FRAME, DECODE_FAILED, NOT_A_VIDEO, SOURCE_CHANGED.
     """
     video, setting = task.media.video, task.snapshot.mode_setting
-    wish = _video_wish(task.snapshot)
-    bit_depth = choose_bit_depth(video, wish)
-    encoder = choose_encoder(video, wish, bit_depth)
-    pixel_format = choose_pixel_format(video, bit_depth)
-    geometry = plan_geometry(video, setting, wish.width, wish.height, pixel_format)
-    check_size(encoder, geometry.width, geometry.height)
-    index, opening = _read(fd, video.index, Pulse(emit))
+    shown = zoomed(Rect(x=0, y=0, width=video.width, height=video.height), setting)
+    index, opening, matrix = _read(fd, video.index, Pulse(emit))
     rate = _measured_rate(opening, video)
     timeline = _timeline(index, opening, video, plan_grid(setting.frame_rate_range, rate, opening.pts[0]))
+    material = Material(
+        media=task.media,
+        shown=shown,
+        timeline=timeline,
+        measured_rate=rate,
+        opening=opening,
+        display_matrix=matrix,
+        undecodable_count=len(index.pts) - len(opening.pts),
+    )
+    renditions = plan_renditions(task.snapshot.streams, material)
     chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
     segments = plan_segments(
         timeline,
@@ -70,8 +65,6 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         chain.pre_roll_frames,
     )
     frame_count, pts_sha256 = summarise(timeline)
-    container, extension = choose_container(task.media, encoder.codec)
-    undecodable = len(index.pts) - len(opening.pts)
     return Plan(
         video_track_index=video.index,
         time_base=video.time_base,
@@ -81,15 +74,25 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         source_frame_count=len(timeline.pts),
         frame_count=frame_count,
         pts_sha256=pts_sha256,
-        segments=segments,
-        encoder=_encoder_plan(encoder, video, geometry, pixel_format, timeline, rate, opening),
-        filters=_filter_plan(chain, geometry, opening),
+        segments=only_needed(segments, [made.rendition for made in renditions]),
+        renditions=tuple(made.rendition for made in renditions),
+        filters=_filter_plan(chain, shown, video, opening),
         grid=timeline.grid,
+        output_time_base=timeline.output_time_base,
         noise=task.noise,
-        container=container,
-        file_extension=extension,
-        not_kept=tuple(known_losses(video, wish, encoder, geometry, pixel_format, opening, undecodable)),
+        not_kept=tuple(dict.fromkeys(lost for made in renditions for lost in made.not_kept)),
     )
+
+
+def only_needed(segments: Sequence[SegmentPlan], renditions: Sequence[Rendition]) -> tuple[SegmentPlan, ...]:
+    """Give the segments that have frames of a rendition: all of them, unless there are stills only."""
+    needed = [segment for segment in segments if any(_shows(segment, rendition) for rendition in renditions)]
+    return tuple(replace(segment, index=index) for index, segment in enumerate(needed))
+
+
+def _shows(segment: SegmentPlan, rendition: Rendition) -> bool:
+    stills = rendition.still_pts
+    return stills is None or any(segment.start_pts <= pts < segment.end_pts for pts in stills)
 
 
 def plan_grid(asked: FrameRateRange | None, measured: Fraction, origin_pts: int) -> FrameGrid | None:
@@ -110,23 +113,13 @@ def plan_grid(asked: FrameRateRange | None, measured: Fraction, origin_pts: int)
     return None
 
 
-def _video_wish(snapshot: Snapshot) -> StreamInfo:
-    for stream in snapshot.streams:
-        if stream.intent is not StreamIntent.VIDEO:
-            raise MediaFault(
-                "STREAM_NOT_SUPPORTED",
-                f"Stream {stream.stream_id} is {stream.intent.name}; only VIDEO is made.",
-            )
-    if len(snapshot.streams) != 1:
-        raise MediaFault("STREAM_NOT_SUPPORTED", f"One VIDEO stream is made, not {len(snapshot.streams)}.")
-    return snapshot.streams[0]
-
-
-def _read(fd: int, track_index: int, pulse: Pulse) -> tuple[PacketIndex, Opening]:
+def _read(fd: int, track_index: int, pulse: Pulse) -> tuple[PacketIndex, Opening, tuple[int, ...] | None]:
     with open_source(fd) as container:
         index = read_index(container, video_stream(container, track_index), pulse)
     with open_source(fd) as container:
-        return index, read_opening(container, video_stream(container, track_index), index)
+        opening = read_opening(container, video_stream(container, track_index), index)
+    with open_source(fd) as container:
+        return index, opening, read_matrix(container, video_stream(container, track_index))
 
 
 def _measured_rate(opening: Opening, video: VideoTrackInfo) -> Fraction:
@@ -163,40 +156,12 @@ def _rules(task: PlanTask, time_base: Fraction) -> CutRules:
     )
 
 
-def _filter_plan(chain: Chain, geometry: Geometry, opening: Opening) -> FilterPlan:
+def _filter_plan(chain: Chain, shown: Rect, video: VideoTrackInfo, opening: Opening) -> FilterPlan:
     return FilterPlan(
         source_picture=opening.picture,
-        crop=geometry.crop,
-        geometry=geometry.fit,
+        crop=crop_filters(shown, video),
         enhancement=chain.filters,
+        pixel_format=video.pixel_format,
         pre_roll_frames=chain.pre_roll_frames,
         post_roll_frames=chain.post_roll_frames,
-    )
-
-
-def _encoder_plan(
-    encoder: Encoder,
-    video: VideoTrackInfo,
-    geometry: Geometry,
-    pixel_format: str,
-    timeline: Timeline,
-    measured_rate: Fraction,
-    opening: Opening,
-) -> EncoderPlan:
-    options = dict(encoder.options)
-    if opening.hdr_static and "x265-params" in options:
-        options["x265-params"] = f"{X265_PARAMS}:{opening.hdr_static}"
-    return EncoderPlan(
-        encoder=encoder.name,
-        codec=encoder.codec,
-        options=options,
-        pixel_format=pixel_format,
-        width=geometry.width,
-        height=geometry.height,
-        frame_rate=timeline.grid.rate if timeline.grid else declared_rate(measured_rate),
-        time_base=timeline.output_time_base,
-        sample_aspect_ratio=geometry.sample_aspect_ratio,
-        colour=encoded_colour(video),
-        codec_tag=encoder.codec_tag,
-        thread_count=ENCODER_THREADS,
     )

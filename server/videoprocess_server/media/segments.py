@@ -9,13 +9,13 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.decode import Ledger, decode_fault, decoded_frames
-from videoprocess_server.media.encode import encode_file
+from videoprocess_server.media.encode import EnhancedFrame, encode_file
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import run_filters
 from videoprocess_server.media.timeline import output_pts
@@ -38,16 +38,15 @@ def encode_segments(task: EncodeTask, fd: int, emit: Callable[[TaskMessage], Non
     """
     started = time.process_time()
     plan, pulse, inputs = task.plan, _Pulse(emit), dict[int, str]()
-    by_segment = groupby(filtered_frames(plan, task.segments, fd, inputs, pulse.beat), key=itemgetter(0))
+    frames = filtered_frames(plan, task.segments, fd, inputs, pulse.beat)
+    by_segment = groupby(frames, key=attrgetter("segment_index"))
     done = []
     for segment, output_path in zip(task.segments, task.output_paths, strict=True):
         path = Path(output_path)
         index, group = next(by_segment, (None, iter(())))
         if index != segment.index:
             raise decode_fault(segment.start_pts, plan.time_base, "no frame comes")
-        frames = map(itemgetter(1), group)
-        end_pts = _end_pts(plan, segment)
-        parameter_sets = encode_file(path, plan.encoder, frames, segment.frame_count, end_pts, pulse)
+        parameter_sets = encode_file(path, plan, segment, group, pulse)
         _sync(path)
         done.append(
             SegmentDone(
@@ -70,12 +69,12 @@ def filtered_frames(
     fd: int,
     inputs: dict[int, str] | None = None,
     beat: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Give the frames that neighbouring segments encode, each with its segment's index, in ticks of the encoder.
+) -> Iterator[EnhancedFrame]:
+    """Give the frames of segments, enhanced, as the renditions are made of them.
 
     Args:
         plan: of the result.
-        segments: neighbours, in order.
+        segments: in order.
         fd: the source.
         inputs: gets the SHA-256 of each segment's packets.
         beat: called often.
@@ -84,8 +83,20 @@ def filtered_frames(
         MediaFault: as `encode_segments`.
     """
     inputs = {} if inputs is None else inputs
-    for _, run in groupby(segments, key=attrgetter("enhanced")):
-        yield from _run(plan, tuple(run), fd, inputs, beat)
+    for run in _runs(segments):
+        yield from _run(plan, run, fd, inputs, beat)
+
+
+def _runs(segments: Sequence[SegmentPlan]) -> Iterator[tuple[SegmentPlan, ...]]:
+    """Give neighbours in time that go through the same chain; where a plan has stills only, it leaves out what they do not show."""
+    run: list[SegmentPlan] = []
+    for segment in segments:
+        if run and (run[-1].end_pts != segment.start_pts or run[-1].enhanced != segment.enhanced):
+            yield tuple(run)
+            run = []
+        run.append(segment)
+    if run:
+        yield tuple(run)
 
 
 def _run(
@@ -94,20 +105,21 @@ def _run(
     fd: int,
     inputs: dict[int, str],
     beat: Callable[[], None],
-) -> Iterator[tuple[int, VideoFrame]]:
+) -> Iterator[EnhancedFrame]:
     """Decode and filter neighbours that go through the same chain."""
     filters = plan.filters
     ledger = Ledger(plan, segments, inputs)
     decoded = decoded_frames(fd, plan, segments[0].decode_from_pts, ledger, beat)
-    stages = (*filters.crop, *(filters.enhancement if segments[0].enhanced else ()), *filters.geometry)
+    enhancement = filters.enhancement if segments[0].enhanced else ()
+    stages = (*filters.prepare, *filters.crop, *enhancement, f"format=pix_fmts={filters.pixel_format}")
     window = _window(decoded, plan, segments, ledger)
     filtered = run_filters(window, stages, plan.time_base, filters.source_picture)
     starts = [segment.start_pts for segment in segments]
     for frame, source_pts, result_pts in _results(filtered, plan):
         position = bisect_right(starts, source_pts) - 1
         if position >= 0 and source_pts < segments[position].end_pts:
-            frame.pts = result_pts
-            yield segments[position].index, frame
+            frame.pts, frame.time_base = result_pts, plan.output_time_base
+            yield EnhancedFrame(segment_index=segments[position].index, source_pts=source_pts, picture=frame)
 
 
 def _window(
@@ -163,15 +175,10 @@ def _results(filtered: Iterator[VideoFrame], plan: Plan) -> Iterator[tuple[Video
     if plan.grid is None:
         for frame in filtered:
             pts = source_pts(frame)
-            yield frame, pts, output_pts(pts, plan.time_base, plan.encoder.time_base)
+            yield frame, pts, output_pts(pts, plan.time_base, plan.output_time_base)
         return
     for frame, slot in choose(filtered, source_pts, plan.grid, plan.time_base, plan.end_pts):
         yield frame, source_pts(frame), slot_pts(slot, plan.grid, plan.time_base)
-
-
-def _end_pts(plan: Plan, segment: SegmentPlan) -> int:
-    """Ticks of the encoder at which the segment's last frame is shown no longer, as far as its file tells."""
-    return output_pts(segment.end_pts, plan.time_base, plan.encoder.time_base)
 
 
 def _sync(path: Path) -> None:

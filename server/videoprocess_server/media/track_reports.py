@@ -32,13 +32,14 @@ class Tally:
 
 
 def report_tracks(
-    media: MediaInfo, plan: Plan, totals: Mapping[int, int], tally: Tally
+    media: MediaInfo, plan: Plan, container: str, totals: Mapping[int, int], tally: Tally
 ) -> tuple[TrackReport, ...]:
     """Tells what became of each track.
 
     Args:
         media: the source.
         plan: of the result.
+        container: FFmpeg's muxer of it.
         totals: packets by track with edit lists ignored, where the container has them.
         tally: what was written.
     """
@@ -54,7 +55,7 @@ def report_tracks(
             note = (
                 ""
                 if kept
-                else tally.rewritten.get(track.index, f"FFmpeg's {plan.container} muxer does not take it.")
+                else tally.rewritten.get(track.index, f"FFmpeg's {container} muxer does not take it.")
             )
         reports.append(
             TrackReport(

@@ -24,7 +24,7 @@ from videoprocess_server.media.pulse import Pulse, sha256_of
 from videoprocess_server.media.source import open_source, prepare_decoder
 from videoprocess_server.media.units import count_units
 from videoprocess_server.model.media_info import TrackKind
-from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.plan import Plan, Rendition
 from videoprocess_server.model.tasks import TaskMessage, VerifyResult, VerifyTask
 
 _MICROSECONDS: Final = 1_000_000
@@ -80,6 +80,7 @@ class _Check:
         self.meter = NoiseMeter()
         self._task = task
         self._plan = task.plan
+        self._rendition = task.plan.renditions[task.rendition_index]
         self._container = container
         self._fd = fd
         self._pulse = pulse
@@ -91,7 +92,7 @@ class _Check:
     def run(self) -> None:
         """Reads all packets once and decodes those of the picture."""
         stream, kept = self._tracks()
-        _check_declared(self._plan, stream)
+        _check_declared(self._rendition, stream)
         prepare_decoder(stream)
         # By default decoders paint over damage without a word.
         stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
@@ -134,8 +135,8 @@ class _Check:
         if frame.is_corrupt:
             raise _mismatch(f"frame {self.frames} is damaged")
         if not self.frames:
-            _check_picture(self._plan, frame)
-        pts = _planned_ticks(frame.pts * self._time_base, self._plan)
+            _check_picture(self._rendition, frame)
+        pts = _planned_ticks(frame.pts * self._time_base, self._plan, self._rendition.container)
         if self._last_pts is not None and pts <= self._last_pts:
             raise _mismatch(f"frame {self.frames} is shown before the one before it")
         self._last_pts = pts
@@ -152,7 +153,8 @@ class _Check:
             raise _mismatch("its time stamps are not those of the plan")
         planned = plan.end_pts * plan.time_base
         rounding = max(
-            plan.encoder.time_base, _MATROSKA_ROUNDING * 2 if plan.container == "matroska" else Fraction(0)
+            plan.output_time_base,
+            _MATROSKA_ROUNDING * 2 if self._rendition.container == "matroska" else Fraction(0),
         )
         if abs(self.end - planned) > rounding:
             raise _mismatch(f"it ends at {float(self.end):.4f} s, not {float(planned):.4f}")
@@ -177,17 +179,17 @@ def _declared_end(container: InputContainer, stream: VideoStream, fd: int) -> Fr
         return read_shown_until(file, stream.index)
 
 
-def _check_declared(plan: Plan, stream: VideoStream) -> None:
+def _check_declared(rendition: Rendition, stream: VideoStream) -> None:
     """Compares what the container says of the picture."""
-    encoder, context = plan.encoder, stream.codec_context
+    encoder, context = rendition.encoder, stream.codec_context
     if context.codec.canonical_name != encoder.codec:
         raise _mismatch(f"its picture is {context.codec.canonical_name}, not {encoder.codec}")
     if encoder.sample_aspect_ratio and (stream.sample_aspect_ratio or 1) != encoder.sample_aspect_ratio:
         raise _mismatch(f"its pixels are {stream.sample_aspect_ratio}, not {encoder.sample_aspect_ratio}")
 
 
-def _check_picture(plan: Plan, frame: VideoFrame) -> None:
-    encoder = plan.encoder
+def _check_picture(rendition: Rendition, frame: VideoFrame) -> None:
+    encoder = rendition.encoder
     made = (frame.width, frame.height, plain_pixel_format(frame.format.name))
     if made != (encoder.width, encoder.height, plain_pixel_format(encoder.pixel_format)):
         raise _mismatch(f"its picture is {made}")
@@ -200,17 +202,17 @@ def _check_picture(plan: Plan, frame: VideoFrame) -> None:
         raise _mismatch(f"its range is {frame.color_range}, not {wanted.range}")
 
 
-def _planned_ticks(seconds: Fraction, plan: Plan) -> int:
+def _planned_ticks(seconds: Fraction, plan: Plan, container: str) -> int:
     """A frame's time in ticks of the encoder: exact, or in Matroska the one tick its milliseconds can mean."""
-    if plan.container != "matroska":
-        ticks = seconds / plan.encoder.time_base
+    if container != "matroska":
+        ticks = seconds / plan.output_time_base
         if ticks.denominator != 1:
             raise _mismatch(f"a frame at {seconds} s lies between two ticks")
         return int(ticks)
     if plan.grid is not None:
         origin = plan.grid.origin_pts * plan.time_base
         seconds = origin + round((seconds - origin) * plan.grid.rate) / plan.grid.rate
-    return round(seconds / plan.encoder.time_base)
+    return round(seconds / plan.output_time_base)
 
 
 def _is_sampled(number: int, count: int) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
+from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour
 
@@ -34,6 +35,8 @@ class SegmentPlan:
     frame_count: int
     #: False for what lies before ProcessVideo's time stamp: the same encoder, no enhancement
     enhanced: bool
+    #: of this segment's encoders, by stream: they replace those of the plan's
+    encoder_options: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class FrameGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderPlan:
-    """The encoder of every segment of a plan."""
+    """The encoder of a rendition, the same in every segment."""
 
     #: FFmpeg's encoder, e.g. "libx264"
     encoder: str
@@ -64,8 +67,6 @@ class EncoderPlan:
     height: int
     #: one value for the whole video: it is written into the parameter sets
     frame_rate: Fraction
-    #: of the output; 1/60 for a grid at 30 over ticks of 1/20, say
-    time_base: Fraction
     sample_aspect_ratio: Fraction
     colour: Colour
     #: the sample entry players expect, e.g. "hvc1"
@@ -76,24 +77,55 @@ class EncoderPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FilterPlan:
-    """Filter chains in FFmpeg's syntax, one stage an entry; they run in the order crop, enhancement, geometry.
+    """Filter chains in FFmpeg's syntax, one stage an entry; they run in the order prepare, crop, enhancement, picture format.
 
     What zoom cuts off is cut first and not enhanced for nothing; the enhancement sees the source's own pixels, which its
-    noise was measured on; what it makes is scaled. Frames that a grid drops go through all of it before they are dropped,
-    because their neighbours' enhancement looks at them.
+    noise was measured on; what it makes is scaled by each rendition for itself. Frames that a grid drops go through all of
+    it before they are dropped, because their neighbours' enhancement looks at them.
     """
 
-    #: scale, pixel format: what every frame goes through last
-    geometry: tuple[str, ...]
     #: denoise, sharpen: what enhanced frames go through
     enhancement: tuple[str, ...]
     #: neighbouring frames the enhancement looks at, before and after; they are decoded and dropped
     pre_roll_frames: int
     post_roll_frames: int
-    #: what every frame goes through first
+    #: FFmpeg's pixel format of the enhanced frames, which all renditions are made of
+    pixel_format: str
+    #: what every frame goes through first, enhanced or not: fields become whole pictures
+    prepare: tuple[str, ...] = ()
+    #: what every frame goes through next
     crop: tuple[str, ...] = ()
     #: what every picture of the source must be, e.g. "1920x1080 yuv420p"; "" is not checked
     source_picture: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendition:
+    """One stream of pictures that is made of the enhanced frames."""
+
+    #: of the session's stream
+    stream_id: int
+    #: VIDEO, PREVIEW, STILL_CAPTURE or POST_VIEW
+    intent: StreamIntent
+    encoder: EncoderPlan
+    #: filters in FFmpeg's syntax that each of its frames goes through: scale, pixel format
+    geometry: tuple[str, ...]
+    #: source time stamps of the frames it shows, ascending; None for all of them
+    still_pts: tuple[int, ...] | None = None
+    #: FFmpeg's muxer of the file: "mp4", "mov", "3gp" or "matroska"; "" for stills, which are a file each
+    container: str = ""
+    file_extension: str
+    #: how a player turns the picture: nine numbers as ISO/IEC 14496-12 has them; None where it does not
+    display_matrix: tuple[int, ...] | None = None
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is a video."""
+        return self.still_pts is None
+
+    def shows(self, source_pts: int) -> bool:
+        """Whether a frame of the source is one of its own."""
+        return self.still_pts is None or source_pts in self.still_pts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +171,22 @@ class Plan:
     #: SHA-256 over the result's time stamps, each as decimal ticks of the encoder's time base and a newline
     pts_sha256: str
     segments: tuple[SegmentPlan, ...]
-    encoder: EncoderPlan
+    #: what is encoded, in the order of the session's streams; a segment's file has a track for each that shows frames of it
+    renditions: tuple[Rendition, ...]
     filters: FilterPlan
     grid: FrameGrid | None
+    #: of the renditions; 1/60 for a grid at 30 over ticks of 1/20, say
+    output_time_base: Fraction
     #: of the source; the strength of the enhancement follows from it
     noise: NoiseEstimate
-    #: FFmpeg's muxer of the result: "mp4", "mov", "3gp" or "matroska"
-    container: str
-    file_extension: str
+    #: streams that get a quality report
+    report_stream_ids: tuple[int, ...] = ()
+    #: streams that get a track of what was done to each frame
+    maker_stream_ids: tuple[int, ...] = ()
     #: known already now: a codec that is not kept, an odd size
     not_kept: tuple[NotKept, ...]
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether any rendition is a video; else only frames that stills show are made."""
+        return any(rendition.is_moving for rendition in self.renditions)

@@ -121,10 +121,16 @@ class DigestResult:
 
 @dataclass(frozen=True, kw_only=True)
 class JoinTask:
-    """Copies the segments' packets and the source's other tracks into one file. Answer: JoinResult."""
+    """Copies a rendition's packets and the source's other tracks into one file. Answer: JoinResult.
 
+    The source is the file that sound and metadata come from. It need not be the one the pictures came from.
+    """
+
+    #: of that file
     media: MediaInfo
     plan: Plan
+    #: of plan.renditions; it is one of moving pictures
+    rendition_index: int
     #: one a segment, in order
     segment_paths: tuple[str, ...]
     #: must not exist
@@ -158,10 +164,45 @@ class JoinResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyTask:
-    """Decodes the joined file and compares every frame, time stamp and stream with plan and source. Answer: VerifyResult."""
+class StillsTask:
+    """Writes the pictures of a rendition of stills out of the segments, a file each. Answer: StillsResult."""
 
     plan: Plan
+    #: of plan.renditions; it is one of stills
+    rendition_index: int
+    #: one a segment, in order
+    segment_paths: tuple[str, ...]
+    #: one for each of the rendition's still_pts; must not exist
+    output_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenFile:
+    """A file that is written and fsynced."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillsResult:
+    """The pictures, in order; each of them decodes."""
+
+    files: tuple[WrittenFile, ...]
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyTask:
+    """Decodes the joined file and compares every frame, time stamp and stream with plan and source. Answer: VerifyResult.
+
+    The source is the join's.
+    """
+
+    plan: Plan
+    #: of plan.renditions
+    rendition_index: int
+    media: MediaInfo
     join: JoinResult
     path: str
 
@@ -184,8 +225,26 @@ class Progress:
     bytes: int
 
 
-Task = DescribeTask | ProbeTask | AnalyzeTask | PlanTask | EncodeTask | DigestTask | JoinTask | VerifyTask
+Task = (
+    DescribeTask
+    | ProbeTask
+    | AnalyzeTask
+    | PlanTask
+    | EncodeTask
+    | DigestTask
+    | JoinTask
+    | StillsTask
+    | VerifyTask
+)
 TaskResult = (
-    BuildInfo | MediaInfo | NoiseEstimate | Plan | EncodeResult | DigestResult | JoinResult | VerifyResult
+    BuildInfo
+    | MediaInfo
+    | NoiseEstimate
+    | Plan
+    | EncodeResult
+    | DigestResult
+    | JoinResult
+    | StillsResult
+    | VerifyResult
 )
 TaskMessage = Progress | SegmentDone

@@ -1,0 +1,124 @@
+"""Plans what each stream of a session becomes: its encoder, its size, its frames. One function an intent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from videoprocess_server.media.containers import choose_container
+from videoprocess_server.media.encoders import (
+    ENCODER_THREADS,
+    X265_PARAMS,
+    Encoder,
+    check_size,
+    choose_bit_depth,
+    choose_encoder,
+    choose_pixel_format,
+    declared_rate,
+)
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.geometry import Geometry, encoded_colour, plan_geometry
+from videoprocess_server.media.losses import known_losses
+from videoprocess_server.media.opening import Opening
+from videoprocess_server.media.orientation import fit_matrix
+from videoprocess_server.media.timeline import Timeline
+from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.media_info import MediaInfo
+from videoprocess_server.model.plan import EncoderPlan, NotKept, Rendition
+from videoprocess_server.model.settings_snapshot import Rect, StreamInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What renditions are made of."""
+
+    media: MediaInfo
+    #: the part of the source's picture that is shown
+    shown: Rect
+    timeline: Timeline
+    #: frames per second, from first to last
+    measured_rate: Fraction
+    opening: Opening
+    #: of the source; None where a player shows the picture as it is coded
+    display_matrix: tuple[int, ...] | None
+    #: frames at the beginning that need others the file does not have
+    undecodable_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A rendition and what it will not have of the source."""
+
+    rendition: Rendition
+    not_kept: tuple[NotKept, ...] = ()
+
+
+def plan_renditions(streams: Sequence[StreamInfo], material: Material) -> tuple[Planned, ...]:
+    """Plan all streams that have pictures, in their order.
+
+    Raises:
+        MediaFault: STREAM_NOT_SUPPORTED, SIZE_NOT_SUPPORTED.
+    """
+    return tuple(_planned(stream, material) for stream in streams)
+
+
+def _planned(stream: StreamInfo, material: Material) -> Planned:
+    plan = _PLANNERS.get(stream.intent)
+    if plan is None:
+        raise MediaFault(
+            "STREAM_NOT_SUPPORTED", f"Stream {stream.stream_id} is {stream.intent.name}; it is not made here."
+        )
+    return plan(stream, material)
+
+
+def _video(stream: StreamInfo, material: Material) -> Planned:
+    """The enhanced video: the source's codec, size and depth unless something else is asked for."""
+    video, opening = material.media.video, material.opening
+    bit_depth = choose_bit_depth(video, stream)
+    encoder = choose_encoder(video, stream, bit_depth)
+    pixel_format = choose_pixel_format(video, bit_depth)
+    geometry = plan_geometry(video, material.shown, stream.width, stream.height, pixel_format)
+    check_size(encoder, geometry.width, geometry.height)
+    container, extension = choose_container(material.media, encoder.codec)
+    matrix = material.display_matrix
+    rendition = Rendition(
+        stream_id=stream.stream_id,
+        intent=stream.intent,
+        encoder=_encoder_plan(encoder, geometry, pixel_format, material),
+        geometry=geometry.fit,
+        container=container,
+        file_extension=extension,
+        display_matrix=matrix
+        and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
+    )
+    not_kept = known_losses(
+        video, stream, encoder, geometry, pixel_format, opening, material.undecodable_count
+    )
+    return Planned(rendition=rendition, not_kept=tuple(not_kept))
+
+
+#: how each intent is planned: adding one is one function and one line
+_PLANNERS: Mapping[StreamIntent, Callable[[StreamInfo, Material], Planned]] = {
+    StreamIntent.VIDEO: _video,
+}
+
+
+def _encoder_plan(encoder: Encoder, geometry: Geometry, pixel_format: str, material: Material) -> EncoderPlan:
+    options = dict(encoder.options)
+    if material.opening.hdr_static and "x265-params" in options:
+        options["x265-params"] = f"{X265_PARAMS}:{material.opening.hdr_static}"
+    grid = material.timeline.grid
+    return EncoderPlan(
+        encoder=encoder.name,
+        codec=encoder.codec,
+        options=options,
+        pixel_format=pixel_format,
+        width=geometry.width,
+        height=geometry.height,
+        frame_rate=grid.rate if grid else declared_rate(material.measured_rate),
+        sample_aspect_ratio=geometry.sample_aspect_ratio,
+        colour=encoded_colour(material.media.video),
+        codec_tag=encoder.codec_tag,
+        thread_count=ENCODER_THREADS,
+    )
