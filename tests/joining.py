@@ -35,14 +35,16 @@ def joined(source: Path, folder: Path, segment_seconds: Fraction = Fraction(1, 2
     media, plan = probe_file(source), plan_file(source, segment_seconds=segment_seconds)
     segments = encode(source, plan, plan.segments, folder / "segments")
     paths = tuple(segment.path for segment in segments)
-    path = folder / f"result{plan.file_extension}"
+    path = folder / f"result{plan.renditions[0].file_extension}"
     return Joined(source, media, plan, paths, path, join_again(source, media, plan, paths, path))
 
 
 def join_again(
     source: Path, media: MediaInfo, plan: Plan, segment_paths: tuple[str, ...], path: Path
 ) -> JoinResult:
-    task = JoinTask(media=media, plan=plan, segment_paths=segment_paths, output_path=str(path))
+    task = JoinTask(
+        media=media, plan=plan, rendition_index=0, segment_paths=segment_paths, output_path=str(path)
+    )
     with opened(source) as fd:
         return join(task, fd, lambda message: None)
 

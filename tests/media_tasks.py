@@ -12,6 +12,7 @@ from pathlib import Path
 
 from av.video.frame import VideoFrame
 
+from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.plan import make_plan
 from videoprocess_server.media.probe import probe
 from videoprocess_server.media.segments import encode_segments, filtered_frames
@@ -108,8 +109,19 @@ def filtered_hashes(path: Path, plan: Plan, segments: Sequence[SegmentPlan]) -> 
     """Time stamp and pixels of every frame that the segments would encode, made in one run."""
     with opened(path) as fd:
         return [
-            (frame.pts or 0, picture_hash(frame)) for _, frame in filtered_frames(plan, tuple(segments), fd)
+            (frame.picture.pts or 0, picture_hash(frame.picture))
+            for frame in filtered_frames(plan, tuple(segments), fd)
         ]
+
+
+def rendered_frames(path: Path, plan: Plan, segments: Sequence[SegmentPlan]) -> list[VideoFrame]:
+    """What the first rendition's encoder gets."""
+    chain, rendered = None, []
+    with opened(path) as fd:
+        for frame in filtered_frames(plan, tuple(segments), fd):
+            chain = chain or FilterChain(frame.picture, plan.renditions[0].geometry, plan.output_time_base)
+            rendered += chain.push(frame.picture)
+    return rendered
 
 
 def encode(path: Path, plan: Plan, segments: Sequence[SegmentPlan], folder: Path) -> tuple[SegmentDone, ...]:

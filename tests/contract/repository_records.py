@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
+from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
 from videoprocess_server.model.media_info import Colour
-from videoprocess_server.model.plan import EncoderPlan, FilterPlan, NoiseEstimate, Plan
+from videoprocess_server.model.plan import EncoderPlan, FilterPlan, NoiseEstimate, Plan, Rendition
 from videoprocess_server.model.records import (
     Artifact,
     ArtifactKind,
@@ -182,7 +182,6 @@ def a_plan(plan_id: str = "p", **changes: typing.Any) -> PlanRecord:
         width=64,
         height=48,
         frame_rate=Fraction(30000, 1001),
-        time_base=Fraction(1, 90000),
         sample_aspect_ratio=Fraction(1),
         colour=Colour(primaries=1, transfer=1, matrix=1, range=1),
         codec_tag="avc1",
@@ -197,12 +196,20 @@ def a_plan(plan_id: str = "p", **changes: typing.Any) -> PlanRecord:
         frame_count=1,
         pts_sha256="",
         segments=(),
-        encoder=encoder,
-        filters=FilterPlan(geometry=(), enhancement=(), pre_roll_frames=0, post_roll_frames=0),
+        renditions=(
+            Rendition(
+                stream_id=0,
+                intent=StreamIntent.VIDEO,
+                encoder=encoder,
+                geometry=("format=pix_fmts=yuv420p",),
+                container="mp4",
+                file_extension=".mp4",
+            ),
+        ),
+        filters=FilterPlan(pixel_format="yuv420p", enhancement=(), pre_roll_frames=0, post_roll_frames=0),
         grid=None,
         noise=noise,
-        container="mp4",
-        file_extension=".mp4",
+        output_time_base=Fraction(1, 90000),
         not_kept=(),
     )
     record = PlanRecord(

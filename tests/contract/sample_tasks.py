@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour, VideoTrackInfo
 from videoprocess_server.model.plan import (
@@ -13,6 +14,7 @@ from videoprocess_server.model.plan import (
     NoiseEstimate,
     NotKept,
     Plan,
+    Rendition,
     SegmentPlan,
 )
 from videoprocess_server.model.tasks import EncodeTask
@@ -38,7 +40,6 @@ ENCODER = EncoderPlan(
     width=320,
     height=180,
     frame_rate=Fraction(30000, 1001),
-    time_base=Fraction(1, 30000),
     sample_aspect_ratio=Fraction(0, 1),
     colour=COLOUR,
     codec_tag="avc1",
@@ -54,12 +55,22 @@ PLAN = Plan(
     frame_count=3,
     pts_sha256="00",
     segments=(SEGMENT,),
-    encoder=ENCODER,
-    filters=FilterPlan(geometry=(), enhancement=("atadenoise=s=9",), pre_roll_frames=4, post_roll_frames=4),
+    renditions=(
+        Rendition(
+            stream_id=1,
+            intent=StreamIntent.VIDEO,
+            encoder=ENCODER,
+            geometry=("format=pix_fmts=yuv420p",),
+            container="mp4",
+            file_extension=".mp4",
+        ),
+    ),
+    filters=FilterPlan(
+        pixel_format="yuv420p", enhancement=("atadenoise=s=9",), pre_roll_frames=4, post_roll_frames=4
+    ),
     grid=FrameGrid(rate=Fraction(30), origin_pts=0),
     noise=NOISE,
-    container="mp4",
-    file_extension=".mp4",
+    output_time_base=Fraction(1, 30000),
     not_kept=(NotKept(what=Loss.TRACK, track_index=None, count=1, reason="because"),),
 )
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import Colour, MediaInfo, VideoTrackInfo
-from videoprocess_server.model.plan import EncoderPlan, FilterPlan, NoiseEstimate, Plan, SegmentPlan
+from videoprocess_server.model.plan import (
+    EncoderPlan,
+    FilterPlan,
+    NoiseEstimate,
+    Plan,
+    Rendition,
+    SegmentPlan,
+)
 from videoprocess_server.model.tasks import BuildInfo
 
 TICKS_PER_SECOND = 1000
@@ -49,7 +57,6 @@ ENCODER = EncoderPlan(
     width=320,
     height=180,
     frame_rate=Fraction(10),
-    time_base=Fraction(1, TICKS_PER_SECOND),
     sample_aspect_ratio=Fraction(0, 1),
     colour=COLOUR,
     codec_tag="avc1",
@@ -85,11 +92,21 @@ def plan_of(segment_count: int, enhance_from_us: int = 0) -> Plan:
             segment(index, enhanced=index * SEGMENT_TICKS * 1000 >= enhance_from_us)
             for index in range(segment_count)
         ),
-        encoder=ENCODER,
-        filters=FilterPlan(geometry=(), enhancement=("cas",), pre_roll_frames=0, post_roll_frames=0),
+        renditions=(
+            Rendition(
+                stream_id=1,
+                intent=StreamIntent.VIDEO,
+                encoder=ENCODER,
+                geometry=("format=pix_fmts=yuv420p",),
+                container="mp4",
+                file_extension=".mp4",
+            ),
+        ),
+        filters=FilterPlan(
+            pixel_format="yuv420p", enhancement=("cas",), pre_roll_frames=0, post_roll_frames=0
+        ),
         grid=None,
         noise=NOISE,
-        container="mp4",
-        file_extension=".mp4",
+        output_time_base=Fraction(1, TICKS_PER_SECOND),
         not_kept=(),
     )

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_factory import make_clip, read_frame_numbers
-from media_tasks import encode, filtered_hashes, opened, plan_file
+from media_tasks import encode, filtered_hashes, plan_file, rendered_frames
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.segments import filtered_frames
 from videoprocess_server.model.grid import choose, grid_time_base, slot_bounds, slot_of, slot_pts
 from videoprocess_server.model.hdi import EncodeType, StreamIntent
 from videoprocess_server.model.plan import FrameGrid
@@ -138,8 +137,7 @@ def _unenhanced(path: Path, setting: ModeSetting, **size: int) -> list[av.VideoF
     stream = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, **size)
     plan = plan_file(path, setting=setting, streams=[stream], enhance_from_us=300_000)
     plain = [segment for segment in plan.segments if not segment.enhanced]
-    with opened(path) as fd:
-        return [frame for _, frame in filtered_frames(plan, plain, fd)]
+    return rendered_frames(path, plan, plain)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +192,7 @@ def test_a_size_is_scaled_to_and_pixels_keep_their_shape_on_screen(tmp_path: Pat
     frame = _unenhanced(path, ModeSetting(), width=160, height=180)[0]
     assert (frame.width, frame.height) == (160, 180)
     stream = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, width=160, height=180)
-    assert plan_file(path, streams=[stream]).encoder.sample_aspect_ratio == 2
+    assert plan_file(path, streams=[stream]).renditions[0].encoder.sample_aspect_ratio == 2
 
 
 @pytest.mark.parametrize(
@@ -230,6 +228,6 @@ def test_sizes_that_no_encoder_makes_are_slips(
 def test_an_odd_size_becomes_even_and_is_named(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "odd.mp4", frames=10, width=161, height=91, pix_fmt="yuv444p").path
     plan = plan_file(path)
-    assert (plan.encoder.width, plan.encoder.height) == (162, 92)
+    assert (plan.renditions[0].encoder.width, plan.renditions[0].encoder.height) == (162, 92)
     assert [loss.what.name for loss in plan.not_kept] == ["ODD_SIZE"]
     assert encode(path, plan, plan.segments, tmp_path / "out")[0].frame_count == 10

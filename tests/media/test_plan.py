@@ -169,7 +169,11 @@ def test_plans_of_real_clips(
     clips: Path, name: str, encoder: str, pixel_format: str, container: str, lost: list[str]
 ) -> None:
     plan = plan_file(clips / name)
-    assert (plan.encoder.encoder, plan.encoder.pixel_format, plan.container) == (
+    assert (
+        plan.renditions[0].encoder.encoder,
+        plan.renditions[0].encoder.pixel_format,
+        plan.renditions[0].container,
+    ) == (
         encoder,
         pixel_format,
         container,
@@ -189,7 +193,7 @@ def test_an_edit_list_hides_packets_not_frames(clips: Path) -> None:
 def test_the_encode_type_that_is_asked_for_is_made(tmp_path: Path, asked: EncodeType, encoder: str) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=3).path
     plan = plan_file(path, streams=[StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, encode_type=asked)])
-    assert plan.encoder.encoder == encoder
+    assert plan.renditions[0].encoder.encoder == encoder
     assert plan.not_kept == ()
 
 
@@ -220,18 +224,18 @@ def test_hdr_is_never_shown_as_sdr(tmp_path: Path) -> None:
     same = StreamInfo(
         stream_id=1, intent=StreamIntent.VIDEO, format=PixelFormat.YCBCR_P010, dataspace=BT2020_HLG_LIMITED
     )
-    encoder = plan_file(path, streams=[same]).encoder
+    encoder = plan_file(path, streams=[same]).renditions[0].encoder
     assert (encoder.pixel_format, encoder.colour.transfer, encoder.codec_tag) == ("yuv420p10le", 18, "hvc1")
 
 
 def test_bit_depth_and_chroma_are_kept_unless_asked_otherwise(tmp_path: Path) -> None:
     ten = make_clip(tmp_path / "ten.mp4", frames=3, codec="libx265", pix_fmt="yuv422p10le").path
-    assert plan_file(ten).encoder.pixel_format == "yuv422p10le"
+    assert plan_file(ten).renditions[0].encoder.pixel_format == "yuv422p10le"
     eight = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, format=PixelFormat.YCBCR_420_P)
-    assert plan_file(ten, streams=[eight]).encoder.pixel_format == "yuv422p"
+    assert plan_file(ten, streams=[eight]).renditions[0].encoder.pixel_format == "yuv422p"
     plain = make_clip(tmp_path / "eight.mp4", frames=3).path
     p010 = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, format=PixelFormat.YCBCR_P010)
-    assert plan_file(plain, streams=[p010]).encoder.pixel_format == "yuv420p10le"
+    assert plan_file(plain, streams=[p010]).renditions[0].encoder.pixel_format == "yuv420p10le"
 
 
 def test_packed_dataspaces_are_the_contracts_numbers() -> None:

@@ -138,7 +138,7 @@ def test_segment_files_hold_the_planned_times(source: tuple[Path, Plan], tmp_pat
     for done in encode(path, plan, plan.segments, tmp_path):
         with av.open(done.path) as container:
             stream = container.streams.video[0]
-            assert stream.time_base == plan.encoder.time_base
+            assert stream.time_base == plan.output_time_base
             packets = [
                 (packet.pts, packet.dts, packet.is_keyframe)
                 for packet in container.demux(stream)
@@ -186,7 +186,7 @@ def test_a_plain_chain_passes_pixels_untouched(tmp_path: Path) -> None:
             for frame in container.decode(video=0)
         ]
     with opened(path) as fd:
-        made = [frame for _, frame in filtered_frames(plan, plan.segments, fd)]
+        made = [frame.picture for frame in filtered_frames(plan, plan.segments, fd)]
     assert len(made) == len(source)
     assert all(
         (one.to_ndarray() == other.to_ndarray()).all() for one, other in zip(made, source, strict=True)
@@ -252,7 +252,7 @@ def test_static_hdr_metadata_goes_through(tmp_path: Path) -> None:
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     plan = plan_file(path)
-    assert static in plan.encoder.options["x265-params"]
+    assert static in plan.renditions[0].encoder.options["x265-params"]
     done = encode(path, plan, plan.segments, tmp_path / "out")[0]
     assert _hdr(Path(done.path)) == _hdr(path) != {}
 

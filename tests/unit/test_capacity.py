@@ -218,7 +218,8 @@ clip, folder = map(Path, sys.argv[1:])
 plan = plan_file(clip)
 encode(clip, plan, plan.segments, folder)
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(json.dumps([plan.encoder.encoder, plan.encoder.pixel_format, int(peak.split()[1]) * 1024]))
+encoder = plan.renditions[0].encoder
+print(json.dumps([encoder.encoder, encoder.pixel_format, int(peak.split()[1]) * 1024]))
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from test_convert_reports import VIEW
 
 from videoprocess_server.engine.videos import VideoView
-from videoprocess_server.model.plan import EncoderPlan, FilterPlan, NoiseEstimate, Plan, SegmentPlan
+from videoprocess_server.model.plan import FilterPlan, NoiseEstimate, Plan, SegmentPlan
 from videoprocess_server.model.records import Job, PlanRecord, SegmentRecord
 from videoprocess_server.model.states import SegmentState, VideoState
 from videoprocess_server.rpc.catalog import Catalog
@@ -39,12 +39,11 @@ PLAN = Plan(
     frame_count=90,
     pts_sha256="",
     segments=SEGMENTS,
-    encoder=cast("EncoderPlan", None),
-    filters=FilterPlan(geometry=(), enhancement=(), pre_roll_frames=0, post_roll_frames=0),
+    renditions=(),
+    filters=FilterPlan(pixel_format="yuv420p", enhancement=(), pre_roll_frames=0, post_roll_frames=0),
     grid=None,
     noise=NoiseEstimate(sigma_y=0, sigma_u=0, sigma_v=0, frame_count=1),
-    container="mp4",
-    file_extension=".mp4",
+    output_time_base=Fraction(1, 600),
     not_kept=(),
 )
 RECORD = PlanRecord(
