@@ -21,6 +21,8 @@ from videoprocess_server.model.tasks import (
     EncodeTask,
     JoinResult,
     JoinTask,
+    MakerResult,
+    MakerTask,
     PlanTask,
     ProbeTask,
     Progress,
@@ -68,6 +70,7 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     DigestTask: DigestResult,
     JoinTask: JoinResult,
     StillsTask: StillsResult,
+    MakerTask: MakerResult,
     VerifyTask: VerifyResult,
 }
 

@@ -183,6 +183,10 @@ class Plan:
     report_stream_ids: tuple[int, ...] = ()
     #: streams that get a track of what was done to each frame
     maker_stream_ids: tuple[int, ...] = ()
+    #: time stamp of the first frame that is enhanced; None for the first of all
+    enhance_from_pts: int | None = None
+    #: whether the index comes before the media in MP4, MOV and 3GP; None: as in the source
+    moov_first: bool | None = None
     #: known already now: a codec that is not kept, an odd size
     not_kept: tuple[NotKept, ...]
 

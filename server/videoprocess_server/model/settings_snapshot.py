@@ -26,6 +26,23 @@ class FrameRateRange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watermark:
+    """A picture that is burnt into every frame."""
+
+    #: a PNG, JPEG or WebP file
+    image: bytes
+    #: 1.0 leaves it as large as `width` and `height` say
+    scale_factor: float
+    #: counter-clockwise, as the ROTATION of the HDI's watermark is
+    rotation_degrees: int
+    #: of its top left corner and its size, in coded pixels of the enhanced frame
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModeSetting:
     """What CommitStreams asks for, whichever form it came in. Defaults change nothing but the enhancement itself."""
 
@@ -35,6 +52,11 @@ class ModeSetting:
     zoom_ratio: float = 1.0
     #: the picture zoom starts from; None is the whole picture
     zoom_crop_region: Rect | None = None
+    watermark: Watermark | None = None
+    #: frames that do not decode are shown as well as can be, and named; False: the job fails at the first
+    conceal_damage: bool = False
+    #: whether the index comes before the media in MP4, MOV and 3GP; None: as in the source
+    moov_first: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,6 +135,8 @@ class JoinTask:
     segment_paths: tuple[str, ...]
     #: must not exist
     output_path: str
+    #: whether the file gets a track of what was done to each frame; its container is an ISO file then
+    maker: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +195,23 @@ class StillsResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MakerTask:
+    """Writes what was done to each frame as a file of its own, for the times that the source tells. Answer: MakerResult."""
+
+    plan: Plan
+    #: must not exist
+    output_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakerResult:
+    """The file, written and fsynced."""
+
+    file: WrittenFile
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyTask:
     """Decodes the joined file and compares every frame, time stamp and stream with plan and source. Answer: VerifyResult.
 
@@ -234,6 +253,7 @@ Task = (
     | DigestTask
     | JoinTask
     | StillsTask
+    | MakerTask
     | VerifyTask
 )
 TaskResult = (
@@ -245,6 +265,7 @@ TaskResult = (
     | DigestResult
     | JoinResult
     | StillsResult
+    | MakerResult
     | VerifyResult
 )
 TaskMessage = Progress | SegmentDone
