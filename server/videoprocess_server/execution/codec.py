@@ -33,6 +33,8 @@ from videoprocess_server.model.tasks import (
     TaskResult,
     VerifyResult,
     VerifyTask,
+    WatermarkInfo,
+    WatermarkTask,
 )
 
 
@@ -64,6 +66,7 @@ class CodecError(Exception):
 RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     DescribeTask: BuildInfo,
     ProbeTask: MediaInfo,
+    WatermarkTask: WatermarkInfo,
     AnalyzeTask: NoiseEstimate,
     PlanTask: Plan,
     EncodeTask: EncodeResult,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
+from math import inf
 
 import av.error
 from av.codec.context import CodecContext
@@ -34,6 +35,8 @@ _KINDS = {
     "attachment": TrackKind.ATTACHMENT,
 }
 _NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+#: user metadata: when the camera's user would have the cover taken
+_COVER_TIME_KEY = "com.openharmony.covertime"
 _MICROSECONDS = 1_000_000
 #: AV_TIME_BASE, FFmpeg's unit of a container's duration
 _CONTAINER_TICKS = 1_000_000
@@ -72,6 +75,7 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
             duration_us=duration_us,
             video=_describe_video(stream, frame),
             tracks=tuple(_describe_track(track) for track in streams),
+            cover_time_ms=_cover_time_ms(container.metadata.get(_COVER_TIME_KEY, "")),
         )
 
 
@@ -137,6 +141,15 @@ def colour_of(stream: VideoStream, frame: VideoFrame) -> Colour:
 def plain_pixel_format(name: str) -> str:
     """FFmpeg's name without the deprecated mark of full range, which `Colour.range` tells."""
     return name.replace("yuvj", "yuv")
+
+
+def _cover_time_ms(told: str) -> float | None:
+    """Read the time of the cover; what is no time is as if it were not there."""
+    try:
+        milliseconds = float(told)
+    except ValueError:
+        return None
+    return milliseconds if 0 <= milliseconds < inf else None
 
 
 def _choose_video(streams: list[Stream]) -> VideoStream:

@@ -84,3 +84,5 @@ class MediaInfo:
     duration_us: int | None
     video: VideoTrackInfo
     tracks: tuple[TrackInfo, ...]
+    #: of the picture that the camera's user chose as cover, in milliseconds after the first frame; None where none is told
+    cover_time_ms: float | None = None

@@ -8,6 +8,7 @@ from fractions import Fraction
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour
+from videoprocess_server.model.settings_snapshot import Watermark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,8 @@ class FilterPlan:
     crop: tuple[str, ...] = ()
     #: what every picture of the source must be, e.g. "1920x1080 yuv420p"; "" is not checked
     source_picture: str = ""
+    #: burnt into every frame after the enhancement
+    watermark: Watermark | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,10 @@ class Rendition:
     file_extension: str
     #: how a player turns the picture: nine numbers as ISO/IEC 14496-12 has them; None where it does not
     display_matrix: tuple[int, ...] | None = None
+    #: of stills: the colour that the geometry leaves, which is made the one that readers of JPEG expect; None otherwise
+    mapped_from: Colour | None = None
+    #: one sentence for the report about what is made of the source's colours; "" where there is nothing to say
+    note: str = ""
 
     @property
     def is_moving(self) -> bool:
@@ -129,6 +136,17 @@ class Rendition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrameScore:
+    """How good a frame is as a cover."""
+
+    pts: int
+    #: variance of the Laplacian of the luma, in code values of 255
+    sharpness: float
+    #: share of the pixels that are neither nearly black nor nearly white
+    exposure: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoiseEstimate:
     """Standard deviation of the noise in code values of 255, per plane, whatever the bit depth."""
 
@@ -137,6 +155,8 @@ class NoiseEstimate:
     sigma_v: float
     #: frames it was measured on
     frame_count: int
+    #: the frames of the source that were looked at; a plan has chosen of them and keeps none
+    frames: tuple[FrameScore, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,22 @@ class ProbeTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatermarkTask:
+    """Decodes a picture that a caller wants burnt into a video. Answer: WatermarkInfo."""
+
+    #: a PNG, JPEG or WebP file
+    image: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatermarkInfo:
+    """The picture decodes."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnalyzeTask:
     """Measures the noise on frames spread over the video. Answer: NoiseEstimate."""
 
@@ -247,6 +263,7 @@ class Progress:
 Task = (
     DescribeTask
     | ProbeTask
+    | WatermarkTask
     | AnalyzeTask
     | PlanTask
     | EncodeTask
@@ -259,6 +276,7 @@ Task = (
 TaskResult = (
     BuildInfo
     | MediaInfo
+    | WatermarkInfo
     | NoiseEstimate
     | Plan
     | EncodeResult
