@@ -16,7 +16,7 @@ from videoprocess_server.model.settings_snapshot import StreamInfo
 
 #: threads per encoder; x264 gives other bytes with another number
 ENCODER_THREADS = 1
-#: frames between key frames at most, the encoders' own default; a segment is usually shorter
+#: frames between key frames at most, whatever the source has; the encoders' own default
 KEYFRAME_INTERVAL = 250
 
 #: measured: the same bytes on every machine and under any load. info=0 keeps the options and the CPU out of the
@@ -33,6 +33,10 @@ class Encoder:
     #: the sample entry that players expect; Apple's do not play "hev1"
     codec_tag: str
     options: dict[str, str]
+    #: constant quality as its "crf" counts, where nothing else is asked for
+    quality: int
+    #: the part of its buffer that it spends at most; it plans to keep half, of nine tenths that it begins with (measured)
+    usable_buffer: Fraction
     #: pixels a side
     min_side: int
     max_side: int
@@ -43,7 +47,9 @@ ENCODERS = {
         name="libx264",
         codec="h264",
         codec_tag="avc1",
-        options={"preset": "medium", "crf": "20", "g": str(KEYFRAME_INTERVAL)},
+        options={"preset": "medium"},
+        quality=20,
+        usable_buffer=Fraction(2, 5),
         min_side=2,
         max_side=16_384,
     ),
@@ -51,7 +57,9 @@ ENCODERS = {
         name="libx265",
         codec="hevc",
         codec_tag="hvc1",
-        options={"preset": "medium", "crf": "22", "g": str(KEYFRAME_INTERVAL), "x265-params": X265_PARAMS},
+        options={"preset": "medium", "x265-params": X265_PARAMS},
+        quality=22,
+        usable_buffer=Fraction(3, 10),
         min_side=16,
         max_side=16_384,
     ),

@@ -33,6 +33,8 @@ class Opening:
     interlaced: bool
     #: transparency is beside the picture, where the decoder does not read it
     hidden_alpha: bool
+    #: parameter sets as the container has them; b"" where they are among the packets
+    configuration: bytes
     #: size and pixel format, as `picture_of` tells them
     picture: str
 
@@ -67,6 +69,7 @@ def read_opening(container: InputContainer, stream: VideoStream, index: PacketIn
         hdr_static=static_metadata(first),
         hdr_dynamic=dynamic_metadata(first),
         interlaced=first.interlaced_frame,
+        configuration=stream.codec_context.extradata or b"",
         hidden_alpha=stream.metadata.get("alpha_mode") == "1",
         picture=picture_of(first),
     )

@@ -26,20 +26,20 @@ class PacketIndex:
     keys: Sequence[int]
     #: where the last frame's display ends
     end_pts: int
-    #: bytes of each of `pts`
+    #: bytes of each of `pts`, and of the packets right before it that are not shown but needed to decode
     sizes: Sequence[int]
     #: packets come in another order than frames are shown in: there are B frames
     reordered: bool
 
 
 def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> PacketIndex:
-    """Read all packets of a freshly opened source once; 12 bytes a frame are kept.
+    """Read all packets of a freshly opened source once; 16 bytes a frame are kept.
 
     Raises:
         MediaFault: DECODE_FAILED where packets have no or no unique time stamps, NO_DECODABLE_FRAME where there are none.
     """
-    shown, keys, sizes = array("q"), array("q"), array("i")
-    last_pts, last_duration, count, reordered = None, 0, 0, False
+    shown, keys, sizes = array("q"), array("q"), array("q")
+    last_pts, last_duration, count, hidden_size, reordered = None, 0, 0, 0, False
     try:
         for packet in container.demux(stream):
             if not packet.size:
@@ -55,9 +55,11 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
             if packet.is_keyframe:
                 keys.append(packet.pts)
             if packet.is_discard:
+                hidden_size += packet.size
                 continue
             shown.append(packet.pts)
-            sizes.append(packet.size)
+            sizes.append(hidden_size + packet.size)
+            hidden_size = 0
             reordered |= last_pts is not None and packet.pts < last_pts
             if last_pts is None or packet.pts > last_pts:
                 last_pts, last_duration = packet.pts, packet.duration or 0
@@ -98,7 +100,7 @@ def _sort(ticks: array[int], sizes: array[int] | None = None) -> None:
         return
     values = np.frombuffer(ticks, dtype=np.int64)
     if sizes is not None:
-        beside = np.frombuffer(sizes, dtype=np.intc)
+        beside = np.frombuffer(sizes, dtype=np.int64)
         beside[:] = beside[np.argsort(values, kind="stable")]
     values.sort()
 

@@ -7,16 +7,18 @@ from dataclasses import replace
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
+from videoprocess_server.media.encoder_settings import describe_coding
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.geometry import crop_filters, zoomed
 from videoprocess_server.media.opening import Opening, read_opening
 from videoprocess_server.media.orientation import read_matrix
 from videoprocess_server.media.packets import PacketIndex, read_index
 from videoprocess_server.media.pulse import Pulse
-from videoprocess_server.media.renditions import Material, plan_renditions
+from videoprocess_server.media.renditions import Material, Planned, plan_renditions
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segments, summarise
 from videoprocess_server.model.cuts import CutRules
+from videoprocess_server.model.enc_param import parse_enc_param
 from videoprocess_server.model.grid import grid_time_base
 from videoprocess_server.model.media_info import VideoTrackInfo
 from videoprocess_server.model.plan import FilterPlan, FrameGrid, Plan, Rendition, SegmentPlan
@@ -47,8 +49,19 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     index, opening, matrix = _read(fd, video.index, Pulse(emit))
     rate = _measured_rate(opening, video)
     timeline = _timeline(index, opening, video, plan_grid(setting.frame_rate_range, rate, opening.pts[0]))
+    chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
+    segments = plan_segments(
+        timeline,
+        _rules(task, video.time_base),
+        first_pts_at(timeline, task.enhance_from_us),
+        chain.pre_roll_frames,
+    )
+    asked = parse_enc_param(task.media.encoder_parameters)
     material = Material(
         media=task.media,
+        index=index,
+        coding=describe_coding(video.codec, opening.configuration, index, asked),
+        segments=segments,
         shown=shown,
         timeline=timeline,
         measured_rate=rate,
@@ -57,13 +70,6 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         undecodable_count=len(index.pts) - len(opening.pts),
     )
     renditions = plan_renditions(task.snapshot.streams, material)
-    chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
-    segments = plan_segments(
-        timeline,
-        _rules(task, video.time_base),
-        first_pts_at(timeline, task.enhance_from_us),
-        chain.pre_roll_frames,
-    )
     frame_count, pts_sha256 = summarise(timeline)
     return Plan(
         video_track_index=video.index,
@@ -74,7 +80,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         source_frame_count=len(timeline.pts),
         frame_count=frame_count,
         pts_sha256=pts_sha256,
-        segments=only_needed(segments, [made.rendition for made in renditions]),
+        segments=only_needed(with_options(segments, renditions), [made.rendition for made in renditions]),
         renditions=tuple(made.rendition for made in renditions),
         filters=_filter_plan(chain, shown, video, opening),
         grid=timeline.grid,
@@ -82,6 +88,21 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         noise=task.noise,
         not_kept=tuple(dict.fromkeys(lost for made in renditions for lost in made.not_kept)),
     )
+
+
+def with_options(segments: Sequence[SegmentPlan], renditions: Sequence[Planned]) -> list[SegmentPlan]:
+    """Give the segments with the options of their encoders."""
+    return [
+        replace(
+            segment,
+            encoder_options={
+                made.rendition.stream_id: made.segment_options[segment.index]
+                for made in renditions
+                if made.segment_options
+            },
+        )
+        for segment in segments
+    ]
 
 
 def only_needed(segments: Sequence[SegmentPlan], renditions: Sequence[Rendition]) -> tuple[SegmentPlan, ...]:

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.source import open_source, prepare_decoder
+from videoprocess_server.model.enc_param import ENC_PARAM_KEY
 from videoprocess_server.model.media_info import Colour, MediaInfo, TrackInfo, TrackKind, VideoTrackInfo
 from videoprocess_server.model.tasks import MediaLimits, ProbeTask
 
@@ -75,6 +76,7 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
             duration_us=duration_us,
             video=_describe_video(stream, frame),
             tracks=tuple(_describe_track(track) for track in streams),
+            encoder_parameters=container.metadata.get(ENC_PARAM_KEY, ""),
             cover_time_ms=_cover_time_ms(container.metadata.get(_COVER_TIME_KEY, "")),
         )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from videoprocess_server.media.containers import choose_container
+from videoprocess_server.media.encoder_settings import EncoderSettings, Picture, SourceCoding, plan_encoder
 from videoprocess_server.media.encoders import (
     ENCODER_THREADS,
-    X265_PARAMS,
     Encoder,
     check_size,
     choose_bit_depth,
@@ -22,10 +22,13 @@ from videoprocess_server.media.geometry import Geometry, encoded_colour, plan_ge
 from videoprocess_server.media.losses import known_losses
 from videoprocess_server.media.opening import Opening
 from videoprocess_server.media.orientation import fit_matrix
+from videoprocess_server.media.packets import PacketIndex
+from videoprocess_server.media.rate_control import source_shares
 from videoprocess_server.media.timeline import Timeline
 from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.plan import EncoderPlan, NotKept, Rendition
+from videoprocess_server.model.plan import EncoderPlan, NotKept, Rendition, SegmentPlan
 from videoprocess_server.model.settings_snapshot import Rect, StreamInfo
 
 
@@ -37,6 +40,9 @@ class Material:
     #: the part of the source's picture that is shown
     shown: Rect
     timeline: Timeline
+    index: PacketIndex
+    coding: SourceCoding
+    segments: Sequence[SegmentPlan]
     #: frames per second, from first to last
     measured_rate: Fraction
     opening: Opening
@@ -52,6 +58,8 @@ class Planned:
 
     rendition: Rendition
     not_kept: tuple[NotKept, ...] = ()
+    #: options of the encoder of each segment; none where all are encoded alike
+    segment_options: tuple[dict[str, str], ...] = ()
 
 
 def plan_renditions(streams: Sequence[StreamInfo], material: Material) -> tuple[Planned, ...]:
@@ -81,11 +89,12 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
     geometry = plan_geometry(video, material.shown, stream.width, stream.height, pixel_format)
     check_size(encoder, geometry.width, geometry.height)
     container, extension = choose_container(material.media, encoder.codec)
+    settings = _settings(encoder, geometry, pixel_format, material)
     matrix = material.display_matrix
     rendition = Rendition(
         stream_id=stream.stream_id,
         intent=stream.intent,
-        encoder=_encoder_plan(encoder, geometry, pixel_format, material),
+        encoder=_encoder_plan(encoder, settings, geometry, pixel_format, material),
         geometry=geometry.fit,
         container=container,
         file_extension=extension,
@@ -95,7 +104,10 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
     not_kept = known_losses(
         video, stream, encoder, geometry, pixel_format, opening, material.undecodable_count
     )
-    return Planned(rendition=rendition, not_kept=tuple(not_kept))
+    remarks = (_remark(video.index, sentence) for sentence in settings.remarks)
+    return Planned(
+        rendition=rendition, not_kept=(*not_kept, *remarks), segment_options=settings.segment_options
+    )
 
 
 #: how each intent is planned: adding one is one function and one line
@@ -104,19 +116,49 @@ _PLANNERS: Mapping[StreamIntent, Callable[[StreamInfo, Material], Planned]] = {
 }
 
 
-def _encoder_plan(encoder: Encoder, geometry: Geometry, pixel_format: str, material: Material) -> EncoderPlan:
-    options = dict(encoder.options)
-    if material.opening.hdr_static and "x265-params" in options:
-        options["x265-params"] = f"{X265_PARAMS}:{material.opening.hdr_static}"
+def _settings(encoder: Encoder, geometry: Geometry, pixel_format: str, material: Material) -> EncoderSettings:
+    video, rate = material.media.video, _frame_rate(material)
+    shares = source_shares(
+        material.index,
+        material.segments,
+        material.media.video.time_base,
+        rate,
+        # a larger picture was asked for
+        enlarged=max(Fraction(1), Fraction(geometry.width * geometry.height, video.width * video.height)),
+    )
+    picture = Picture(
+        width=geometry.width,
+        height=geometry.height,
+        pixel_format=pixel_format,
+        frame_rate=rate,
+        frames_kept=Fraction(
+            sum(segment.frame_count for segment in material.segments), len(material.timeline.pts)
+        ),
+        hdr_static=material.opening.hdr_static,
+    )
+    return plan_encoder(encoder, picture, material.coding, shares)
+
+
+def _frame_rate(material: Material) -> Fraction:
     grid = material.timeline.grid
+    return grid.rate if grid else declared_rate(material.measured_rate)
+
+
+def _remark(track_index: int, sentence: str) -> NotKept:
+    return NotKept(what=Loss.ENCODER_PARAMETERS, track_index=track_index, count=1, reason=sentence)
+
+
+def _encoder_plan(
+    encoder: Encoder, settings: EncoderSettings, geometry: Geometry, pixel_format: str, material: Material
+) -> EncoderPlan:
     return EncoderPlan(
         encoder=encoder.name,
         codec=encoder.codec,
-        options=options,
+        options=settings.options,
         pixel_format=pixel_format,
         width=geometry.width,
         height=geometry.height,
-        frame_rate=grid.rate if grid else declared_rate(material.measured_rate),
+        frame_rate=_frame_rate(material),
         sample_aspect_ratio=geometry.sample_aspect_ratio,
         colour=encoded_colour(material.media.video),
         codec_tag=encoder.codec_tag,

@@ -34,5 +34,7 @@ class Loss(Enum):
     ODD_SIZE = "odd_size"
     #: the mark that a frame is two fields; both are kept
     INTERLACED = "interlaced"
+    #: what the recorder asks of the encoder (encParam) and cannot be read, or is followed within bounds only
+    ENCODER_PARAMETERS = "encoder_parameters"
     #: frames at the beginning that need others the file does not have
     UNDECODABLE_FRAMES = "undecodable_frames"

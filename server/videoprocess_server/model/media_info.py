@@ -84,5 +84,7 @@ class MediaInfo:
     duration_us: int | None
     video: VideoTrackInfo
     tracks: tuple[TrackInfo, ...]
+    #: what the recorder asks for of the encoder (encParam), "" where it does not
+    encoder_parameters: str = ""
     #: of the picture that the camera's user chose as cover, in milliseconds after the first frame; None where none is told
     cover_time_ms: float | None = None

@@ -1,0 +1,195 @@
+"""How many bits each segment may have. An encoder keeps no state over segments, so the plan keeps it.
+
+What a recorder asks for in encParam is followed within bounds; where it asks for nothing a quality is kept, and the segment's
+share of the source's bytes bounds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+
+from videoprocess_server.media.packets import PacketIndex
+from videoprocess_server.model.enc_param import BitrateMode, EncParam
+from videoprocess_server.model.plan import SegmentPlan
+
+#: bytes of a result's picture per byte of the source's at most, where nobody asks for more. The promise is 1.5: encoders
+#: miss their buffers by a few hundredths, and a file has more in it than packets
+MOST_BYTES_PER_SOURCE_BYTE: Final = Fraction(7, 5)
+#: a bit rate that encParam asks for, as a multiple of the source's
+LEAST_ASKED: Final = Fraction(1, 4)
+MOST_ASKED: Final = Fraction(2)
+#: of encParam's sqr_factor, a quantiser
+LEAST_FACTOR: Final = 14
+MOST_FACTOR: Final = 28
+#: seconds of the highest rate that the decoder's buffer holds: long ones let a bound shape the whole segment and not each
+#: second of it (measured: 1 to 4 dB at equal bytes), short ones are what a level allows at high rates
+LONGEST_BUFFER: Final = Fraction(4)
+SHORTEST_BUFFER: Final = Fraction(1)
+#: the highest rate of VBR as a multiple of its average
+_PEAK: Final = Fraction(3, 2)
+#: bits per second below which encoders cannot even say that nothing changes
+_LEAST_RATE: Final = 8_000
+_BITS_PER_BYTE: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What the encoder of one segment may spend; bits and seconds."""
+
+    #: bits per second on average; 0 where a quality is kept
+    average_rate: int = 0
+    max_rate: int
+    buffer_size: int
+
+    def options(self) -> dict[str, str]:
+        """Give FFmpeg's options."""
+        average = {"b": str(self.average_rate)} if self.average_rate else {}
+        return {**average, "maxrate": str(self.max_rate), "bufsize": str(self.buffer_size)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A segment's part of the source."""
+
+    bits: int
+    seconds: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateControl:
+    """How bits are spent."""
+
+    #: constant quality, as the encoder's "crf" counts; None where a rate is kept
+    quality: int | None
+    #: of each segment
+    spending: tuple[Spending, ...]
+    #: what was asked for and is not done quite so, a sentence each
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What the encoder is, as far as spending depends on it."""
+
+    #: kept where nothing else is asked for
+    quality: int
+    #: the part of a full buffer that it spends at most, besides what flows in
+    usable_buffer: Fraction
+    #: bits that the buffer of the wanted level holds
+    buffer_size: int
+
+
+def source_shares(
+    index: PacketIndex,
+    segments: Sequence[SegmentPlan],
+    time_base: Fraction,
+    frame_rate: Fraction,
+    enlarged: Fraction = Fraction(1),
+) -> tuple[Share, ...]:
+    """Share the source's bits out to segments.
+
+    The bits of a GOP are spread evenly over its frames: a segment that begins inside a GOP of the source begins with a key
+    frame all the same.
+
+    Args:
+        index: of the source.
+        segments: of the plan.
+        time_base: of the source.
+        frame_rate: that the encoder is told: x265 counts its frames by it, x264 their time.
+        enlarged: pixels of the result per pixel of the source, where there are more.
+    """
+    pts = np.asarray(index.pts, dtype=np.int64)
+    sizes = np.asarray(index.sizes, dtype=np.float64)
+    starts = np.searchsorted(pts, np.asarray(index.keys, dtype=np.int64))
+    starts = np.union1d([0], starts[starts < len(pts)])
+    counts = np.diff(np.append(starts, len(pts)))
+    spread = np.repeat(np.add.reduceat(sizes, starts) / counts, counts)
+    total = np.append(0.0, np.cumsum(spread))
+    at = [np.searchsorted(pts, [segment.start_pts, segment.end_pts]) for segment in segments]
+    return tuple(
+        Share(
+            bits=int(int(total[end] - total[start]) * _BITS_PER_BYTE * enlarged),
+            seconds=max((segment.end_pts - segment.start_pts) * time_base, segment.frame_count / frame_rate),
+        )
+        for segment, (start, end) in zip(segments, at, strict=True)
+    )
+
+
+def plan_rates(asked: EncParam, shares: Sequence[Share], bounds: Bounds) -> RateControl:
+    """Plan what each segment's encoder spends."""
+    seconds = sum((share.seconds for share in shares), Fraction(0))
+    average = sum(share.bits for share in shares) / seconds
+    rate = Fraction(asked.bitrate) if asked.bitrate else average
+    kept = min(max(rate, average * LEAST_ASKED), average * MOST_ASKED)
+    mode = asked.bitrate_mode or BitrateMode.SQR
+    control = _MODES.get(mode, _quality)(asked, shares, kept / average, bounds)
+    if kept == rate:
+        return control
+    remark = f"{asked.bitrate} bit/s became {int(kept)}: the source has {int(average)}."
+    return replace(control, remarks=(remark, *control.remarks))
+
+
+def _quality(asked: EncParam, shares: Sequence[Share], ratio: Fraction, bounds: Bounds) -> RateControl:
+    """Keep a quality; a bit rate that is asked for bounds it."""
+    ratio = ratio if asked.bitrate else MOST_BYTES_PER_SOURCE_BYTE
+    remarks = []
+    quality = bounds.quality
+    if asked.sqr_factor:
+        quality = min(max(asked.sqr_factor, LEAST_FACTOR), MOST_FACTOR)
+        if quality != asked.sqr_factor:
+            remarks.append(f"The quality {asked.sqr_factor} became {quality}.")
+    spending = tuple(_bounded(share, share.bits * ratio, bounds) for share in shares)
+    return RateControl(quality=quality, spending=spending, remarks=tuple(remarks))
+
+
+def _variable(_asked: EncParam, shares: Sequence[Share], ratio: Fraction, bounds: Bounds) -> RateControl:
+    """Keep a rate in each segment, and over the whole by the segments' shares of the source."""
+    rates = [max(int(share.bits * ratio / share.seconds), _LEAST_RATE) for share in shares]
+    spending = tuple(
+        Spending(
+            average_rate=rate, max_rate=int(rate * _PEAK), buffer_size=_fitting(int(rate * _PEAK), bounds)
+        )
+        for rate in rates
+    )
+    remark = "A variable rate is kept by each segment for itself, in proportion to the source's bytes."
+    return RateControl(quality=None, spending=spending, remarks=(remark,) if len(shares) > 1 else ())
+
+
+def _constant(_asked: EncParam, shares: Sequence[Share], ratio: Fraction, bounds: Bounds) -> RateControl:
+    """Keep one rate in all segments."""
+    seconds = sum((share.seconds for share in shares), Fraction(0))
+    rate = max(int(sum(share.bits for share in shares) * ratio / seconds), _LEAST_RATE)
+    one = Spending(average_rate=rate, max_rate=rate, buffer_size=_fitting(rate, bounds))
+    remark = "A constant rate is kept by each segment for itself: the decoder's buffer begins anew with it."
+    return RateControl(
+        quality=None, spending=(one,) * len(shares), remarks=(remark,) if len(shares) > 1 else ()
+    )
+
+
+#: modes that do not keep a quality
+_MODES: Final[Mapping[BitrateMode, Callable[[EncParam, Sequence[Share], Fraction, Bounds], RateControl]]] = {
+    BitrateMode.VBR: _variable,
+    BitrateMode.CBR: _constant,
+    BitrateMode.CBR_VIDEOCALL: _constant,
+}
+
+
+def _bounded(share: Share, bits: Fraction, bounds: Bounds) -> Spending:
+    """Give the highest rate, and the longest buffer at it, with which the segment has about so many bits at most."""
+    seconds = LONGEST_BUFFER
+    if bits > bounds.usable_buffer * bounds.buffer_size:
+        # the length at which the buffer holds just what the level allows
+        fitting = bounds.buffer_size * share.seconds / (bits - bounds.usable_buffer * bounds.buffer_size)
+        seconds = min(max(fitting, SHORTEST_BUFFER), LONGEST_BUFFER)
+    rate = max(int(bits / (share.seconds + bounds.usable_buffer * seconds)), _LEAST_RATE)
+    return Spending(max_rate=rate, buffer_size=int(rate * seconds))
+
+
+def _fitting(rate: int, bounds: Bounds) -> int:
+    """Give a buffer of the shortest length, or what the level allows."""
+    return min(int(rate * SHORTEST_BUFFER), bounds.buffer_size)
