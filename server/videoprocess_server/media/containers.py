@@ -6,24 +6,29 @@ from videoprocess_server.model.media_info import MediaInfo, TrackKind
 
 #: FFmpeg's demuxer of MP4, MOV and 3GP
 ISO_DEMUXER_MARK = "mov"
-#: what FFmpeg's 3GP muxer takes as picture
-_3GP_VIDEO = frozenset({"h263", "h264", "mpeg4"})
-_AMR = frozenset({"amrnb", "amr_nb", "amrwb", "amr_wb"})
+#: a result of an ISO source keeps its brand; by the first letters of that, its name and what FFmpeg calls it
+_ISO_CONTAINERS = {"3g": ("3gp", ".3gp"), "qt": ("mov", ".mov"), "": ("mp4", ".mp4")}
+#: a QuickTime file from before there were brands
+_WITHOUT_BRAND = "qt"
 #: what of a Matroska file fits into an MP4 that players play; Vorbis and PCM have numbers there, and no players
 _MP4_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _MP4_TEXT = frozenset({"mov_text"})
 
 
-def choose_container(media: MediaInfo, codec: str) -> tuple[str, str]:
-    """Choose FFmpeg's muxer and the file's extension for a result whose picture is coded as `codec`."""
-    if ISO_DEMUXER_MARK not in media.container.split(","):
+def is_iso(media: MediaInfo) -> bool:
+    """Whether a file is MP4, MOV or 3GP."""
+    return ISO_DEMUXER_MARK in media.container.split(",")
+
+
+def choose_container(media: MediaInfo, _codec: str = "") -> tuple[str, str]:
+    """Choose what FFmpeg calls the result's container, and the file's extension.
+
+    A file of boxes stays what it is; a Matroska file becomes an MP4 where all it has fits into one.
+    """
+    if not is_iso(media):
         return ("mp4", ".mp4") if _fits_mp4(media) else ("matroska", ".mkv")
-    if media.major_brand == "qt":
-        return "mov", ".mov"
-    if any(track.codec in _AMR for track in media.tracks):
-        # MP4 does not hold AMR; MOV does, whatever the picture.
-        return ("3gp", ".3gp") if codec in _3GP_VIDEO else ("mov", ".mov")
-    return "mp4", ".mp4"
+    brand = media.major_brand or _WITHOUT_BRAND
+    return next(made for letters, made in _ISO_CONTAINERS.items() if brand.startswith(letters))
 
 
 def _fits_mp4(media: MediaInfo) -> bool:

@@ -29,7 +29,11 @@ def read_matrix(container: InputContainer, stream: VideoStream) -> tuple[int, ..
     Raises:
         MediaFault: NO_DECODABLE_FRAME.
     """
-    frame = first_frame(container, stream)
+    return matrix_of(first_frame(container, stream))
+
+
+def matrix_of(frame: VideoFrame) -> tuple[int, ...] | None:
+    """The display matrix that comes with a frame, None where it is shown as it is coded."""
     matrix = _side_data(frame)
     return None if matrix == _IDENTITY else matrix
 

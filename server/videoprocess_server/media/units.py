@@ -30,6 +30,12 @@ def count_units(packet: Packet[Stream]) -> int:
     return 1
 
 
+def is_grouped(stream: Stream) -> bool:
+    """Whether demuxers cut the track's bytes into packets as they like."""
+    codec = _codec_of(stream)
+    return codec in _AMR_SIZES or codec.startswith("pcm_")
+
+
 def single_units(packet: Packet[Stream]) -> Iterator[Packet[Stream]]:
     """The packet as FFmpeg's muxers take it: a frame of AMR is a packet of its own there."""
     codec = _codec(packet)
@@ -46,8 +52,12 @@ def single_units(packet: Packet[Stream]) -> Iterator[Packet[Stream]]:
 
 
 def _codec(packet: Packet[Stream]) -> str:
-    context = packet.stream.codec_context
-    return context.codec.canonical_name if context and packet.stream.type == "audio" else ""
+    return _codec_of(packet.stream)
+
+
+def _codec_of(stream: Stream) -> str:
+    context = stream.codec_context
+    return context.codec.canonical_name if context and stream.type == "audio" else ""
 
 
 def _pcm_bytes(packet: Packet[Stream], codec: str) -> int:

@@ -38,3 +38,9 @@ class Loss(Enum):
     ENCODER_PARAMETERS = "encoder_parameters"
     #: frames at the beginning that need others the file does not have
     UNDECODABLE_FRAMES = "undecodable_frames"
+    #: what a player is told of the picture and does not hold for the new one, such as a second eye's view or an aperture
+    PICTURE_MARKS = "picture_marks"
+    #: media in another file, which is never opened; the reference to it is kept
+    EXTERNAL_REFERENCE = "external_reference"
+    #: data in the file that lies beside its tracks and that nothing in the result points to
+    FILE_DATA = "file_data"

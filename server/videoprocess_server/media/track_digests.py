@@ -1,0 +1,123 @@
+"""What a demuxer gives of each track, as running digests: one pass over a file, a few bytes a track, whatever its length."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Final
+
+import av.error
+from av.packet import Packet
+from av.stream import Discard, Stream
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.pulse import Pulse
+from videoprocess_server.media.source import open_source
+from videoprocess_server.media.units import count_units, is_grouped
+
+
+@dataclass(kw_only=True)
+class TrackDigest:
+    """One track as the demuxer gave it."""
+
+    #: frames of AMR, samples of PCM, packets of everything else
+    units: int = 0
+    size_bytes: int = 0
+    #: seconds; None without packets
+    start: Fraction | None = None
+    end: Fraction | None = None
+    #: of all bytes
+    content: str = ""
+    #: of every packet's size, times, flags and side data; of a track that demuxers group as they like, of nothing
+    packets: str = ""
+
+
+@dataclass
+class _Running:
+    grouped: bool
+    #: ticks of the digested times; None: as they are
+    ticks: Fraction | None
+    told: TrackDigest = field(default_factory=TrackDigest)
+    content: Any = field(default_factory=hashlib.sha256)
+    packets: Any = field(default_factory=hashlib.sha256)
+    origin: int | None = None
+
+
+def digest_tracks(
+    fd: int,
+    pulse: Pulse,
+    *,
+    skip: int,
+    ignore_edit_list: bool = False,
+    ticks: Mapping[int, Fraction] | None = None,
+) -> dict[int, TrackDigest]:
+    """Read all packets of a file once.
+
+    Args:
+        fd: opened for reading.
+        pulse: told of what is read.
+        skip: index of a track that is not read.
+        ignore_edit_list: whether samples count that the edit list hides; times are then told from the track's first
+            decode time on.
+        ticks: where they are given, only presentation times count, rounded to these time bases by track, and the
+            lengths of subtitles: what a container without decode times keeps.
+
+    Raises:
+        MediaFault: JOIN_FAILED where the file cannot be read to its end.
+    """
+    running: dict[int, _Running] = {}
+    try:
+        with open_source(fd, ignore_edit_list=ignore_edit_list) as container:
+            for stream in container.streams:
+                if stream.index == skip:
+                    stream.discard = Discard.all
+                else:
+                    time_base = None if ticks is None else ticks.get(stream.index)
+                    running[stream.index] = _Running(grouped=is_grouped(stream), ticks=time_base)
+            for packet in container.demux():
+                track = running.get(packet.stream_index)
+                if packet.size and track is not None:
+                    _count(packet, track, relative=ignore_edit_list)
+                    pulse.beat(size=packet.size)
+    except av.error.FFmpegError as error:
+        raise MediaFault("JOIN_FAILED", "The file's packets cannot be read to the end.") from error
+    return {index: _finish(track) for index, track in running.items()}
+
+
+def _count(packet: Packet[Stream], track: _Running, *, relative: bool) -> None:
+    told = track.told
+    told.units += count_units(packet)
+    told.size_bytes += packet.size
+    track.content.update(packet)
+    pts = packet.pts if packet.pts is not None else (packet.dts or 0)
+    dts = packet.dts if packet.dts is not None else pts
+    if track.origin is None:
+        track.origin = dts if relative else 0
+        told.start = pts * packet.time_base
+    told.end = max(told.end or pts * packet.time_base, (pts + (packet.duration or 0)) * packet.time_base)
+    if track.grouped:
+        return
+    if track.ticks is not None:
+        length = packet.duration or 0 if packet.stream.type == "subtitle" else 0
+        facts = (packet.size, *(_rounded(time * packet.time_base / track.ticks) for time in (pts, length)))
+        track.packets.update(repr(facts).encode())
+        return
+    flags = packet.is_keyframe, packet.is_discard, packet.is_disposable, packet.is_corrupt
+    facts_of_it = (packet.size, pts - track.origin, dts - track.origin, packet.duration, *flags)
+    track.packets.update(repr(facts_of_it).encode())
+    for data in packet.iter_sidedata():
+        track.packets.update(data.data_type.encode())
+        track.packets.update(bytes(data))
+
+
+def _finish(track: _Running) -> TrackDigest:
+    track.told.content = track.content.hexdigest()
+    track.told.packets = track.packets.hexdigest()
+    return track.told
+
+
+def _rounded(ticks: Fraction) -> int:
+    """To the nearest, halves away from zero, as FFmpeg's muxers do."""
+    return int(ticks + (Fraction(1, 2) if ticks >= 0 else -Fraction(1, 2)))
