@@ -91,6 +91,7 @@ RECORDS = (Session, Video, Job, PlanRecord, SegmentRecord, Upload, Artifact, Eve
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _LEAVES = {
     str: st.text(),
+    bytes: st.binary(max_size=64),
     int: _INT64,
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),

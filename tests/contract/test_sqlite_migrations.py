@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
-from repository_records import a_job, a_plan, a_session, a_video, an_artifact, an_upload, an_uploaded_video
+from repository_records import (
+    a_job,
+    a_plan,
+    a_session,
+    a_video,
+    an_artifact,
+    an_upload,
+    an_uploaded_video,
+    some_segments,
+)
 
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.records import (
     ActiveUser,
+    Encoding,
     Fault,
-    Phase,
     Priority,
     QueueClass,
-    SegmentRecord,
-    StageCost,
     Tombstone,
 )
-from videoprocess_server.model.states import JobState, SegmentState, UploadState, VideoState
+from videoprocess_server.model.states import JobState, UploadState, VideoState
 from videoprocess_server.store.sql import MIGRATIONS
 from videoprocess_server.store.sqlite import SqliteRepository
 
@@ -103,24 +112,23 @@ class TestFrom0001:
             )
             assert transaction.next_accept_number() == 5
 
-    def test_its_plans_are_gone_on_with(self, repository: SqliteRepository) -> None:
-        stages = (StageCost(phase=Phase.ANALYZE, wall_seconds=1.5, cpu_seconds=3.0),)
+    def test_its_plans_are_gone_and_their_segments_wait_to_be_deleted(
+        self, repository: SqliteRepository
+    ) -> None:
         with repository.transaction() as transaction:
-            plan = a_plan("paused", video_id="paused", create_time_us=8, stages=stages)
-            assert transaction.find_plan(1, "paused", "f") == plan
-            assert list(transaction.list_stale_plans(51, 9)) == [plan]
-            assert list(transaction.list_stale_plans(50, 9)) == []
-            states = [segment.state for segment in transaction.list_segments("paused")]
-            assert states == [SegmentState.DONE, SegmentState.WAITING]
-            done = SegmentRecord(plan_id="running", index=0, path="x", size_bytes=7)
-            assert transaction.finish_segment(done, "t")
-            assert transaction.stored_bytes(1) == 100 + 1000 + 10_000 + 20_000 + 7
+            assert transaction.find_plan(1, "paused", "f") is None
+            assert list(transaction.list_all_plan_ids()) == []
+            assert list(transaction.list_segments("paused")) == []
+            graves = [(grave.kind, grave.key) for grave in transaction.list_tombstones(9)]
+            assert sorted(graves) == [("segments", "paused"), ("segments", "running")]
+            transaction.add_plan(a_plan("anew", video_id="paused"), some_segments(2, "anew"))
+            assert transaction.find_plan(1, "paused", "f") == a_plan("anew", video_id="paused")
 
     def test_what_it_stored_is_summed(self, repository: SqliteRepository) -> None:
         with repository.read() as reader:
-            assert reader.stored_bytes(1) == 100 + 1000 + 10_000 + 20_000
+            assert reader.stored_bytes(1) == 1000 + 10_000 + 20_000
             assert reader.stored_bytes(2) == 5
-            assert reader.stored_bytes() == 31_105
+            assert reader.stored_bytes() == 31_005
             finished = an_upload(
                 "finished", state=UploadState.FINISHED, size_bytes=1000, sha256="s", file_name="clip.mp4"
             )
@@ -188,3 +196,98 @@ def _without(line: str, parts: tuple[str, ...]) -> str:
         assert part in line
         line = line.replace(part, "")
     return line
+
+
+#: a report as services wrote it up to schema 0003
+_OLD_REPORT = {
+    "source_frame_count": 300,
+    "frame_count": 299,
+    "dropped_frame_count": 1,
+    "enhanced_frame_count": 4,
+    "segment_count": 3,
+    "reused_segment_count": 1,
+    "enhanced": [{"start_us": 4, "end_us": 10}],
+    "carried_over": [],
+    "noise_before": {"sigma_y": 9.0, "sigma_u": 3.0, "sigma_v": 2.0, "frame_count": 8},
+    "noise_after": {"sigma_y": 1.5, "sigma_u": 0.5, "sigma_v": 0.25, "frame_count": 8},
+    "filters": ["unsharp"],
+    "encoder": "libx265",
+    "encoder_options": {"preset": "medium", "crf": "22"},
+    "source_codec": "h264",
+    "codec": "hevc",
+    "width": 640,
+    "height": 360,
+    "pixel_format": "yuv420p",
+    "versions": {"libavcodec": "62"},
+    "source_size_bytes": 1000,
+    "size_bytes": 800,
+    "duration_us": 10,
+    "tracks": [],
+    "not_kept": [],
+    "stages": [{"phase": "enhance", "wall_seconds": 2.5, "cpu_seconds": 10.0}],
+    "fingerprint": "c",
+}
+
+
+class TestReportsOf0003:
+    """A report told of one encoding, without the stream's id; now it tells of each, with it."""
+
+    @pytest.fixture(name="old")
+    def _old(self, tmp_path: Path) -> Iterator[SqliteRepository]:
+        snapshot = {"streams": [{"stream_id": 7, "intent": 1}], "mode_setting": {}}
+        job = {"snapshot": snapshot, "report": _OLD_REPORT}
+        event = {"session_id": "s", "video_id": "v", "report": _OLD_REPORT, "artifacts": [_old_artifact()]}
+        path = tmp_path / "old.sqlite3"
+        with closing(sqlite3.connect(path)) as connection:
+            scripts = "; ".join(migration.sql for migration in MIGRATIONS[:3])
+            connection.executescript(f"PRAGMA journal_mode = WAL; {scripts}; PRAGMA user_version = 3")
+            connection.execute(
+                "INSERT INTO jobs (job_id, user_id, video_id, session_id, state, accept_number, create_time_us, plan_id,"
+                " document) VALUES ('j', 1, 'v', 's', 'completed', 1, 0, 'p', ?)",
+                (json.dumps(job),),
+            )
+            connection.execute(
+                "INSERT INTO events VALUES (1, 1, 'j', 0, 'process_done', ?)", (json.dumps(event),)
+            )
+            connection.commit()
+        repository = SqliteRepository(path)
+        yield repository
+        repository.close()
+
+    def test_job_and_event_tell_the_encoding_of_the_stream(self, old: SqliteRepository) -> None:
+        with old.read() as reader:
+            job = reader.get_job("j")
+            (event,) = reader.list_events(1, 0, 9)
+        assert job
+        assert job.report
+        assert job.report.encodings == (
+            Encoding(
+                stream_id=7,
+                codec="hevc",
+                encoder="libx265",
+                options={"preset": "medium", "crf": "22"},
+                width=640,
+                height=360,
+                pixel_format="yuv420p",
+                size_bytes=800,
+                is_moving=True,
+            ),
+        )
+        assert event.report == job.report
+        assert event.artifacts[0].media_time_us is None
+        kept = {name: value for name, value in _OLD_REPORT.items() if hasattr(job.report, name)}
+        told = json.loads(msgspec.json.encode(job.report))
+        assert {name: told[name] for name in kept} == kept
+        assert (job.report.decoded_frame_count, job.report.scaling_factor) == (300, None)
+
+    def test_it_is_kept_as_this_build_would_keep_it(self, old: SqliteRepository) -> None:
+        with old.transaction() as transaction:
+            job = transaction.get_job("j")
+            assert job
+            transaction.put_job(job)
+            assert transaction.get_job("j") == job
+
+
+def _old_artifact() -> dict[str, object]:
+    artifact = msgspec.to_builtins(an_artifact("a", stream_id=7))
+    return {name: value for name, value in artifact.items() if name != "media_time_us"}

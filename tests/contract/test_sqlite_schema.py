@@ -114,6 +114,7 @@ class TestCosts:
     #: what reads an index or a table from one end to the other; nothing else does, and nothing sorts
     WHOLE: ClassVar = {
         "count_active_jobs": ["SCAN active_jobs"],
+        "count_videos_of_upload": ["SCAN CONSTANT ROW"],
         "count_open_sessions": ["SCAN sessions USING INDEX sessions_open_by_user"],
         "delete_events_before": ["SCAN user_counters", "SCAN expired", "SCAN expired"],
         "event_bounds": ["SCAN CONSTANT ROW"],
@@ -147,6 +148,7 @@ class TestCosts:
             "list_queue_head": "jobs USING INDEX jobs_queue (user_id=?)",
             "get_oldest_queued": "jobs USING INDEX jobs_active_by_user (user_id=?)",
             "list_expired_uploads": "videos USING INDEX videos_by_upload (<expr>=?)",
+            "count_videos_of_upload": "videos USING INDEX videos_by_companion_upload (<expr>=?)",
             "list_videos_in_state": (
                 "videos USING INDEX videos_by_state (user_id=? AND state=? AND (create_time_us,video_id)>(?,?))"
             ),

@@ -302,7 +302,7 @@ def test_no_progress_is_told_of_a_job_that_has_ended(engine: Engine, at_work: At
     at_work.park()
     driver = engine.scheduler._lot.get(USER, "v")
     assert driver is not None
-    driver._production._on_message(Progress(frames=1, bytes=1))
+    driver._production._tasks._on_message(Progress(frames=1, bytes=1))
     assert not engine.hub._last_progress
 
 

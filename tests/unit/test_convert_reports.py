@@ -18,6 +18,7 @@ from videoprocess_server.model.plan import NoiseEstimate, NotKept
 from videoprocess_server.model.records import (
     Artifact,
     ArtifactKind,
+    Encoding,
     Fault,
     Job,
     JobProgress,
@@ -82,9 +83,7 @@ ARTIFACT = Artifact(
 REPORT = Report(
     enhanced_frame_count=4,
     reused_segment_count=1,
-    width=640,
-    height=360,
-    pixel_format="yuv420p",
+    decoded_frame_count=298,
     versions={"libavcodec": "62.28.102"},
     source_frame_count=300,
     frame_count=299,
@@ -95,10 +94,31 @@ REPORT = Report(
     noise_before=NoiseEstimate(sigma_y=9.0, sigma_u=3.0, sigma_v=2.0, frame_count=8),
     noise_after=NoiseEstimate(sigma_y=1.5, sigma_u=0.5, sigma_v=0.25, frame_count=8),
     filters=("atadenoise=0a=0.02", "unsharp"),
-    encoder="libx265",
-    encoder_options={"preset": "medium", "crf": "22"},
+    encodings=(
+        Encoding(
+            stream_id=7,
+            codec="hevc",
+            encoder="libx265",
+            options={"preset": "medium", "crf": "22"},
+            width=640,
+            height=360,
+            pixel_format="yuv420p",
+            size_bytes=700,
+            is_moving=True,
+        ),
+        Encoding(
+            stream_id=0,
+            codec="mjpeg",
+            encoder="mjpeg",
+            options={},
+            width=320,
+            height=180,
+            pixel_format="yuvj420p",
+            size_bytes=100,
+            is_moving=False,
+        ),
+    ),
     source_codec="hevc",
-    codec="hevc",
     source_size_bytes=1000,
     size_bytes=800,
     duration_us=10 * SECOND,
@@ -171,7 +191,8 @@ class TestReports:
         made = reports.report(REPORT, [ARTIFACT])
         assert {"quality"} == unset(made)
         assert list(made.filters) == ["atadenoise=0a=0.02", "unsharp"]
-        assert (made.frames.source, made.frames.encoded, made.frames.dropped) == (300, 299, 1)
+        frames = made.frames
+        assert (frames.source, frames.decoded, frames.encoded, frames.dropped) == (300, 298, 299, 1)
         assert [(part.start_us, part.end_us) for part in made.enhanced_ranges] == [(4 * SECOND, 10 * SECOND)]
         assert [(part.start_us, part.end_us) for part in made.carried_over_ranges] == [(0, 4 * SECOND)]
         assert [(plane.plane, plane.sigma_before, plane.sigma_after) for plane in made.noise.planes] == [
@@ -185,7 +206,12 @@ class TestReports:
             made.encodings[0].encoder,
             made.encodings[0].settings,
             made.encodings[0].bitrate_bps,
-        ) == ("hevc", "libx265", "preset=medium crf=22", 640)
+        ) == ("hevc", "libx265", "preset=medium crf=22", 560)
+        assert set() == unset(made.encodings[0])
+        assert [(encoding.stream_id, encoding.bitrate_bps) for encoding in made.encodings] == [
+            (7, 560),
+            (0, 0),
+        ]
         assert (
             made.stages[0].phase,
             made.stages[0].wall_seconds,
@@ -221,7 +247,15 @@ class TestReports:
         )
         assert made.not_kept[0].HasField("track_index")
         assert not made.not_kept[1].HasField("track_index")
-        assert not made.encodings
+        assert len(made.encodings) == 2  # how they were made is told when the files are gone, too
+
+    def test_without_a_video_there_is_no_noise_after(self) -> None:
+        made = reports.report(replace(REPORT, noise_after=None), [])
+        assert [(plane.sigma_before, plane.sigma_after) for plane in made.noise.planes] == [
+            (9.0, 0.0),
+            (3.0, 0.0),
+            (2.0, 0.0),
+        ]
 
     def test_frames_that_were_not_enhanced_were_carried_over(self) -> None:
         frames = reports.report(REPORT, []).frames
@@ -229,9 +263,13 @@ class TestReports:
 
     def test_an_artifact_of_stream_0_says_so(self) -> None:
         made = reports.artifact(ARTIFACT)
-        assert {"published_path"} == unset(made)
+        assert {"published_path", "media_time_us"} == unset(made)
         assert made.HasField("stream_id")
         assert not reports.artifact(replace(ARTIFACT, expire_time_us=None)).HasField("expire_time")
+
+    def test_a_picture_of_the_first_frame_says_so(self) -> None:
+        first = reports.artifact(replace(ARTIFACT, kind=ArtifactKind.THUMBNAIL, media_time_us=0))
+        assert first.HasField("media_time_us")
 
 
 class TestJobs:

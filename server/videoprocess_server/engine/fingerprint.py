@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from videoprocess_server.model.plan import Plan, PlanSettings
-from videoprocess_server.model.records import Source
+from videoprocess_server.model.records import Video
 from videoprocess_server.model.settings_snapshot import Snapshot
 from videoprocess_server.model.tasks import BuildInfo
 
@@ -22,9 +22,9 @@ def of(*parts: object) -> str:
     ).hexdigest()
 
 
-def of_settings(source: Source, snapshot: Snapshot, plan_settings: PlanSettings, build: BuildInfo) -> str:
-    """Return what "the same settings" means for a ProcessVideo: source, snapshot, and what makes plans of them."""
-    return of("settings", source.identity, snapshot, plan_settings, build)
+def of_settings(video: Video, snapshot: Snapshot, plan_settings: PlanSettings, build: BuildInfo) -> str:
+    """Return what "the same settings" means for a ProcessVideo: sources, snapshot, and what makes plans of them."""
+    return of("settings", *_identities(video), snapshot, plan_settings, build)
 
 
 def of_result(settings_fingerprint: str, enhance_from_us: int) -> str:
@@ -32,9 +32,14 @@ def of_result(settings_fingerprint: str, enhance_from_us: int) -> str:
     return of("result", settings_fingerprint, enhance_from_us)
 
 
-def of_plan(source: Source, plan: Plan, build: BuildInfo) -> str:
+def of_plan(video: Video, plan: Plan, build: BuildInfo) -> str:
     """Return the fingerprint of a plan: the checkpoints of another one are never reused."""
-    return of("plan", source.identity, plan, build)
+    return of("plan", *_identities(video), plan, build)
+
+
+def _identities(video: Video) -> list[str]:
+    """Return what makes the files behind a video the same ones."""
+    return [file.identity for file in (video.source, video.companion) if file is not None]
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
@@ -44,4 +49,6 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
         return value.value
     if isinstance(value, Fraction):
         return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
     raise TypeError(f"{type(value).__name__} has no canonical form")

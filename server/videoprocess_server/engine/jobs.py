@@ -129,8 +129,7 @@ class Jobs:
     def _place(self, tx: Transaction, session: Session, job: Job, priority: Priority | None) -> Job:
         """Join running work, repeat a result, or queue the job."""
         video, snapshot = _processable(tx.get_video(job.user_id, job.video_id), session.committed)
-        assert video.source is not None
-        settings = fingerprint.of_settings(video.source, snapshot, self._plan_settings, self._build())
+        settings = fingerprint.of_settings(video, snapshot, self._plan_settings, self._build())
         job = replace(
             job,
             snapshot=snapshot,

@@ -75,6 +75,10 @@ class Video:
     source: Source | None = None
     #: what Prepare learnt; None until prepared
     media: MediaInfo | None = None
+    #: the file that sound and metadata come from, where it is another one than that of the pictures
+    companion: Source | None = None
+    #: what Prepare learnt of the companion
+    companion_media: MediaInfo | None = None
     #: jobs accepted for it that reached a driver
     attempt_count: int = 0
     last_job_id: str = ""
@@ -150,10 +154,32 @@ class MediaRange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How one stream was encoded."""
+
+    stream_id: int
+    #: FFmpeg's name of what was made, e.g. "hevc"
+    codec: str
+    #: FFmpeg's name, e.g. "libx265"
+    encoder: str
+    options: dict[str, str]
+    width: int
+    height: int
+    pixel_format: str
+    #: of all files of the stream
+    size_bytes: int
+    #: False for pictures
+    is_moving: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What a published result is, and what of the source it does not have."""
 
     source_frame_count: int
+    #: frames of the source that lie in segments that were made
+    decoded_frame_count: int
+    #: frames of the enhanced video; without one, different frames that are shown by pictures
     frame_count: int
     dropped_frame_count: int
     #: frames of the result that went through the enhancement
@@ -164,19 +190,20 @@ class Report:
     enhanced: tuple[MediaRange, ...]
     carried_over: tuple[MediaRange, ...]
     noise_before: NoiseEstimate
-    noise_after: NoiseEstimate
+    #: of the enhanced video, or else of the first video that was made; None where only pictures were
+    noise_after: NoiseEstimate | None
     filters: tuple[str, ...]
-    encoder: str
-    encoder_options: dict[str, str]
+    #: one a stream that is encoded, in the session's order
+    encodings: tuple[Encoding, ...]
     source_codec: str
-    codec: str
-    width: int
-    height: int
-    pixel_format: str
+    #: width of the enhanced video over that of the source's picture; None where it is not scaled, or not made
+    scaling_factor: float | None = None
     #: of the build that made it
     versions: dict[str, str]
     source_size_bytes: int
+    #: of all files
     size_bytes: int
+    #: of the video; without one, of the source's
     duration_us: int
     tracks: tuple[TrackReport, ...]
     not_kept: tuple[NotKept, ...]
@@ -233,7 +260,7 @@ class PlanRecord:
     settings_fingerprint: str
     #: SHA-256 over source identity, settings, plan and build: checkpoints of another one are never reused
     fingerprint: str
-    #: of the source when its packets were last known to be the plan's; None for one that cannot change
+    #: of the source (of its pictures) when its packets were last known to be the plan's; None for one that cannot change
     source_change_time_ns: int | None = None
     #: media time of the ProcessVideo that made it: enhancement starts at the first frame at or after
     enhance_from_us: int
@@ -287,6 +314,11 @@ class ArtifactKind(Enum):
     """What an artifact is."""
 
     VIDEO = "video"
+    PREVIEW = "preview"
+    STILL = "still"
+    THUMBNAIL = "thumbnail"
+    REPORT = "report"
+    METADATA = "metadata"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +336,8 @@ class Artifact:
     size_bytes: int
     sha256: str
     create_time_us: int
+    #: of a picture: its frame's time, relative to the first frame
+    media_time_us: int | None = None
     #: when retention deletes it; None: never
     expire_time_us: int | None = None
     #: its video was removed: it can be fetched until it expires, but belongs to no video

@@ -70,7 +70,7 @@ def from_row(kind: type[R], row: Mapping[str, Any]) -> R:
     fields = dict(row)
     fields |= {name: from_column(row[name]) for name, (_, from_column) in _CONVERTED.items() if name in row}
     fields |= msgspec.json.decode(fields.pop("document", "{}"))
-    return msgspec.convert(fields, kind, dec_hook=_decode)
+    return msgspec.convert(fields, kind, dec_hook=_decode, str_keys=True)
 
 
 def _to_json(value: object) -> str:

@@ -314,7 +314,12 @@ class MemoryReader:
         return [job for job in self._active_jobs(user_id) if job.state is JobState.QUEUED]
 
     def _upload_ids_of_videos(self) -> list[str]:
-        return [video.source.upload_id for video in self._tables.videos.values() if video.source]
+        return [
+            file.upload_id
+            for video in self._tables.videos.values()
+            for file in (video.source, video.companion)
+            if file is not None
+        ]
 
 
 def _by_acceptance(job: Job) -> tuple[int, str]:

@@ -141,7 +141,7 @@ class Reader(Protocol):
         ...
 
     def count_videos_of_upload(self, upload_id: str) -> int:
-        """Count the videos whose source is this upload."""
+        """Count the videos that this upload is a file of: source or companion."""
         ...
 
     def get_artifact(self, artifact_id: str) -> Artifact | None:

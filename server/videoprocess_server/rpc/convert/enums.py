@@ -70,6 +70,11 @@ SOURCE_KINDS: Mapping[SourceKind, video_pb2.SourceKind.ValueType] = {
 
 ARTIFACT_KINDS: Mapping[ArtifactKind, report_pb2.ArtifactKind.ValueType] = {
     ArtifactKind.VIDEO: report_pb2.ARTIFACT_KIND_VIDEO,
+    ArtifactKind.PREVIEW: report_pb2.ARTIFACT_KIND_PREVIEW,
+    ArtifactKind.STILL: report_pb2.ARTIFACT_KIND_STILL,
+    ArtifactKind.THUMBNAIL: report_pb2.ARTIFACT_KIND_THUMBNAIL,
+    ArtifactKind.REPORT: report_pb2.ARTIFACT_KIND_REPORT,
+    ArtifactKind.METADATA: report_pb2.ARTIFACT_KIND_METADATA,
 }
 
 TRACK_KINDS: Mapping[TrackKind, report_pb2.TrackKind.ValueType] = {
@@ -95,7 +100,12 @@ LOSSES: Mapping[Loss, report_pb2.NotKeptCategory.ValueType] = {
     Loss.ALPHA: report_pb2.NOT_KEPT_CATEGORY_OTHER,
     Loss.ODD_SIZE: report_pb2.NOT_KEPT_CATEGORY_PICTURE_SIZE,
     Loss.INTERLACED: report_pb2.NOT_KEPT_CATEGORY_OTHER,
+    Loss.ENCODER_PARAMETERS: report_pb2.NOT_KEPT_CATEGORY_OTHER,
     Loss.UNDECODABLE_FRAMES: report_pb2.NOT_KEPT_CATEGORY_FRAME,
+    Loss.DAMAGED_FRAMES: report_pb2.NOT_KEPT_CATEGORY_FRAME,
+    Loss.PICTURE_MARKS: report_pb2.NOT_KEPT_CATEGORY_SIDE_DATA,
+    Loss.EXTERNAL_REFERENCE: report_pb2.NOT_KEPT_CATEGORY_EXTERNAL_REFERENCE,
+    Loss.FILE_DATA: report_pb2.NOT_KEPT_CATEGORY_OTHER,
 }
 
 

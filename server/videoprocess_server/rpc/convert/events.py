@@ -54,9 +54,15 @@ def _ended(event: Event) -> pb.CallbackEvent:
 
 
 def _process_done(event: Event) -> pb.OnProcessDone:
-    """The HDI's entries apply to none of what this version does: the map is there, and empty."""
-    report = reports.report(event.report, event.artifacts) if event.report else None
-    return pb.OnProcessDone(meta_data=types_pb2.MapData(), report=report)
+    """Of the HDI's entries scalingFactor is told; no frames are interpolated here, and no stage has an id of its own."""
+    made = event.report
+    entries = {}
+    if made is not None and made.scaling_factor is not None:
+        entries["scalingFactor"] = types_pb2.MapValue(double_value=made.scaling_factor)
+    return pb.OnProcessDone(
+        meta_data=types_pb2.MapData(entries=entries),
+        report=reports.report(made, event.artifacts) if made else None,
+    )
 
 
 def _error(fault: Fault) -> pb.OnError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from videoprocess.v1 import report_pb2
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.plan import NotKept
-from videoprocess_server.model.records import Artifact, MediaRange, Report
+from videoprocess_server.model.records import Artifact, Encoding, MediaRange, Report
 from videoprocess_server.model.tasks import TrackReport
 from videoprocess_server.rpc.convert import times
 from videoprocess_server.rpc.convert.enums import ARTIFACT_KINDS, LOSSES, PHASES, track_kind
@@ -27,7 +27,7 @@ def report(made: Report, artifacts: Sequence[Artifact]) -> report_pb2.ProcessRep
         carried_over_ranges=[_range(part) for part in made.carried_over],
         noise=_noise(made),
         filters=made.filters,
-        encodings=[_encoding(made, file.stream_id) for file in artifacts],
+        encodings=[_encoding(made, encoded) for encoded in made.encodings],
         segment_count=made.segment_count,
         reused_segment_count=made.reused_segment_count,
         versions=[
@@ -60,14 +60,15 @@ def artifact(file: Artifact) -> report_pb2.Artifact:
         sha256=file.sha256,
         create_time=times.timestamp(file.create_time_us),
         expire_time=times.optional_timestamp(file.expire_time_us),
+        media_time_us=file.media_time_us,
     )
 
 
 def _frames(made: Report) -> report_pb2.FrameCounts:
-    """Every frame of the source that a player shows was decoded, or the job would not have ended well."""
+    """Every frame of a segment that was made was decoded, or the job would not have ended well."""
     return report_pb2.FrameCounts(
         source=made.source_frame_count,
-        decoded=made.source_frame_count,
+        decoded=made.decoded_frame_count,
         encoded=made.frame_count,
         dropped=made.dropped_frame_count,
         enhanced=made.enhanced_frame_count,
@@ -82,9 +83,9 @@ def _range(part: MediaRange) -> report_pb2.MediaRange:
 def _noise(made: Report) -> report_pb2.NoiseReport:
     before, after = made.noise_before, made.noise_after
     planes = (
-        ("Y", before.sigma_y, after.sigma_y),
-        ("U", before.sigma_u, after.sigma_u),
-        ("V", before.sigma_v, after.sigma_v),
+        ("Y", before.sigma_y, after and after.sigma_y),
+        ("U", before.sigma_u, after and after.sigma_u),
+        ("V", before.sigma_v, after and after.sigma_v),
     )
     return report_pb2.NoiseReport(
         method=NOISE_METHOD,
@@ -94,16 +95,16 @@ def _noise(made: Report) -> report_pb2.NoiseReport:
     )
 
 
-def _encoding(made: Report, stream_id: int) -> report_pb2.EncodingReport:
-    bits = made.size_bytes * _BITS_PER_BYTE * MICROSECONDS_PER_SECOND
+def _encoding(made: Report, encoded: Encoding) -> report_pb2.EncodingReport:
+    bits = encoded.size_bytes * _BITS_PER_BYTE * MICROSECONDS_PER_SECOND if encoded.is_moving else 0
     return report_pb2.EncodingReport(
-        stream_id=stream_id,
-        codec=made.codec,
-        encoder=made.encoder,
-        width=made.width,
-        height=made.height,
-        pixel_format=made.pixel_format,
-        settings=" ".join(f"{name}={value}" for name, value in made.encoder_options.items()),
+        stream_id=encoded.stream_id,
+        codec=encoded.codec,
+        encoder=encoded.encoder,
+        width=encoded.width,
+        height=encoded.height,
+        pixel_format=encoded.pixel_format,
+        settings=" ".join(f"{name}={value}" for name, value in encoded.options.items()),
         bitrate_bps=bits // made.duration_us if made.duration_us else 0,
     )
 

@@ -59,8 +59,10 @@ ORDER BY create_time_us, video_id
 LIMIT :limit;
 
 -- name: count_videos_of_upload
--- Videos whose source is an upload.
-SELECT count(*) FROM videos WHERE json_extract(document, '$.source.upload_id') = :upload_id;
+-- Videos that an upload is a file of.
+SELECT
+    (SELECT count(*) FROM videos WHERE json_extract(document, '$.source.upload_id') = :upload_id)
+    + (SELECT count(*) FROM videos WHERE json_extract(document, '$.companion.upload_id') = :upload_id);
 
 -- name: put_video
 -- Insert or replace a video.
@@ -340,6 +342,7 @@ SELECT * FROM (
     WHERE state = 'finished'
         AND update_time_us < :finished_before_us
         AND NOT EXISTS (SELECT 1 FROM videos WHERE json_extract(videos.document, '$.source.upload_id') = +uploads.upload_id)
+        AND NOT EXISTS (SELECT 1 FROM videos WHERE json_extract(videos.document, '$.companion.upload_id') = +uploads.upload_id)
 )
 ORDER BY update_time_us, upload_id
 LIMIT :limit;

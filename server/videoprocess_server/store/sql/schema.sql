@@ -259,3 +259,6 @@ WHEN old.user_id <> new.user_id OR old.state <> new.state BEGIN
         running_count = running_count + excluded.running_count;
     DELETE FROM active_jobs WHERE user_id = old.user_id AND queued_count = 0 AND running_count = 0;
 END;
+
+CREATE INDEX videos_by_companion_upload ON videos (json_extract(document, '$.companion.upload_id'))
+WHERE json_extract(document, '$.companion.upload_id') IS NOT NULL;

@@ -1,0 +1,123 @@
+"""The quality report of an ANALYZE stream: JSON whose bytes depend on source, settings and build alone (G2)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from videoprocess_server.engine.media_times import microseconds, ranges
+from videoprocess_server.engine.outcome import Outcome
+from videoprocess_server.engine.products import Product
+from videoprocess_server.model.media_info import MediaInfo
+from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.records import Encoding, MediaRange
+
+#: a new number for every change that a reader could stumble over; docs/streams.md describes it
+SCHEMA: Final = "videoprocess.analysis/1"
+#: of figures that are measured
+_DECIMALS: Final = 4
+
+
+def to_json(outcome: Outcome) -> bytes:
+    """Return the report in UTF-8. Nothing of a try, a machine or a clock is in it, and no name or id of a file."""
+    plan, frames = outcome.plan, outcome.frames
+    enhanced, carried_over = ranges(plan)
+    document = {
+        "schema": SCHEMA,
+        "source": _source(outcome.media) | {"duration_us": microseconds(plan, plan.end_pts)},
+        "frames": {
+            "source": frames.source,
+            "decoded": frames.decoded,
+            "made": frames.made,
+            "dropped": frames.dropped,
+            "enhanced": frames.enhanced,
+        },
+        "enhanced_ranges": [_range(part) for part in enhanced],
+        "carried_over_ranges": [_range(part) for part in carried_over],
+        "noise": {"before": _noise(plan.noise), "after": _noise(outcome.noise_after)},
+        "filters": list(outcome.filters),
+        "duration_us": outcome.duration_us,
+        "encodings": [_encoding(made) for made in outcome.encodings],
+        "files": [_file(product) for product in outcome.products],
+        "tracks": [
+            {
+                "index": track.index,
+                "kind": track.kind,
+                "codec": track.codec,
+                "packets_in": track.source_packet_count,
+                "packets_out": track.packet_count,
+                "kept": track.kept,
+                "note": track.note,
+            }
+            for track in outcome.tracks
+        ],
+        "not_kept": [
+            {
+                "what": lost.what.value,
+                "track_index": lost.track_index,
+                "count": lost.count,
+                "reason": lost.reason,
+            }
+            for lost in outcome.not_kept
+        ],
+    }
+    return (json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _source(media: MediaInfo) -> dict[str, Any]:
+    video = media.video
+    return {
+        "container": media.container,
+        "size_bytes": media.size_bytes,
+        "codec": video.codec,
+        "profile": video.profile,
+        "width": video.width,
+        "height": video.height,
+        "pixel_format": video.pixel_format,
+        "rotation_degrees": video.rotation_degrees,
+        "colour": {
+            "primaries": video.colour.primaries,
+            "transfer": video.colour.transfer,
+            "matrix": video.colour.matrix,
+            "range": video.colour.range,
+        },
+    }
+
+
+def _range(part: MediaRange) -> dict[str, int]:
+    return {"start_us": part.start_us, "end_us": part.end_us}
+
+
+def _noise(estimate: NoiseEstimate | None) -> dict[str, float] | None:
+    """Standard deviations in code values of 255."""
+    if estimate is None:
+        return None
+    return {
+        "sigma_y": round(estimate.sigma_y, _DECIMALS),
+        "sigma_u": round(estimate.sigma_u, _DECIMALS),
+        "sigma_v": round(estimate.sigma_v, _DECIMALS),
+    }
+
+
+def _encoding(made: Encoding) -> dict[str, Any]:
+    return {
+        "stream_id": made.stream_id,
+        "codec": made.codec,
+        "encoder": made.encoder,
+        "options": made.options,
+        "width": made.width,
+        "height": made.height,
+        "pixel_format": made.pixel_format,
+        "size_bytes": made.size_bytes,
+    }
+
+
+def _file(product: Product) -> dict[str, Any]:
+    return {
+        "stream_id": product.stream_id,
+        "kind": product.kind.value,
+        "media_type": product.media_type,
+        "size_bytes": product.size_bytes,
+        "sha256": product.sha256,
+        "media_time_us": product.media_time_us,
+    }
