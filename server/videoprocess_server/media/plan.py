@@ -20,6 +20,7 @@ from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segm
 from videoprocess_server.model.cuts import CutRules
 from videoprocess_server.model.enc_param import parse_enc_param
 from videoprocess_server.model.grid import grid_time_base
+from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import VideoTrackInfo
 from videoprocess_server.model.plan import FilterPlan, FrameGrid, Plan, Rendition, SegmentPlan
 from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect
@@ -50,12 +51,8 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     rate = _measured_rate(opening, video)
     timeline = _timeline(index, opening, video, plan_grid(setting.frame_rate_range, rate, opening.pts[0]))
     chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
-    segments = plan_segments(
-        timeline,
-        _rules(task, video.time_base),
-        first_pts_at(timeline, task.enhance_from_us),
-        chain.pre_roll_frames,
-    )
+    enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
+    segments = plan_segments(timeline, _rules(task, video.time_base), enhance_from_pts, chain.pre_roll_frames)
     asked = parse_enc_param(task.media.encoder_parameters)
     material = Material(
         media=task.media,
@@ -86,8 +83,16 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         grid=timeline.grid,
         output_time_base=timeline.output_time_base,
         noise=task.noise,
+        report_stream_ids=_ids_of(StreamIntent.ANALYZE, task),
+        maker_stream_ids=_ids_of(StreamIntent.CUSTOM, task),
+        enhance_from_pts=enhance_from_pts,
+        moov_first=setting.moov_first,
         not_kept=tuple(dict.fromkeys(lost for made in renditions for lost in made.not_kept)),
     )
+
+
+def _ids_of(intent: StreamIntent, task: PlanTask) -> tuple[int, ...]:
+    return tuple(stream.stream_id for stream in task.snapshot.streams if stream.intent is intent)
 
 
 def with_options(segments: Sequence[SegmentPlan], renditions: Sequence[Planned]) -> list[SegmentPlan]:

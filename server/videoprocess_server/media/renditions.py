@@ -68,7 +68,7 @@ def plan_renditions(streams: Sequence[StreamInfo], material: Material) -> tuple[
     Raises:
         MediaFault: STREAM_NOT_SUPPORTED, SIZE_NOT_SUPPORTED.
     """
-    return tuple(_planned(stream, material) for stream in streams)
+    return tuple(_planned(stream, material) for stream in streams if stream.intent not in _WITHOUT_PICTURES)
 
 
 def _planned(stream: StreamInfo, material: Material) -> Planned:
@@ -109,6 +109,9 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
         rendition=rendition, not_kept=(*not_kept, *remarks), segment_options=settings.segment_options
     )
 
+
+#: these streams tell of the others' frames
+_WITHOUT_PICTURES = frozenset({StreamIntent.ANALYZE, StreamIntent.CUSTOM})
 
 #: how each intent is planned: adding one is one function and one line
 _PLANNERS: Mapping[StreamIntent, Callable[[StreamInfo, Material], Planned]] = {
