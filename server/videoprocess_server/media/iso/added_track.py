@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from fractions import Fraction
 from typing import Final
 
@@ -12,13 +11,12 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.iso.added import NewTrack
 from videoprocess_server.media.iso.boxes import U16, U32, Parts, build, build_full
 from videoprocess_server.media.iso.edit_list import EMPTY, Edit, build_edit_box, shown_ticks
-from videoprocess_server.media.iso.headers import Header
+from videoprocess_server.media.iso.headers import IDENTITY_MATRIX, Header
 from videoprocess_server.media.iso.layout import Run
 from videoprocess_server.media.iso.samples import Ticks, constant
 from videoprocess_server.media.iso.table_boxes import NewTable, build_description, first_of_chunks
 from videoprocess_server.media.iso.timing import to_ticks
 
-_IDENTITY: Final = struct.Struct(">9i").pack(0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 #: enabled, in the movie
 _TRACK_FLAGS: Final = 3
 #: QuickTime's header of media that is neither picture nor sound
@@ -85,7 +83,7 @@ class AddedTrack:
         track = self._track
         header = Header(
             b"tkhd", 0, _TRACK_FLAGS, 0, 0, self.track_id, self.duration(scale), bytes(4),
-            bytes(16) + _IDENTITY + bytes(8),
+            bytes(16) + IDENTITY_MATRIX + bytes(8),
         )  # fmt: skip
         language = _language(track.language) + bytes(2)
         media = Header(b"mdhd", 0, 0, 0, 0, track.timescale, self._table.media_ticks, b"", language)

@@ -10,7 +10,7 @@ from videoprocess_server.media.iso.headers import read_header
 from videoprocess_server.media.iso.layout import Run
 from videoprocess_server.media.iso.movie import Track
 from videoprocess_server.media.iso.samples import Ticks
-from videoprocess_server.media.iso.table_boxes import build_offsets
+from videoprocess_server.media.iso.table_boxes import build_offsets, seconds_of
 
 STBL: tuple[bytes, ...] = (b"mdia", b"minf", b"stbl")
 
@@ -24,10 +24,9 @@ class CopiedTrack:
         self._offset = chunks.offset
         inside = ~np.isin(chunks.description, list(track.external_entries))
         self._inside = np.flatnonzero(inside)
-        self.external_chunks = int(len(inside) - len(self._inside))
         self.run = Run(
             size=chunks.size[self._inside],
-            seconds=chunks.dts[self._inside] / track.timescale,
+            seconds=seconds_of(chunks.dts[self._inside], track.timescale),
             offset=chunks.offset[self._inside],
         )
 

@@ -25,6 +25,8 @@ _MATRIX: Final = struct.Struct(">9i")
 _SIZE_AT: Final = 52
 _SIZE: Final = struct.Struct(">II")
 _FIXED_POINT: Final = 1 << 16
+#: as headers hold it
+IDENTITY_MATRIX: Final = _MATRIX.pack(0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 
 
 @dataclass(frozen=True)

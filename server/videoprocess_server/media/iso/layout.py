@@ -67,9 +67,9 @@ class Layout:
         _check_inside(self._runs, file_size)
         owner = np.repeat(np.arange(len(self._runs), dtype=np.int32), [len(run.size) for run in self._runs])
         seconds = np.concatenate([run.seconds for run in self._runs])
-        # Stable: chunks of one track stay in their order, tracks of equal times in theirs.
-        order = np.lexsort((owner, seconds))
         size = np.concatenate([run.size for run in self._runs])
+        # Of chunks of one time the small ones first: who looks at the beginning only finds all tracks there.
+        order = np.lexsort((owner, size, seconds))
         placed = size[order]
         starts = np.cumsum(placed) - placed
         positions = np.empty_like(starts)

@@ -106,12 +106,12 @@ class MovieBox:
             return parts + self._new_meta()
 
         changes = self.pointers.changes(None, moved, wide=wide)
-        relocated = changes.get((b"meta",), lambda meta: [meta.data])
+        relocated = changes.get((b"meta",))
 
         def meta(box: Box) -> Parts:
-            if self._key_meta is None or box.data != self._key_meta.data:
-                return relocated(box)
-            return relocated(parse(joined(write_user_keys(box, self._keys, is_quicktime=False))))
+            if self._key_meta is not None and box.data == self._key_meta.data:
+                box = parse(joined(write_user_keys(box, self._keys, is_quicktime=False)))
+            return relocated(box) if relocated else [box.data]
 
         changes |= {
             (b"mvhd",): lambda _: self._header(),
@@ -146,8 +146,9 @@ class MovieBox:
         if not unchanged or self._added or movie.is_fragmented:
             header = replace(header, duration=max(duration or 0 for duration in durations))
         if self._added:
-            ids = [track.track_id for track in (*movie.tracks, *self._added)]
-            header = header.with_next_track_id(min(UINT32_MAX, max(*ids, header.next_track_id - 1) + 1))
+            last = max(header.next_track_id - 1, *(track.track_id for track in movie.tracks))
+            last = max(last, *(track.track_id for track in self._added))
+            header = header.with_next_track_id(min(UINT32_MAX, last + 1))
         return header.build()
 
     def _find_key_meta(self) -> Box | None:

@@ -49,19 +49,18 @@ class PictureTrack:
         self._picture = picture
         self._track = track = movie.track(picture.track_id)
         self._movie = movie
-        start, end = int(picture.pts.min()), picture.shown_until
+        start, last_pts, end = int(picture.pts.min()), int(picture.pts.max()), picture.shown_until
         first_dts = int(picture.dts[0])
         #: without an edit list a player shows the media from its time 0 on
         self._zero = 0 if start < 0 else first_dts
-        self._times = ShownTimes(track.edits, movie.timescale, start, end, picture.timescale)
+        self._times = ShownTimes(track.edits, movie.timescale, (start, last_pts, end), picture.timescale)
         self._needs_edits = start >= 0 and bool(track.edits or start > 0 or first_dts != 0)
         dts = picture.dts - first_dts
-        last = end - int(picture.pts.max())
         chunks = first_of_chunks(dts, picture.timescale)
         entry = picture.sample_entry
         self._table = NewTable(
             stsd=build_description(entry[:_DATA_REFERENCE_AT] + b"\0\1" + entry[_DATA_REFERENCE_AT + 2 :]),
-            durations=np.append(np.diff(dts), last),
+            durations=np.append(np.diff(dts), end - last_pts),
             composition=picture.pts - self._zero - dts,
             size=picture.size,
             sync=picture.sync,

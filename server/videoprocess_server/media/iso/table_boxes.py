@@ -67,7 +67,7 @@ class NewTable:
 
     def chunk_seconds(self, dts: Ticks, timescale: int) -> NDArray[np.float64]:
         """Decode time of each chunk's first sample."""
-        return np.true_divide(dts[self.chunk_starts], timescale, dtype=np.float64)
+        return seconds_of(dts[self.chunk_starts], timescale)
 
     def build(self, offsets: Ticks, *, wide: bool) -> Parts:
         """The box.
@@ -112,6 +112,11 @@ def build_offsets(offsets: Ticks, *, wide: bool) -> Parts:
 def build_description(entry: Part) -> bytes:
     """An stsd of one sample entry."""
     return b"".join(build_full(b"stsd", U32.pack(1), entry))
+
+
+def seconds_of(ticks: Ticks, timescale: int) -> NDArray[np.float64]:
+    """Times by which chunks are put in order."""
+    return ticks.astype(np.float64) / timescale
 
 
 def first_of_chunks(dts: Ticks, timescale: int, breaks: Flags | None = None) -> Ticks:

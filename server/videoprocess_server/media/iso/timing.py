@@ -41,17 +41,18 @@ class ShownTimes:
     """When a picture is shown, told as the source tells it where that means the same."""
 
     def __init__(
-        self, edits: tuple[Edit, ...], movie_timescale: int, start: int, end: int, timescale: int
+        self, edits: tuple[Edit, ...], movie_timescale: int, times: tuple[int, int, int], timescale: int
     ) -> None:
         """Compare with the source's edit list.
 
         Args:
             edits: the source's.
             movie_timescale: the ticks of their durations.
-            start: when the first frame is shown, in ticks of the picture.
-            end: when the last one's display ends.
+            times: when the first frame is shown, the last one, and when that one's display ends, in ticks of the
+                picture.
             timescale: those ticks in a second.
         """
+        start, last, end = times
         first = next((k for k, edit in enumerate(edits) if not edit.is_empty), len(edits))
         leading, shown = edits[:first], edits[first:]
         lead = shown_ticks(leading)
@@ -61,9 +62,16 @@ class ShownTimes:
         same_length = (
             len(shown) == 1
             and shown[0].rate == 1
-            and rescaled(shown[0].duration, timescale, movie_timescale) == end - start
+            and self._means_length(shown[0].duration)
+            and rescaled(shown[0].duration, timescale, movie_timescale) > last - start
         )
         self._shown = shown[0].duration if same_length else None
+
+    def _means_length(self, duration: int) -> bool:
+        """Whether a duration is the length, as near as the source could tell it."""
+        return abs(Fraction(duration, self._movie_timescale) - self._length) < Fraction(
+            1, self._movie_timescale
+        )
 
     def inexact(self) -> list[Fraction]:
         """Seconds that must be ticks of the movie."""

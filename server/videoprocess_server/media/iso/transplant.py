@@ -16,6 +16,7 @@ from videoprocess_server.media.iso.top_level import Place, read_at, read_box
 from videoprocess_server.media.iso.user_keys import UserValue
 from videoprocess_server.model.losses import Loss
 
+__all__ = ["Left", "NewPicture", "NewTrack", "transplant"]
 #: bytes after the last box: some cameras' own data
 _MOST_TAIL_BYTES: Final = 64 << 20
 #: why a box beside the media does not come along
@@ -105,21 +106,21 @@ class _NewFile:
             beat: is told the bytes of each block.
         """
         layout = self._layout
-        head = _media_head(layout.size)
+        head = media_head(layout.size)
         wide = self._moov.largest_offset > UINT32_MAX
         base = self._base(ftyp, head, moov_first=moov_first, wide=wide)
         if base + layout.size > UINT32_MAX and not wide:
             wide = True
             base = self._base(ftyp, head, moov_first=moov_first, wide=wide)
         moov = self._moov.build(layout, base, wide=wide)
-        _write(out, ftyp, beat)
+        write_parts(out, ftyp, beat)
         self._write_others(out, self._before, base, wide=wide, beat=beat)
         if moov_first:
-            _write(out, moov, beat)
-        _write(out, [head], beat)
+            write_parts(out, moov, beat)
+        write_parts(out, [head], beat)
         layout.write(self._fd, out, beat)
         if not moov_first:
-            _write(out, moov, beat)
+            write_parts(out, moov, beat)
         self._write_others(out, self._after, base, wide=wide, beat=beat)
 
     def _base(self, ftyp: Parts, head: bytes, *, moov_first: bool, wide: bool) -> int:
@@ -143,7 +144,7 @@ class _NewFile:
         for place in places:
             changed = self._other(place, base, wide=wide)
             if changed:
-                _write(out, changed, beat)
+                write_parts(out, changed, beat)
             else:
                 copy(self._fd, place.offset, place.size, out, beat)
 
@@ -162,14 +163,15 @@ class _NewFile:
         return version not in {b"", b"\0"}
 
 
-def _media_head(size: int) -> bytes:
-    """The header of a media data box."""
+def media_head(size: int) -> bytes:
+    """The header of a media data box of so many bytes."""
     if size + HEAD.size <= UINT32_MAX:
         return HEAD.pack(size + HEAD.size, b"mdat")
     return HEAD.pack(1, b"mdat") + LARGE.pack(size + HEAD.size + LARGE.size)
 
 
-def _write(out: BinaryIO, parts: Sequence[Part], beat: Beat) -> None:
+def write_parts(out: BinaryIO, parts: Sequence[Part], beat: Beat) -> None:
+    """Write a box in blocks."""
     for part in parts:
         view = memoryview(part)
         for at in range(0, len(view), BLOCK_BYTES):
