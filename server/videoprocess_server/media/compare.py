@@ -13,7 +13,9 @@ from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.model.tasks import VerifyTask
 
 
-def unnamed_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: Pulse) -> Iterator[Difference]:
+def unnamed_differences(
+    source_fd: int, result_fd: int, task: VerifyTask, pulse: Pulse
+) -> Iterator[Difference]:
     """Give what the result has otherwise than its source and neither the plan's nor the join's list names.
 
     Args:

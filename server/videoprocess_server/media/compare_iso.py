@@ -18,6 +18,12 @@ from videoprocess_server.media.track_digests import TrackDigest, digest_tracks
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.tasks import VerifyTask
 
+
+def _digest_of_description(stream: Stream) -> str:
+    context = stream.codec_context
+    return hashlib.sha256((context and context.extradata) or b"").hexdigest()
+
+
 #: what FFmpeg tells of a track, and the loss that a report may explain a difference with
 _OF_A_TRACK: Final[Mapping[str, tuple[Callable[[Stream], Any], Loss | None]]] = {
     "id": (lambda stream: stream.id, None),
@@ -30,7 +36,7 @@ _OF_A_TRACK: Final[Mapping[str, tuple[Callable[[Stream], Any], Loss | None]]] = 
     "metadata": (lambda stream: stream.metadata, Loss.METADATA),
     "codec": (lambda stream: _of_codec(stream, "name"), None),
     "sample entry": (lambda stream: _of_codec(stream, "codec_tag"), None),
-    "description": (lambda stream: _digest(_of_codec(stream, "extradata")), None),
+    "description": (_digest_of_description, None),
     "profile": (lambda stream: _of_codec(stream, "profile"), None),
     "width": (lambda stream: _of_codec(stream, "width"), None),
     "height": (lambda stream: _of_codec(stream, "height"), None),
@@ -103,10 +109,6 @@ def _without_encoder(metadata: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in metadata.items() if key not in _OF_THE_ENCODER}
 
 
-def _of_codec(stream: Stream, name: str) -> Any:
+def _of_codec(stream: Stream, name: str) -> object:
     context = stream.codec_context
     return context and getattr(context, name, None)
-
-
-def _digest(data: bytes | None) -> str:
-    return hashlib.sha256(data or b"").hexdigest()

@@ -97,12 +97,16 @@ def _of_tables(index: int, before: Samples, after: Samples) -> Iterator[Differen
         return
     for name in ("size", "duration", "sync", "description"):
         if not np.array_equal(getattr(before, name), getattr(after, name)):
-            yield Difference(what=None, track_index=index, text=f"the {name} of samples of track {index} differs")
+            yield Difference(
+                what=None, track_index=index, text=f"the {name} of samples of track {index} differs"
+            )
     for name in ("dts", "pts"):
         if len(before) and not np.array_equal(
             getattr(before, name) - before.dts[0], getattr(after, name) - after.dts[0]
         ):
-            yield Difference(what=None, track_index=index, text=f"the {name} of samples of track {index} differs")
+            yield Difference(
+                what=None, track_index=index, text=f"the {name} of samples of track {index} differs"
+            )
 
 
 def _digest(fd: int, samples: Samples, pulse: Pulse) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from av.container import InputContainer
 from av.stream import Stream
@@ -17,17 +17,19 @@ from videoprocess_server.media.tracks import metadata_losses
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.tasks import VerifyTask
 
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
 #: what FFmpeg tells of a track, and the loss that a report may explain a difference with
 _OF_A_TRACK: Final[Mapping[str, tuple[Callable[[Stream], Any], Loss | None]]] = {
     "kind": (lambda stream: stream.type, None),
     "codec": (lambda stream: stream.codec_context and stream.codec_context.codec.canonical_name, None),
     "sample rate": (lambda stream: getattr(stream.codec_context, "sample_rate", None), None),
     "channels": (lambda stream: getattr(stream.codec_context, "channels", None), None),
-    "disposition": (lambda stream: int(stream.disposition), Loss.METADATA),
     "language": (lambda stream: stream.metadata.get("language", "und"), Loss.METADATA),
 }
 #: what of it the new picture has, too
-_OF_THE_PICTURE: Final = ("kind", "disposition", "language")
+_OF_THE_PICTURE: Final = ("kind", "language")
 #: a chapter's times in another container's ticks
 _CHAPTER_SECONDS: Final = Fraction(1, 1000)
 
@@ -42,11 +44,15 @@ def muxed_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: P
             yield Difference(what=None, track_index=None, text=text)
         for report in task.join.tracks:
             if not report.kept:
-                yield Difference(what=Loss.TRACK, track_index=report.index, text=f"it has no track {report.index}")
+                yield Difference(
+                    what=Loss.TRACK, track_index=report.index, text=f"it has no track {report.index}"
+                )
         pairs = [(source.streams[index], made) for index, made in zip(kept, result.streams, strict=False)]
         yield from _of_streams(pairs, picture)
         yield from _of_chapters(source, result)
-        for lost in metadata_losses(source, result, dict(zip(kept, range(len(result.streams)), strict=False))):
+        for lost in metadata_losses(
+            source, result, dict(zip(kept, range(len(result.streams)), strict=False))
+        ):
             yield Difference(what=lost.what, track_index=lost.track_index, text=lost.reason)
         places = {before.index: after.index for before, after in pairs}
         ticks = {before.index: after.time_base or Fraction(1) for before, after in pairs}
@@ -70,17 +76,23 @@ def _of_streams(pairs: list[tuple[Stream, Stream]], picture: int) -> Iterator[Di
 def _of_chapters(source: InputContainer, result: InputContainer) -> Iterator[Difference]:
     before, after = source.chapters(), result.chapters()
     if len(before) != len(after) or any(
-        abs(old[end] * old["time_base"] - new[end] * new["time_base"]) > _CHAPTER_SECONDS
-        or old["metadata"].get("title") != new["metadata"].get("title")
+        abs(a - b) > _CHAPTER_SECONDS or old["metadata"].get("title") != new["metadata"].get("title")
         for old, new in zip(before, after, strict=False)
-        for end in ("start", "end")
+        for a, b in zip(_seconds(old), _seconds(new), strict=True)
     ):
         yield Difference(what=None, track_index=None, text="its chapters are others")
 
 
+def _seconds(chapter: Chapter) -> tuple[Fraction, Fraction]:
+    tick = chapter["time_base"] or Fraction(1)
+    return chapter["start"] * tick, chapter["end"] * tick
+
+
 def _of_packets(index: int, old: TrackDigest, new: TrackDigest, tick: Fraction) -> Iterator[Difference]:
     if (old.units, old.size_bytes, old.content) != (new.units, new.size_bytes, new.content):
-        yield Difference(what=None, track_index=index, text=f"track {index} has other packets: {new}, not {old}")
+        yield Difference(
+            what=None, track_index=index, text=f"track {index} has other packets: {new}, not {old}"
+        )
     if old.packets != new.packets:
         text = f"packets of track {index} have other times"
         yield Difference(what=Loss.TIME_STAMPS, track_index=index, text=text)

@@ -20,7 +20,7 @@ def is_iso(media: MediaInfo) -> bool:
     return ISO_DEMUXER_MARK in media.container.split(",")
 
 
-def choose_container(media: MediaInfo, _codec: str = "") -> tuple[str, str]:
+def choose_container(media: MediaInfo) -> tuple[str, str]:
     """Choose what FFmpeg calls the result's container, and the file's extension.
 
     A file of boxes stays what it is; a Matroska file becomes an MP4 where all it has fits into one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from videoprocess_server.media.iso.sample_entries import extension_kinds
@@ -51,5 +51,48 @@ _OF_THE_CODEC: Final = frozenset(
     {"avcC", "hvcC", "av1C", "vpcC", "vvcC", "esds", "d263", "damr", "glbl", "jp2h", "SGED", "strf"}
     | {"btrt", "bitr", "free", "skip", "tapt", "sinf", "rinf", "uuid"}
 )
+#: the encoder's own say the same of the new picture
+_REWRITTEN: Final = frozenset({"colr", "pasp", "fiel"})
+#: of a second eye's view, which is not encoded; boxes that then say too much
+_SECOND_EYE: Final = "lhvC"
+_OF_TWO_EYES: Final = frozenset({"vexu", "hfov"})
 #: named by the plan where they do not hold
 _OF_DOLBY_VISION: Final = frozenset({"dvcC", "dvvC", "dvwC", "hvcE", "avcE"})
+
+
+def kept_boxes(
+    entry: bytes, media: MediaInfo, plan: Plan, rendition: Rendition, carried: Collection[str] = ()
+) -> frozenset[str]:
+    """Give the kinds of boxes of the source's sample entry that hold for the new picture.
+
+    Args:
+        entry: the source's, a whole box.
+        media: the source.
+        plan: of the result.
+        rendition: what the picture becomes.
+        carried: kinds whose data the new samples carry, such as Dolby Vision's.
+    """
+    kinds = extension_kinds(entry)
+    second_eye = _SECOND_EYE in kinds
+    return frozenset(
+        kind
+        for kind in kinds
+        if kind in carried
+        or (_HOLDS.get(kind, _never)(media, plan, rendition) and not (second_eye and kind in _OF_TWO_EYES))
+    )
+
+
+def lost_boxes(
+    entry: bytes, media: MediaInfo, plan: Plan, rendition: Rendition, carried: Collection[str] = ()
+) -> Iterator[NotKept]:
+    """Name the kinds of boxes that do not hold, as one entry; arguments as of `kept_boxes`."""
+    kept = kept_boxes(entry, media, plan, rendition, carried)
+    lost = {*extension_kinds(entry)} - kept - _OF_THE_CODEC - _OF_DOLBY_VISION - _REWRITTEN
+    if lost:
+        names = ", ".join(sorted(lost))
+        yield NotKept(
+            what=Loss.PICTURE_MARKS,
+            track_index=media.video.index,
+            count=len(lost),
+            reason=f"What the source's boxes {names} say of its picture does not hold for the new one.",
+        )

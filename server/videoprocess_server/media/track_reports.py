@@ -1,13 +1,13 @@
-"""Counts what went into a result and names what did not."""
+"""Counts what a muxer wrote and names what it did not."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from videoprocess_server.model.losses import Loss
-from videoprocess_server.model.media_info import MediaInfo, TrackKind
+from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import NotKept, Plan
 from videoprocess_server.model.tasks import TrackReport
 
@@ -23,40 +23,23 @@ class Tally:
     moved: Counter[int] = field(default_factory=Counter)
     #: packets whose time lies between two ticks of the result
     rounded: Counter[int] = field(default_factory=Counter)
-    #: cover pictures that the muxer writes as tracks like others
-    unmarked_covers: set[int] = field(default_factory=set)
-    #: samples at a track's begin that the source's edit list hides and the result's cannot
-    unhidden: Counter[int] = field(default_factory=Counter)
-    #: tracks that hold chapters or a time code, which the muxer writes anew
-    rewritten: dict[int, str] = field(default_factory=dict)
 
 
-def report_tracks(
-    media: MediaInfo, plan: Plan, container: str, totals: Mapping[int, int], tally: Tally
-) -> tuple[TrackReport, ...]:
+def report_tracks(media: MediaInfo, plan: Plan, container: str, tally: Tally) -> tuple[TrackReport, ...]:
     """Tells what became of each track.
 
     Args:
         media: the source.
         plan: of the result.
         container: FFmpeg's muxer of it.
-        totals: packets by track with edit lists ignored, where the container has them.
         tally: what was written.
     """
     reports = []
     for track in media.tracks:
-        written = tally.packets[track.index]
-        kept = track.index in tally.kept
-        if track.index == plan.video_track_index:
-            total = totals.get(track.index) or plan.source_frame_count
-            note = "Made anew."
-        else:
-            total = totals.get(track.index, written if kept else track.packet_count)
-            note = (
-                ""
-                if kept
-                else tally.rewritten.get(track.index, f"FFmpeg's {container} muxer does not take it.")
-            )
+        written, kept = tally.packets[track.index], track.index in tally.kept
+        is_picture = track.index == media.video.index
+        note = "Made anew." if is_picture else "" if kept else f"FFmpeg's {container} muxer does not take it."
+        total = plan.source_frame_count if is_picture else written if kept else track.packet_count
         reports.append(
             TrackReport(
                 index=track.index,
@@ -71,26 +54,14 @@ def report_tracks(
     return tuple(reports)
 
 
-def report_losses(plan: Plan, tracks: Sequence[TrackReport], tally: Tally) -> Iterator[NotKept]:
-    """Names what of the tracks is not in the result."""
+def report_losses(picture: int, tracks: Sequence[TrackReport], tally: Tally) -> Iterator[NotKept]:
+    """Names what of the tracks beside the picture is not in the result."""
     for track in tracks:
-        if track.index == plan.video_track_index or track.index in tally.rewritten:
+        if track.index == picture:
             continue
         if not track.kept:
-            yield _lost(Loss.TRACK, track.index, track.source_packet_count, track.note)
+            yield _lost(Loss.TRACK, track.index, max(1, track.source_packet_count), track.note)
             continue
-        outside = track.source_packet_count - track.packet_count
-        if outside > 0:
-            audio = track.kind == TrackKind.AUDIO.value
-            what = Loss.AUDIO_PACKETS_OUTSIDE_EDIT if audio else Loss.PACKETS_OUTSIDE_EDIT
-            yield _lost(what, track.index, outside, "The source's edit list hides them from players.")
-        if tally.unhidden[track.index]:
-            yield _lost(
-                Loss.EDIT_LIST,
-                track.index,
-                tally.unhidden[track.index],
-                "Samples of the encoder's start that the source hides are shown, at the time they always had.",
-            )
         if tally.moved[track.index]:
             yield _lost(
                 Loss.TIME_STAMPS,
@@ -105,9 +76,6 @@ def report_losses(plan: Plan, tracks: Sequence[TrackReport], tally: Tally) -> It
                 tally.rounded[track.index],
                 "Times that lie between two ticks of the result are rounded to a tick.",
             )
-        if track.index in tally.unmarked_covers:
-            reason = "FFmpeg's Matroska muxer writes the cover picture as a track without that mark."
-            yield _lost(Loss.METADATA, track.index, 1, reason)
 
 
 def _lost(what: Loss, index: int, count: int, reason: str) -> NotKept:

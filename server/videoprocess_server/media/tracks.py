@@ -1,10 +1,9 @@
-"""What a source has beside its picture, and how it gets into a result: the other tracks, metadata and chapters."""
+"""What a Matroska source has beside its picture, and how FFmpeg's muxers get it into a result."""
 
 from __future__ import annotations
 
 import io
 import re
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import lcm
@@ -14,19 +13,16 @@ import av
 import av.error
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Discard, Stream
+from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from videoprocess_server.media.containers import ISO_DEMUXER_MARK
-from videoprocess_server.media.pulse import Pulse
-from videoprocess_server.media.source import open_source
 from videoprocess_server.media.track_reports import Tally
 from videoprocess_server.media.units import count_units, single_units
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.plan import NotKept
 
 #: muxers that write ISO base media files
-ISO_MUXERS: Final = frozenset({"mp4", "mov", "3gp"})
+ISO_MUXERS: Final = frozenset({"mp4"})
 #: a time scale is stored as a signed number of 32 bits by some readers
 _MOST_TICKS: Final = 2**31 - 1
 
@@ -35,7 +31,9 @@ _OF_THE_FILE: Final = frozenset({"major_brand", "minor_version", "compatible_bra
 #: of a track: also what the muxer measures itself, the vendor of an encoder that is not the new one, and the time code,
 #: for which FFmpeg would make a track at a frame rate that PyAV cannot tell it
 _OF_THE_TRACK: Final = frozenset({"encoder", "vendor_id", "duration", "timecode"})
-#: keys FFmpeg writes to MP4 and MOV without being told to keep all; creation_time has fields of its own
+#: beginnings of a track's metadata that count the old picture's bytes
+_STATISTICS: Final = ("bps", "number_of_", "_statistics_", "duration")
+#: keys FFmpeg writes to MP4 without being told to keep all; creation_time has fields of its own
 _PLAIN_KEYS: Final = frozenset(
     {"creation_time", "title", "artist", "album", "comment", "copyright", "description", "date", "genre"}
 )
@@ -44,8 +42,6 @@ _NUMBER: Final = re.compile(r"[+-]\d+(?:\.\d+)?")
 _PLACE: Final = re.compile(r"(?:[+-]\d+(?:\.\d+)?){2,3}/?")
 #: pictures that H.264 and H.265 may decode before one that is shown earlier
 _MOST_REORDERED: Final = 16
-#: AV_PKT_DATA_SKIP_SAMPLES begins with the number to skip at the packet's begin
-_SKIP: Final = struct.Struct("<I")
 
 
 def copied_streams(source: InputContainer, video_index: int, muxer: str) -> list[Stream]:
@@ -54,15 +50,18 @@ def copied_streams(source: InputContainer, video_index: int, muxer: str) -> list
 
 
 def muxer_takes(muxer: str, stream: Stream) -> bool:
-    """Whether a file with this track alone gets a header.
+    """Whether a file with this track alone gets a header, or the container has another place for it."""
+    if attached_file(stream) is not None:
+        return muxer not in ISO_MUXERS
+    return stream.type != "attachment" and _makes_header(muxer, stream)
 
-    FFmpeg's MOV muxer takes any data track and leaves its description empty, so that no reader can use it: what its MP4
-    muxer refuses is refused there too. A track that the demuxer has switched off holds chapters, which are written anew.
-    """
-    if stream.type == "data" and stream.discard == Discard.all:
-        return False
-    tried = {muxer, "mp4"} if stream.type == "data" and muxer in ISO_MUXERS else {muxer}
-    return all(_makes_header(name, stream) for name in tried)
+
+def attached_file(stream: Stream) -> tuple[str, str] | None:
+    """Name and type of a file that is attached, a cover picture too; None of a track like others."""
+    if isinstance(stream, AttachmentStream) or stream.disposition & Disposition.attached_pic:
+        metadata = stream.metadata
+        return metadata.get("filename", "attachment"), metadata.get("mimetype", "application/octet-stream")
+    return None
 
 
 def add_copy(out: OutputContainer, stream: Stream) -> Stream:
@@ -70,6 +69,14 @@ def add_copy(out: OutputContainer, stream: Stream) -> Stream:
     added = out.add_stream_from_template(stream, opaque=True)
     added.metadata.update(track_metadata(stream.metadata))
     added.disposition = stream.disposition
+    return added
+
+
+def add_attachment(out: OutputContainer, stream: Stream, data: bytes) -> Stream:
+    """Adds an attached file."""
+    name, mime_type = attached_file(stream) or ("", "")
+    added = out.add_attachment(name, mime_type, data)
+    added.metadata.update(track_metadata(stream.metadata))
     return added
 
 
@@ -81,6 +88,12 @@ def container_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 def track_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """What of a track's metadata its copy gets."""
     return {key: value for key, value in metadata.items() if key.lower() not in _OF_THE_TRACK}
+
+
+def picture_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What of the old picture's metadata the new one gets: not what counts its bytes."""
+    kept = track_metadata(metadata)
+    return {key: value for key, value in kept.items() if not key.lower().startswith(_STATISTICS)}
 
 
 def muxer_options(muxer: str, metadata: Mapping[str, str], time_bases: Iterable[Fraction]) -> dict[str, str]:
@@ -95,7 +108,7 @@ def muxer_options(muxer: str, metadata: Mapping[str, str], time_bases: Iterable[
         together = lcm(scale, time_base.denominator)
         scale = together if together <= _MOST_TICKS else scale
     options = {"movie_timescale": str(scale)}
-    if muxer != "3gp" and not metadata.keys() <= _PLAIN_KEYS:
+    if not {key.lower() for key in metadata} <= _PLAIN_KEYS:
         options["movflags"] = "use_metadata_tags"
     return options
 
@@ -105,10 +118,11 @@ def copied_packets(
 ) -> Iterator[Packet[Stream]]:
     """The packets of the copied tracks as the demuxer gives them, for their tracks of the result."""
     last: dict[int, int] = {}
+    for stream in source.streams:
+        if stream not in copied:
+            stream.discard = Discard.all
     for demuxed in source.demux(copied) if copied else ():
         index = demuxed.stream_index
-        if demuxed.size and index not in last:
-            tally.unhidden[index] = _unhidden(demuxed)
         for packet in single_units(demuxed) if demuxed.size else ():
             tally.moved[index] += _settle_times(packet, last.get(index))
             last[index] = packet.dts or 0
@@ -150,53 +164,45 @@ def decode_time(packet: Packet[Stream]) -> Fraction:
     return (packet.dts or 0) * packet.time_base
 
 
-def rewritten_tracks(source: InputContainer) -> dict[int, str]:
-    """Tracks whose content the muxer writes anew from chapters and metadata; index → what is told of it."""
-    told = {}
-    for stream in source.streams:
-        if stream.type == "data" and stream.discard == Discard.all and source.chapters():
-            told[stream.index] = "Its chapters are written anew."
-    return told
+def metadata_losses(
+    source: InputContainer, result: InputContainer, places: Mapping[int, int]
+) -> Iterator[NotKept]:
+    """Compares the metadata of a result and of its tracks with the source's.
 
-
-def _unhidden(first: Packet[Stream]) -> int:
-    """Samples to skip that the result's edit list will not hide: it begins with the first packet, if that is not before 0."""
-    if not first.has_sidedata("skip_samples") or (first.pts or 0) < 0:
-        return 0
-    (samples,) = _SKIP.unpack_from(bytes(first.get_sidedata("skip_samples")))
-    return int(samples)
-
-
-def count_packets(fd: int, source: InputContainer, pulse: Pulse) -> dict[int, int]:
-    """The packets each track has when edit lists are ignored; empty where the container has no edit lists.
-
-    Pictures are counted in the index and not read.
+    Args:
+        source: what it was made of.
+        result: as it reads.
+        places: track of the source → track of the result.
     """
-    if ISO_DEMUXER_MARK not in source.format.name.split(","):
-        return {}
-    counts: dict[int, int] = {}
-    with open_source(fd, ignore_edit_list=True) as container:
-        for stream in container.streams:
-            if isinstance(stream, VideoStream):
-                stream.discard = Discard.all
-        for packet in container.demux():
-            pulse.beat(size=packet.size)
-            if packet.size and not isinstance(packet.stream, VideoStream):
-                counts[packet.stream_index] = counts.get(packet.stream_index, 0) + count_units(packet)
-        for stream in container.streams:
-            if isinstance(stream, VideoStream):
-                counts[stream.index] = len(stream.index_entries)
-    return counts
+    compared: list[tuple[int | None, Mapping[str, str], Mapping[str, str]]] = []
+    compared.append((None, container_metadata(source.metadata), result.metadata))
+    for index, place in places.items():
+        stream = source.streams[index]
+        kept = (
+            picture_metadata(stream.metadata) if stream.type == "video" else track_metadata(stream.metadata)
+        )
+        compared.append((index, kept, result.streams[place].metadata))
+    for track, given, read in compared:
+        found = {key.lower(): value for key, value in read.items()}
+        changed = sorted(
+            key for key, value in given.items() if _reads_otherwise(found.get(key.lower()), value)
+        )
+        if track is not None and _chosen(source)[track] != _chosen(result)[places[track]]:
+            changed.append("disposition")
+        if changed:
+            reason = f"The container has no field for, or rounds: {', '.join(changed)}."
+            yield NotKept(what=Loss.METADATA, track_index=track, count=len(changed), reason=reason)
 
 
-def metadata_losses(written: InputContainer, expected: Mapping[str, str]) -> Iterator[NotKept]:
-    """Compares a result's metadata with what it was given."""
-    changed = sorted(
-        key for key, value in expected.items() if _reads_otherwise(written.metadata.get(key), value)
-    )
-    if changed:
-        reason = f"The container has no field for, or rounds: {', '.join(changed)}."
-        yield NotKept(what=Loss.METADATA, track_index=None, count=len(changed), reason=reason)
+def _chosen(container: InputContainer) -> list[int]:
+    """Dispositions by track; where no track of a kind is the default, a player takes the first, and MP4 says so."""
+    with_default = {s.type for s in container.streams if s.disposition & Disposition.default}
+    chosen = []
+    for stream in container.streams:
+        first = stream.type not in with_default
+        with_default.add(stream.type)
+        chosen.append(int(stream.disposition | Disposition.default if first else stream.disposition))
+    return chosen
 
 
 def _reads_otherwise(read: str | None, given: str) -> bool:

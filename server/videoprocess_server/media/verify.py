@@ -1,28 +1,26 @@
-"""Decodes a joined file before it is published and compares it with its plan."""
+"""Decodes a joined file before it is published, and compares it with its plan and its source."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Final, cast
+from typing import Final
 
 import av.error
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from videoprocess_server.media.containers import ISO_DEMUXER_MARK
-from videoprocess_server.media.edit_lists import read_shown_until
+from videoprocess_server.media.compare import unnamed_differences
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.iso.movie import read_movie, read_shown_until
 from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
 from videoprocess_server.media.pulse import Pulse, sha256_of
-from videoprocess_server.media.source import open_source, prepare_decoder
-from videoprocess_server.media.units import count_units
+from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.plan import Plan, Rendition
 from videoprocess_server.model.tasks import TaskMessage, VerifyResult, VerifyTask
@@ -32,12 +30,12 @@ _MICROSECONDS: Final = 1_000_000
 _MATROSKA_ROUNDING: Final = Fraction(1, 2000)
 
 
-def verify(task: VerifyTask, _fd: int, emit: Callable[[TaskMessage], None]) -> VerifyResult:
-    """Reads the result as a player would: every frame decodes, at its time, and every kept track has its packets.
+def verify(task: VerifyTask, fd: int, emit: Callable[[TaskMessage], None]) -> VerifyResult:
+    """Reads the result as a player would: every frame decodes, at its time, and all else is its source's or named as lost.
 
     Args:
         task: the plan, what the join says it wrote, and the file.
-        _fd: the source's; not read.
+        fd: what sound and metadata came from, opened for reading.
         emit: is told about twice a second how far it is.
 
     Returns:
@@ -54,6 +52,8 @@ def verify(task: VerifyTask, _fd: int, emit: Callable[[TaskMessage], None]) -> V
         with open_source(own) as container:
             check = _Check(task, container, own, pulse)
             check.run()
+        for difference in unnamed_differences(fd, own, task, pulse):
+            raise _mismatch(difference.text)
     except av.error.FFmpegError as error:
         raise _mismatch(f"it does not decode to its end: {error.strerror}") from error
     except MediaFault as fault:
@@ -84,38 +84,30 @@ class _Check:
         self._container = container
         self._fd = fd
         self._pulse = pulse
-        self._packets: Counter[int] = Counter()
         self._time_base = Fraction(1)
         self._last_pts: int | None = None
         self._digest = hashlib.sha256()
 
     def run(self) -> None:
         """Reads all packets once and decodes those of the picture."""
-        stream, kept = self._tracks()
+        stream = self._picture()
         _check_declared(self._rendition, stream)
-        prepare_decoder(stream)
         # By default decoders paint over damage without a word.
         stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
         self._time_base = stream.time_base or Fraction(1)
-        for packet in self._container.demux():
+        for packet in self._container.demux(stream):
             if not packet.size:
                 continue
-            self._packets[packet.stream_index] += count_units(packet)
-            if packet.stream_index == stream.index:
-                self.end = max(self.end, ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
-                for frame in packet.decode():
-                    self._frame(cast("VideoFrame", frame))
+            self.end = max(self.end, ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
+            for frame in packet.decode():
+                self._frame(frame)
             self._pulse.beat(frames=self.frames, size=packet.size)
         for frame in stream.decode(None):
             self._frame(frame)
-        self.end = _declared_end(self._container, stream, self._fd) or self.end
-        self._check_times()
-        for index, track in kept.items():
-            if self._packets[index] != track:
-                raise _mismatch(f"track {index} has {self._packets[index]} packets, {track} were written")
+        self._check_times(stream.index)
 
-    def _tracks(self) -> tuple[VideoStream, dict[int, int]]:
-        """The track of the picture, and packets expected by track of the result, in the join's order."""
+    def _picture(self) -> VideoStream:
+        """The track of the picture; the result has the tracks that the join says it has, in that order."""
         reports = [report for report in self._task.join.tracks if report.kept]
         streams = list(self._container.streams)
         if len(streams) < len(reports):
@@ -123,11 +115,10 @@ class _Check:
         for stream, report in zip(streams, reports, strict=False):
             if report.kind not in {stream.type, TrackKind.UNKNOWN.value}:
                 raise _mismatch(f"track {stream.index} is {stream.type}, not {report.kind}")
-        places = [k for k, report in enumerate(reports) if report.index == self._plan.video_track_index]
-        picture = streams[places[0]] if places else None
-        if not isinstance(picture, VideoStream):
+        places = [k for k, report in enumerate(reports) if report.index == self._task.media.video.index]
+        if not places or not isinstance(streams[places[0]], VideoStream):
             raise _mismatch("it has no picture")
-        return picture, {streams[k].index: report.packet_count for k, report in enumerate(reports)}
+        return video_stream(self._container, places[0])
 
     def _frame(self, frame: VideoFrame) -> None:
         if frame.pts is None:
@@ -145,18 +136,17 @@ class _Check:
             self.meter.add(frame)
         self.frames += 1
 
-    def _check_times(self) -> None:
+    def _check_times(self, track: int) -> None:
         plan = self._plan
         if self.frames != plan.frame_count:
             raise _mismatch(f"{self.frames} frames decode where the plan has {plan.frame_count}")
         if self._digest.hexdigest() != plan.pts_sha256:
             raise _mismatch("its time stamps are not those of the plan")
         planned = plan.end_pts * plan.time_base
-        rounding = max(
-            plan.output_time_base,
-            _MATROSKA_ROUNDING * 2 if self._rendition.container == "matroska" else Fraction(0),
-        )
-        if abs(self.end - planned) > rounding:
+        tick = _MATROSKA_ROUNDING * 2
+        if self._rendition.container != "matroska":
+            self.end, tick = _declared_end(self._fd, track, self.end)
+        if abs(self.end - planned) > max(plan.output_time_base, tick):
             raise _mismatch(f"it ends at {float(self.end):.4f} s, not {float(planned):.4f}")
 
 
@@ -167,16 +157,13 @@ def _check_bytes(fd: int, task: VerifyTask, pulse: Pulse) -> None:
         raise _mismatch("its bytes are not those that were written")
 
 
-def _declared_end(container: InputContainer, stream: VideoStream, fd: int) -> Fraction | None:
-    """Seconds at which the track ends by its edit list, which MP4 and MOV have.
+def _declared_end(fd: int, track: int, last: Fraction) -> tuple[Fraction, Fraction]:
+    """Second at which a track of an ISO file ends by its edit list, and the ticks that such a list counts in.
 
     FFmpeg does not tell it: packets' durations are distances of decode times there, with B frames at a variable rate those
-    of other frames, and a stream's is no longer than their sum.
+    of other frames, and a stream's is no longer than their sum. A track without an edit list has no B frames.
     """
-    if ISO_DEMUXER_MARK not in container.format.name.split(","):
-        return None
-    with os.fdopen(os.dup(fd), "rb") as file:
-        return read_shown_until(file, stream.index)
+    return read_shown_until(fd, track) or last, Fraction(1, read_movie(fd).timescale)
 
 
 def _check_declared(rendition: Rendition, stream: VideoStream) -> None:

@@ -1,0 +1,135 @@
+"""Joins for an MP4, MOV or 3GP source: its own file once more, in which one track has other samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from videoprocess_server.media.accounts import Account
+from videoprocess_server.media.completion_keys import completion_keys
+from videoprocess_server.media.iso.added import Left, NewPicture
+from videoprocess_server.media.iso.movie import Movie, Track, read_movie
+from videoprocess_server.media.iso.sample_entries import merge_sample_entry
+from videoprocess_server.media.iso.transplant import transplant
+from videoprocess_server.media.kept_boxes import kept_boxes, lost_boxes
+from videoprocess_server.media.orientation import fit_matrix
+from videoprocess_server.media.pulse import Pulse
+from videoprocess_server.media.segment_files import Pictures
+from videoprocess_server.media.source import open_source
+from videoprocess_server.model.losses import Loss
+from videoprocess_server.model.media_info import TrackInfo
+from videoprocess_server.model.plan import NotKept
+from videoprocess_server.model.tasks import JoinTask, TrackReport
+
+
+def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
+    """Write the result into the file that is there, and tell what became of each track.
+
+    Raises:
+        MediaFault: JOIN_FAILED, the source's boxes contradict themselves.
+    """
+    movie = read_movie(fd)
+    ids = _track_ids(fd)
+    picture = movie.track(ids[task.media.video.index])
+    plan, rendition = task.plan, task.plan.renditions[task.rendition_index]
+    entry = picture.sample_entries[0]
+    with Path(task.output_path).open("wb") as out:
+        left = transplant(
+            fd,
+            out,
+            _new_picture(task, picture, pictures, pulse),
+            keys=completion_keys(task.media.video, rendition),
+            moov_first=movie.moov_first if plan.moov_first is None else plan.moov_first,
+            beat=lambda size: pulse.beat(size=size),
+        )
+    indexes = {track_id: index for index, track_id in ids.items()}
+    not_kept = (
+        *(_named(lost, indexes) for lost in left),
+        *lost_boxes(entry, task.media, plan, rendition),
+        *_hidden(movie, picture, task),
+    )
+    return Account(tracks=tuple(_reports(task, movie, ids, pictures)), not_kept=not_kept)
+
+
+def _new_picture(task: JoinTask, picture: Track, pictures: Pictures, pulse: Pulse) -> NewPicture:
+    plan, video = task.plan, task.media.video
+    rendition = plan.renditions[task.rendition_index]
+    encoder, entry = rendition.encoder, picture.sample_entries[0]
+    sizes = (video.width, video.height), (encoder.width, encoder.height)
+    return NewPicture(
+        track_id=picture.track_id,
+        timescale=plan.output_time_base.denominator,
+        sample_entry=merge_sample_entry(
+            pictures.sample_entry, entry, kept_boxes(entry, task.media, plan, rendition)
+        ),
+        pts=pictures.pts,
+        dts=pictures.dts,
+        size=pictures.size,
+        sync=pictures.sync,
+        shown_until=pictures.shown_until,
+        width=encoder.width,
+        height=encoder.height,
+        sample_aspect_ratio=encoder.sample_aspect_ratio,
+        matrix=None if sizes[0] == sizes[1] else fit_matrix(picture.matrix, *sizes),
+        read=lambda: _told(pictures.read(), pulse),
+    )
+
+
+def _told(pictures: Iterator[bytes], pulse: Pulse) -> Iterator[bytes]:
+    for number, picture in enumerate(pictures, 1):
+        pulse.beat(frames=number)
+        yield picture
+
+
+def _track_ids(fd: int) -> dict[int, int]:
+    """The ids of the file's tracks by FFmpeg's index, which the probe and the plan count in."""
+    with open_source(fd) as source:
+        return {stream.index: stream.id for stream in source.streams}
+
+
+def _reports(task: JoinTask, movie: Movie, ids: dict[int, int], pictures: Pictures) -> Iterator[TrackReport]:
+    for info in task.media.tracks:
+        track = movie.track(ids[info.index])
+        count = len(track.samples())
+        is_picture = info.index == task.media.video.index
+        yield _report(
+            info, count, len(pictures.pts) if is_picture else count, "Made anew." if is_picture else ""
+        )
+
+
+def _report(info: TrackInfo, before: int, after: int, note: str) -> TrackReport:
+    return TrackReport(
+        index=info.index,
+        kind=info.kind.value,
+        codec=info.codec,
+        source_packet_count=before,
+        packet_count=after,
+        kept=True,
+        note=note,
+    )
+
+
+def _named(left: Left, indexes: dict[int, int]) -> NotKept:
+    index = None if left.track_id is None else indexes.get(left.track_id)
+    return NotKept(what=left.what, track_index=index, count=left.count, reason=left.reason)
+
+
+def _hidden(movie: Movie, picture: Track, task: JoinTask) -> Iterator[NotKept]:
+    """Frames that the source has and its edit list does not show; they are decoded and not encoded."""
+    shown = [edit for edit in picture.edits if not edit.is_empty]
+    if not shown or movie.is_fragmented:
+        return
+    pts = picture.samples().pts
+    inside = np.zeros(len(pts), dtype=np.bool_)
+    for edit in shown:
+        length = -(-edit.duration * picture.timescale // movie.timescale)
+        inside |= (pts >= edit.media_time) & (pts < edit.media_time + length)
+    if hidden := int(len(pts) - inside.sum()):
+        yield NotKept(
+            what=Loss.PACKETS_OUTSIDE_EDIT,
+            track_index=task.media.video.index,
+            count=hidden,
+            reason="Pictures that the source's edit list hides from players are not in the result.",
+        )
