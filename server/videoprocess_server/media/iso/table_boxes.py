@@ -63,7 +63,8 @@ class NewTable:
     def chunk_sizes(self) -> Ticks:
         """Bytes of each chunk."""
         ends = np.concatenate(([0], np.cumsum(self.size, dtype=np.int64)))
-        return np.diff(ends[np.append(self.chunk_starts, len(self.size))])
+        sizes: Ticks = np.diff(ends[np.append(self.chunk_starts, len(self.size))])
+        return sizes
 
     def chunk_seconds(self, dts: Ticks, timescale: int) -> NDArray[np.float64]:
         """Decode time of each chunk's first sample."""
