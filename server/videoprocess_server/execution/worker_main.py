@@ -17,8 +17,10 @@ from videoprocess_server.model.tasks import (
     JoinTask,
     PlanTask,
     ProbeTask,
+    StillsTask,
     TaskResult,
     VerifyTask,
+    WatermarkTask,
 )
 
 
@@ -39,13 +41,27 @@ def media_handlers() -> Handlers:
     return {
         DescribeTask: _foreseeing(_quiet(build_info.describe)),
         ProbeTask: _foreseeing(_quiet(probe.probe)),
+        WatermarkTask: _foreseeing(_check_watermark),
         AnalyzeTask: _foreseeing(_analyze),
         PlanTask: _foreseeing(_plan),
         EncodeTask: _foreseeing(segments.encode_segments),
         DigestTask: _foreseeing(inputs.digest_inputs),
         JoinTask: _foreseeing(_join),
+        StillsTask: _foreseeing(_write_stills),
         VerifyTask: _foreseeing(_verify),
     }
+
+
+def _check_watermark(task: WatermarkTask, _fd: int, _emit: Emit) -> TaskResult:
+    from videoprocess_server.media import images
+
+    return images.check_image(task)
+
+
+def _write_stills(task: StillsTask, _fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media import stills
+
+    return stills.write_stills(task, emit)
 
 
 def _analyze(task: AnalyzeTask, fd: int, emit: Emit) -> TaskResult:

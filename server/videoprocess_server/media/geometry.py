@@ -35,7 +35,13 @@ class Geometry:
 
 
 def plan_geometry(
-    video: VideoTrackInfo, shown: Rect, asked_width: int, asked_height: int, pixel_format: str
+    video: VideoTrackInfo,
+    shown: Rect,
+    asked_width: int,
+    asked_height: int,
+    pixel_format: str,
+    *,
+    even: bool = True,
 ) -> Geometry:
     """Plan scale and format.
 
@@ -45,12 +51,13 @@ def plan_geometry(
         asked_width: of the stream, 0 for the source's.
         asked_height: of the stream, 0 for the source's.
         pixel_format: of the encoder.
+        even: whether the encoder takes even sizes only.
 
     Raises:
         MediaFault: SIZE_NOT_SUPPORTED where the asked size is odd.
     """
     width, height = asked_width or _even_up(video.width), asked_height or _even_up(video.height)
-    if width % 2 or height % 2:
+    if even and (width % 2 or height % 2):
         raise MediaFault("SIZE_NOT_SUPPORTED", f"{width}x{height} is odd; the encoders take even sizes.")
     return Geometry(
         fit=_fit(shown, width, height, video, pixel_format),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
@@ -23,10 +24,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from videoprocess_server.media.cover import score_frame
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.planes import read_plane
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
-from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.plan import FrameScore, NoiseEstimate
 from videoprocess_server.model.tasks import AnalyzeTask, TaskMessage
 
 #: places spread over the video, and consecutive frames at each: an encoder treats I, P and B frames' noise differently
@@ -66,7 +69,8 @@ def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | No
         emit: is told about twice a second how many frames were decoded.
 
     Returns:
-        The median over the frames measured, in code values of 255, rounded to hundredths: a plan holds it.
+        The median over the frames measured, in code values of 255, rounded to hundredths: a plan holds it. And how good
+        each of the frames is as a cover.
 
     Raises:
         MediaFault: DECODE_FAILED, no frame at any place decodes.
@@ -76,7 +80,18 @@ def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | No
         if not isinstance(stream, VideoStream):
             raise MediaFault("DECODE_FAILED", f"track {task.video.index} is not video any more")
         stream.thread_count = 1
-        return estimate_frames(_sampled(container, stream, Pulse(emit)))
+        scores: list[FrameScore] = []
+        noise = estimate_frames(_scored(_sampled(container, stream, Pulse(emit)), scores))
+    return replace(noise, frames=tuple(scores))
+
+
+def _scored(frames: Iterable[VideoFrame], scores: list[FrameScore]) -> Iterator[VideoFrame]:
+    """Pass frames on and judge each as a cover."""
+    for frame in frames:
+        luma = _planar(frame)
+        assert frame.pts is not None
+        scores.append(score_frame(frame.pts, read_plane(luma, 0), luma.format.components[0].bits))
+        yield frame
 
 
 def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
@@ -168,12 +183,18 @@ def _blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _frame_sigmas(frame: VideoFrame) -> tuple[float, float, float]:
-    if not _is_planar_yuv(frame):
-        bits = max((component.bits for component in frame.format.components), default=8)
-        frame = frame.reformat(format="yuv444p10le" if bits > 8 else "yuv444p")
+    frame = _planar(frame)
     sigmas = [estimate_plane(_plane_values(frame, index)) for index in range(min(3, len(frame.planes)))]
     y, u, v = (*sigmas, 0.0, 0.0)[:3]
     return y, u, v
+
+
+def _planar(frame: VideoFrame) -> VideoFrame:
+    """Give the frame as planes of luma and colour differences."""
+    if _is_planar_yuv(frame):
+        return frame
+    bits = max((component.bits for component in frame.format.components), default=8)
+    return frame.reformat(format="yuv444p10le" if bits > 8 else "yuv444p")
 
 
 def _is_planar_yuv(frame: VideoFrame) -> bool:
@@ -185,15 +206,9 @@ def _is_planar_yuv(frame: VideoFrame) -> bool:
 
 
 def _plane_values(frame: VideoFrame, index: int) -> NDArray[np.float32]:
-    """A plane in code values of 255, without the padding of its lines."""
-    plane = frame.planes[index]
-    bits = frame.format.components[index].bits
-    kind = np.dtype(np.uint8 if bits == 8 else "<u2")
-    lines = np.frombuffer(memoryview(plane), dtype=kind).reshape(
-        plane.height, plane.line_size // kind.itemsize
-    )
-    values: NDArray[np.float32] = lines[:, : plane.width].astype(np.float32)
-    return values / np.float32(2 ** (bits - 8))
+    """A plane in code values of 255."""
+    values: NDArray[np.float32] = read_plane(frame, index).astype(np.float32)
+    return values / np.float32(2 ** (frame.format.components[index].bits - 8))
 
 
 def _sampled(container: InputContainer, stream: VideoStream, pulse: Pulse) -> Iterator[VideoFrame]:

@@ -77,6 +77,14 @@ class EncoderPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overlay:
+    """A watermark, and the colour of the frames that it is burnt into."""
+
+    watermark: Watermark
+    colour: Colour
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterPlan:
     """Filter chains in FFmpeg's syntax, one stage an entry; they run in the order prepare, crop, enhancement, picture format.
 
@@ -98,8 +106,8 @@ class FilterPlan:
     crop: tuple[str, ...] = ()
     #: what every picture of the source must be, e.g. "1920x1080 yuv420p"; "" is not checked
     source_picture: str = ""
-    #: burnt into every frame after the enhancement
-    watermark: Watermark | None = None
+    #: what is burnt into every frame after the enhancement
+    overlay: Overlay | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +132,8 @@ class Rendition:
     mapped_from: Colour | None = None
     #: one sentence for the report about what is made of the source's colours; "" where there is nothing to say
     note: str = ""
+    #: bytes of each unit's length in the source's packets, where what they say of each picture is carried over; else 0
+    carried_length_size: int = 0
 
     @property
     def is_moving(self) -> bool:
@@ -207,6 +217,8 @@ class Plan:
     enhance_from_pts: int | None = None
     #: whether the index comes before the media in MP4, MOV and 3GP; None: as in the source
     moov_first: bool | None = None
+    #: time stamps of frames that do not decode whole, ascending: others are shown in their place. Empty where damage is not concealed
+    damaged_pts: tuple[int, ...] = ()
     #: known already now: a codec that is not kept, an odd size
     not_kept: tuple[NotKept, ...]
 
