@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import islice
 
 import av.error
@@ -37,24 +38,31 @@ class Ledger:
         self._time_base = plan.time_base
         self._segments = segments
         self._inputs = inputs
+        #: heap of the time stamps of all packets, where damage is concealed: it takes out what it has passed
+        self.announced: list[int] | None = [] if plan.damaged_pts else None
         self.reset()
 
     def reset(self) -> None:
         """Forget all; decoding starts anew."""
         self._digests = [hashlib.sha256() for _ in self._segments]
-        self._packet_pts: list[set[int]] = [set() for _ in self._segments]
+        self._packet_pts: list[list[int]] = [[] for _ in self._segments]
         self._current = 0
         self._frames = 0
+        self._missing_pts: int | None = None
         self._last_pts: int | None = None
+        if self.announced is not None:
+            self.announced.clear()
 
     def packet(self, packet: Packet[VideoStream]) -> None:
         """Note a packet in decode order."""
         if packet.pts is None or packet.is_discard:
             return
+        if self.announced is not None:
+            heappush(self.announced, packet.pts)
         position = self._position(packet.pts)
         if position is not None:
             note_packet(self._digests[position], packet)
-            self._packet_pts[position].add(packet.pts)
+            heappush(self._packet_pts[position], packet.pts)
 
     def frame(self, pts: int, *, damaged: bool) -> None:
         """Note a decoded frame in order of display; those around the segments too.
@@ -71,8 +79,11 @@ class Ledger:
             raise self._fault(pts, "the frame is damaged")
         if self._last_pts is not None and pts <= self._last_pts:
             raise self._fault(pts, "a frame comes after a later one")
-        if pts not in self._packet_pts[self._current]:
+        announced = self._packet_pts[self._current]
+        self._pass_missing(announced, pts)
+        if not announced or announced[0] != pts:
             raise self._fault(pts, "a frame comes that no packet of its time announced")
+        heappop(announced)
         self._last_pts = pts
         self._frames += 1
 
@@ -87,15 +98,23 @@ class Ledger:
 
     def _settle(self) -> None:
         segment = self._segments[self._current]
+        self._pass_missing(self._packet_pts[self._current], segment.end_pts)
         if self._frames != segment.source_frame_count:
             raise self._fault(
-                segment.start_pts,
-                f"{self._frames} of {segment.source_frame_count} frames decode from there on",
+                segment.start_pts if self._missing_pts is None else self._missing_pts,
+                f"{self._frames} of the {segment.source_frame_count} frames of a segment decode, the first that is "
+                "missing is there",
             )
         self._inputs[segment.index] = self._digests[self._current].hexdigest()
-        self._packet_pts[self._current] = set()
         self._current += 1
         self._frames = 0
+        self._missing_pts = None
+
+    def _pass_missing(self, announced: list[int], until_pts: int) -> None:
+        """Take out the packets whose frames should have come before a time, and remember the first."""
+        while announced and announced[0] < until_pts:
+            pts = heappop(announced)
+            self._missing_pts = pts if self._missing_pts is None else self._missing_pts
 
     def _position(self, pts: int) -> int | None:
         for position in range(self._current, len(self._segments)):
@@ -116,6 +135,14 @@ def note_packet(digest: hashlib._Hash, packet: Packet[VideoStream]) -> None:
 def decode_fault(pts: int, time_base: Fraction, what: str) -> MediaFault:
     """Make the fault of a place in the source."""
     return MediaFault("DECODE_FAILED", f"At {float(pts * time_base):.3f} s: {what}.")
+
+
+def decode_tolerantly(packet: Packet[VideoStream]) -> list[VideoFrame]:
+    """Give the frames that come after a packet; none where it does not decode, and the decoder goes on with the next."""
+    try:
+        return packet.decode()
+    except (av.error.FFmpegError, MemoryError, ValueError):
+        return []
 
 
 def decoded_frames(
@@ -190,7 +217,7 @@ def _decode(
             at = at if packet.pts is None else packet.pts
             if packet.size:
                 ledger.packet(packet)
-            yield from packet.decode()
+            yield from decode_tolerantly(packet) if plan.damaged_pts else packet.decode()
             beat()
     except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
         raise decode_fault(at, plan.time_base, "the video track does not decode") from error

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.decode import decode_tolerantly
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import picture_of
 from videoprocess_server.media.hdr import dynamic_metadata, static_metadata
@@ -39,11 +40,19 @@ class Opening:
     picture: str
 
 
-def read_opening(container: InputContainer, stream: VideoStream, index: PacketIndex) -> Opening:
+def read_opening(
+    container: InputContainer, stream: VideoStream, index: PacketIndex, *, conceal_damage: bool = False
+) -> Opening:
     """Decode the first frames of a freshly opened source.
 
     A track may begin with frames that need others from before its beginning. Decoders leave them out, players show
     nothing of them, and neither does a plan.
+
+    Args:
+        container: of the source.
+        stream: its video track.
+        index: of the track.
+        conceal_damage: whether frames from the first key frame on are shown even if none of them decodes.
 
     Raises:
         MediaFault: NO_DECODABLE_FRAME where nothing decodes.
@@ -51,10 +60,13 @@ def read_opening(container: InputContainer, stream: VideoStream, index: PacketIn
     first: VideoFrame | None = None
     decoded: list[int] = []
     try:
-        for frame in islice(container.decode(stream), _MOST_FRAMES):
+        packets = container.demux(stream)
+        for frame in islice(
+            (frame for packet in packets for frame in decode_tolerantly(packet)), _MOST_FRAMES
+        ):
             if frame.pts is None:
                 continue
-            first = first or frame
+            first = frame if first is None or (first.is_corrupt and not frame.is_corrupt) else first
             decoded.append(frame.pts)
             if frame.pts >= index.keys[0]:
                 break
@@ -64,8 +76,9 @@ def read_opening(container: InputContainer, stream: VideoStream, index: PacketIn
         ) from error
     if first is None:
         raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.")
+    begins_at = index.keys[0] if conceal_damage else max(decoded[0], index.keys[0])
     return Opening(
-        pts=_without_undecodable(index, decoded),
+        pts=_without_undecodable(index, decoded, begins_at),
         hdr_static=static_metadata(first),
         hdr_dynamic=dynamic_metadata(first),
         interlaced=first.interlaced_frame,
@@ -75,8 +88,8 @@ def read_opening(container: InputContainer, stream: VideoStream, index: PacketIn
     )
 
 
-def _without_undecodable(index: PacketIndex, decoded: list[int]) -> Sequence[int]:
+def _without_undecodable(index: PacketIndex, decoded: list[int], begins_at: int) -> Sequence[int]:
     if index.pts[0] >= min(decoded[0], index.keys[0]):
         return index.pts
     leading = frozenset(decoded)
-    return [pts for pts in index.pts if pts in leading or pts >= max(decoded[0], index.keys[0])]
+    return [pts for pts in index.pts if pts in leading or pts >= begins_at]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
+from videoprocess_server.media.damage import Damage, damage_losses, find_damage
 from videoprocess_server.media.encoder_settings import describe_coding
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.geometry import crop_filters, zoomed
@@ -47,9 +48,12 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     """
     video, setting = task.media.video, task.snapshot.mode_setting
     shown = zoomed(Rect(x=0, y=0, width=video.width, height=video.height), setting)
-    index, opening, matrix = _read(fd, video.index, Pulse(emit))
+    index, opening, damage, matrix = _read(
+        fd, video.index, Pulse(emit), conceal_damage=setting.conceal_damage
+    )
     rate = _measured_rate(opening, video)
-    timeline = _timeline(index, opening, video, plan_grid(setting.frame_rate_range, rate, opening.pts[0]))
+    grid = plan_grid(setting.frame_rate_range, rate, opening.pts[0])
+    timeline = _timeline(index, opening, video, grid, damage)
     chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
     enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
     segments = plan_segments(timeline, _rules(task, video.time_base), enhance_from_pts, chain.pre_roll_frames)
@@ -87,7 +91,15 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         maker_stream_ids=_ids_of(StreamIntent.CUSTOM, task),
         enhance_from_pts=enhance_from_pts,
         moov_first=setting.moov_first,
-        not_kept=tuple(dict.fromkeys(lost for made in renditions for lost in made.not_kept)),
+        damaged_pts=tuple(damage.damaged),
+        not_kept=tuple(
+            dict.fromkeys(
+                (
+                    *(lost for made in renditions for lost in made.not_kept),
+                    *damage_losses(damage, video.time_base, video.index),
+                )
+            )
+        ),
     )
 
 
@@ -139,13 +151,21 @@ def plan_grid(asked: FrameRateRange | None, measured: Fraction, origin_pts: int)
     return None
 
 
-def _read(fd: int, track_index: int, pulse: Pulse) -> tuple[PacketIndex, Opening, tuple[int, ...] | None]:
+def _read(
+    fd: int, track_index: int, pulse: Pulse, *, conceal_damage: bool
+) -> tuple[PacketIndex, Opening, Damage, tuple[int, ...] | None]:
     with open_source(fd) as container:
         index = read_index(container, video_stream(container, track_index), pulse)
     with open_source(fd) as container:
-        opening = read_opening(container, video_stream(container, track_index), index)
+        stream = video_stream(container, track_index)
+        opening = read_opening(container, stream, index, conceal_damage=conceal_damage)
+    damage = Damage()
+    if conceal_damage:
+        with open_source(fd) as container:
+            stream = video_stream(container, track_index)
+            damage = find_damage(container, stream, opening.pts, opening.picture, pulse)
     with open_source(fd) as container:
-        return index, opening, read_matrix(container, video_stream(container, track_index))
+        return index, opening, damage, read_matrix(container, video_stream(container, track_index))
 
 
 def _measured_rate(opening: Opening, video: VideoTrackInfo) -> Fraction:
@@ -156,7 +176,7 @@ def _measured_rate(opening: Opening, video: VideoTrackInfo) -> Fraction:
 
 
 def _timeline(
-    index: PacketIndex, opening: Opening, video: VideoTrackInfo, grid: FrameGrid | None
+    index: PacketIndex, opening: Opening, video: VideoTrackInfo, grid: FrameGrid | None, damage: Damage
 ) -> Timeline:
     finest = (
         Fraction(1, video.time_base.denominator) if grid is None else grid_time_base(grid, video.time_base)
@@ -167,12 +187,21 @@ def _timeline(
         )
     return Timeline(
         pts=opening.pts,
-        keys=index.keys,
+        keys=_without(index.keys, damage.damaged),
+        damaged=frozenset(damage.damaged),
         end_pts=index.end_pts,
         time_base=video.time_base,
         output_time_base=finest,
         grid=grid,
     )
+
+
+def _without(keys: Sequence[int], damaged: Sequence[int]) -> Sequence[int]:
+    """Give the key frames that decode; the first frame's time where none does."""
+    if not damaged:
+        return keys
+    gone = frozenset(damaged)
+    return [pts for pts in keys if pts not in gone] or keys[:1]
 
 
 def _rules(task: PlanTask, time_base: Fraction) -> CutRules:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from av.video.frame import VideoFrame
 
+from videoprocess_server.media.damage import conceal, is_near_damage
 from videoprocess_server.media.decode import Ledger, decode_fault, decoded_frames
 from videoprocess_server.media.encode import EnhancedFrame, encode_file
 from videoprocess_server.media.faults import MediaFault
@@ -83,15 +84,23 @@ def filtered_frames(
         MediaFault: as `encode_segments`.
     """
     inputs = {} if inputs is None else inputs
-    for run in _runs(segments):
+    for run in _runs(plan, segments):
         yield from _run(plan, run, fd, inputs, beat)
 
 
-def _runs(segments: Sequence[SegmentPlan]) -> Iterator[tuple[SegmentPlan, ...]]:
-    """Give neighbours in time that go through the same chain; where a plan has stills only, it leaves out what they do not show."""
+def _runs(plan: Plan, segments: Sequence[SegmentPlan]) -> Iterator[tuple[SegmentPlan, ...]]:
+    """Give neighbours in time that go through the same chain; where a plan has stills only, it leaves out what they do not show.
+
+    What a decoder makes of frames after a damaged one depends on where decoding began: a segment near them is a run of its own.
+    """
     run: list[SegmentPlan] = []
     for segment in segments:
-        if run and (run[-1].end_pts != segment.start_pts or run[-1].enhanced != segment.enhanced):
+        if run and (
+            run[-1].end_pts != segment.start_pts
+            or run[-1].enhanced != segment.enhanced
+            or is_near_damage(plan, run[-1])
+            or is_near_damage(plan, segment)
+        ):
             yield tuple(run)
             run = []
         run.append(segment)
@@ -109,7 +118,10 @@ def _run(
     """Decode and filter neighbours that go through the same chain."""
     filters = plan.filters
     ledger = Ledger(plan, segments, inputs)
-    decoded = decoded_frames(fd, plan, segments[0].decode_from_pts, ledger, beat)
+    decode_from_pts = segments[0].decode_from_pts
+    decoded = decoded_frames(fd, plan, decode_from_pts, ledger, beat)
+    if ledger.announced is not None:
+        decoded = conceal(decoded, plan, decode_from_pts, ledger.announced)
     enhancement = filters.enhancement if segments[0].enhanced else ()
     stages = (*filters.prepare, *filters.crop, *enhancement, f"format=pix_fmts={filters.pixel_format}")
     window = _window(decoded, plan, segments, ledger)

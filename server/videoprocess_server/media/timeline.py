@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -29,6 +30,8 @@ class Timeline:
     #: of the result
     output_time_base: Fraction
     grid: FrameGrid | None
+    #: of `pts`, those of frames that do not decode: the one before is shown
+    damaged: AbstractSet[int] = frozenset()
 
     def results(self) -> Iterator[tuple[int, int]]:
         """Give each frame of the result: the source's time stamp and its own, in ticks of the result."""
@@ -139,6 +142,8 @@ def _decode_from(timeline: Timeline, start_pts: int, pre_roll_frames: int) -> in
         slot = slot_of(start_pts, timeline.grid, timeline.time_base)
         needed_pts = slot_bounds(slot, timeline.grid, timeline.time_base)[0]
     needed = max(bisect_left(timeline.pts, needed_pts) - pre_roll_frames, 0)
+    while needed and timeline.pts[needed] in timeline.damaged:
+        needed -= 1
     key = bisect_right(timeline.keys, timeline.pts[needed])
     # Before the first key frame there may be frames that decode: its own leading ones, or a first that is not marked.
     return timeline.keys[key - 1] if key else timeline.pts[0]
