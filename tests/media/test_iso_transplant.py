@@ -77,6 +77,10 @@ def test_an_independent_program_reads_the_same(
     picture = same_picture(source)
     made = transplanted(source, picture, tmp_path / source.name)
     lines, expected = (_without_durations(hashed_by_program(path, *options)) for path in (made.path, source))
+    shown = {
+        str(pts) for pts in picture.pts.tolist()
+    }  # the program also writes what is decoded and not shown
+    expected = [line for line in expected if line[0] != "0" or line.split(",")[1] in shown]
     if options:  # without its edit list a picture begins where its own decode times do
         lines, expected = ([line for line in told if not line.startswith("0,")] for told in (lines, expected))
     assert sorted(lines) == sorted(expected)

@@ -26,6 +26,7 @@ _MDTA: Final = int.from_bytes(_HANDLER, "big")
 _HANDLER_AT: Final = 8
 _VALUE: Final = struct.Struct(">II")
 _COUNT: Final = struct.Struct(">4xI")
+_OWN_BOXES: Final = frozenset({b"keys", b"ilst"})
 _UTF8, _FLOAT32 = 1, 23
 #: names in one file; phones write about ten
 _MOST_KEYS: Final = 10_000
@@ -125,11 +126,16 @@ def write_user_keys(meta: Box | None, values: Mapping[str, UserValue], *, is_qui
     for key, value in values.items():
         data = build(b"data", _VALUE.pack(value.type, value.locale), value.data)
         items += build(numbers[key].to_bytes(4, "big"), *data)
-    keys = b"".join(_VALUE.pack(len(name) + _VALUE.size, _MDTA) + name for name in names)
+    table = b"".join(_VALUE.pack(len(name) + _VALUE.size, _MDTA) + name for name in names)
+    written = {
+        b"keys": build_full(b"keys", U32.pack(len(names)), table),
+        b"ilst": build(b"ilst", *items),
+    }
     parts: Parts = [meta.body[: meta_body_at(meta)]]
-    parts += [box.data for box in boxes if box.kind not in {b"keys", b"ilst"}]
-    parts += build_full(b"keys", U32.pack(len(names)), keys)
-    parts += build(b"ilst", *items)
+    for box in boxes:
+        parts += written.pop(box.kind, []) if box.kind in _OWN_BOXES else [box.data]
+    for missing in written.values():
+        parts += missing
     return build(b"meta", *parts, tail)
 
 
