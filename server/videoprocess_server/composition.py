@@ -21,6 +21,7 @@ from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.parking import ParkingLimits
+from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.production import Workshop
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.removal import Removals
@@ -33,6 +34,7 @@ from videoprocess_server.engine.stops import Stops
 from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
+from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.machine.capacity import memory_budget_bytes
 from videoprocess_server.machine.local import LocalMachine, default_disk_reserve_bytes
@@ -124,6 +126,7 @@ def compose(
     quotas = Quotas(repository, blobs, limits.user_quota_bytes, time.monotonic)
     sources = Sources(blobs, _roots(settings))
     sessions = Sessions(repository, hub, policy, clock, limits)
+    probes = Probes(executor, limits)
     scheduler = Scheduler(
         repository,
         Workshop(
@@ -173,7 +176,7 @@ def compose(
             repository,
             sessions,
             sources,
-            executor,
+            probes,
             policy,
             clock,
             limits,
@@ -183,6 +186,7 @@ def compose(
         ),
         jobs=Jobs(repository, sessions, hub, scheduler, clock, limits, plan_settings, lambda: build),
         stops=Stops(repository, sweeper, sessions, hub, scheduler, clock, limits),
+        watermarks=Watermarks(repository, sessions, sources, probes),
         removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
         uploads=uploads,
         results=Results(repository, blobs, policy),

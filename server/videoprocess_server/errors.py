@@ -80,6 +80,7 @@ CATALOGUE: Mapping[str, Reason] = {
     "UNKNOWN_FD_TOKEN": Reason(
         _BAD, _INVALID, False, "Pass the descriptor again: a token is for one use within 60 s."
     ),
+    "MOVIES_DIFFER": Reason(_BAD, _INVALID, False, "Give the movie twice, then the input."),
     "DURATIONS_DIFFER": Reason(_BAD, _INVALID, False, "Give three files of the same recording."),
     "UNKNOWN_ROOT": Reason(_BAD, _INVALID, False, "Name a shared root of GetCapabilities."),
     "NO_SUCH_PATH": Reason(_BAD, _INVALID, False, "Check the path below the root."),
@@ -119,6 +120,9 @@ CATALOGUE: Mapping[str, Reason] = {
     ),
     "METHOD_NOT_SUPPORTED": Reason(
         _UNSUPPORTED, Status.UNIMPLEMENTED, False, "This version does not do that."
+    ),
+    "BAD_WATERMARK": Reason(
+        _BAD, _INVALID, False, "Give a PNG, JPEG or WebP picture of at most 512 KiB and 16 megapixels."
     ),
     # transfers
     "UNKNOWN_VIDEO": Reason(_BAD, Status.NOT_FOUND, False, "Check the video id; it may have been removed."),
@@ -207,7 +211,7 @@ CATALOGUE: Mapping[str, Reason] = {
         _BAD, Status.FAILED_PRECONDITION, False, "Call CreateStreams and CommitStreams in this session first."
     ),
     "STREAM_NOT_SUPPORTED": Reason(
-        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "Create one VIDEO stream that GetCapabilities allows."
+        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "Create streams that GetCapabilities allows."
     ),
     "TIMESTAMP_BEYOND_END": Reason(
         _BAD, Status.OUT_OF_RANGE, False, "Use a time stamp before the last frame's end."
@@ -284,6 +288,7 @@ SLIPS = frozenset(
         "FRAME_RATE_RAISE_NOT_SUPPORTED",
         "CROP_OUTSIDE_PICTURE",
         "SIZE_NOT_SUPPORTED",
+        "BAD_WATERMARK",
     }
 )
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from engine.made_up_media import BUILD
+from engine.made_up_media import BUILD, VIDEO_STREAM
 from engine.scripted_executor import PATIENCE_SECONDS, ScriptedExecutor
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.blobs.local import LocalBlobStore
@@ -21,6 +21,7 @@ from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.parking import ParkingLimits
+from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.production import Workshop
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
@@ -29,13 +30,15 @@ from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Capacity, Scheduler
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.source_files import SharedReference
 from videoprocess_server.engine.sources import SharedRoot, Sources
 from videoprocess_server.engine.stops import Stops
 from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
-from videoprocess_server.engine.videos import SharedReference, Videos
+from videoprocess_server.engine.videos import Videos
+from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.execution.executor import Slot, TaskHandle
-from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
+from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.records import Event, EventKind, Job, Priority, SegmentRecord, Video
 from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
@@ -51,7 +54,6 @@ SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
 MEMORY_BYTES = 8 << 30
 PARKED_SECONDS = 600.0
-VIDEO_STREAM = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
 #: the service's, but nothing waits longer than a test has patience: ten back-offs in a row are a third of a second
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.2)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
@@ -265,11 +267,13 @@ class Engine:
             gate=lambda: self.gate,
             over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
         )
+        probes = Probes(executor, self.limits)
+        self.watermarks = Watermarks(self.repository, self.sessions, sources, probes)
         self.videos = Videos(
             self.repository,
             self.sessions,
             sources,
-            executor,
+            probes,
             self.policy,
             self.clock,
             self.limits,
@@ -369,10 +373,11 @@ class Engine:
         user_id: int = USER,
         mode_setting: ModeSetting | None = None,
         mode: ExecutionMode = ExecutionMode.DEFAULT,
+        streams: Sequence[StreamInfo] = (VIDEO_STREAM,),
     ) -> str:
-        """A session with one committed VIDEO stream."""
+        """A session with committed streams."""
         session_id = self.session(user_id, mode)
-        self.sessions.create_streams(CALLER, session_id, [VIDEO_STREAM])
+        self.sessions.create_streams(CALLER, session_id, streams)
         self.commit(session_id, mode_setting)
         return session_id
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from videoprocess_server.model.hdi import StreamIntent
@@ -14,6 +16,7 @@ from videoprocess_server.model.plan import (
     Rendition,
     SegmentPlan,
 )
+from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.tasks import BuildInfo
 
 TICKS_PER_SECOND = 1000
@@ -63,6 +66,10 @@ ENCODER = EncoderPlan(
 )
 
 
+STILL_ENCODER = replace(ENCODER, encoder="mjpeg", codec="mjpeg", options={}, pixel_format="yuvj420p")
+_WITHOUT_PICTURES = frozenset({StreamIntent.ANALYZE, StreamIntent.CUSTOM})
+
+
 def segment(index: int, *, decode_from_pts: int | None = None, enhanced: bool = True) -> SegmentPlan:
     start = index * SEGMENT_TICKS
     return SegmentPlan(
@@ -76,9 +83,35 @@ def segment(index: int, *, decode_from_pts: int | None = None, enhanced: bool = 
     )
 
 
-def plan_of(segment_count: int, enhance_from_us: int = 0) -> Plan:
+#: containers by intent; of stills there is none
+_CONTAINERS = {StreamIntent.VIDEO: "mp4", StreamIntent.PREVIEW: "mp4"}
+_STILLS = {StreamIntent.STILL_CAPTURE: (1500,), StreamIntent.POST_VIEW: (500, 1500)}
+VIDEO_STREAM = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
+
+
+def rendition(stream: StreamInfo) -> Rendition:
+    stills = _STILLS.get(stream.intent)
+    return Rendition(
+        stream_id=stream.stream_id,
+        intent=stream.intent,
+        encoder=ENCODER if stills is None else STILL_ENCODER,
+        geometry=("format=pix_fmts=yuv420p",),
+        container=_CONTAINERS.get(stream.intent, ""),
+        file_extension=".jpg" if stills else ".mp4",
+        still_pts=stills,
+    )
+
+
+def _ids(streams: Sequence[StreamInfo], intent: StreamIntent) -> tuple[int, ...]:
+    return tuple(stream.stream_id for stream in streams if stream.intent is intent)
+
+
+def plan_of(
+    segment_count: int, enhance_from_us: int = 0, streams: Sequence[StreamInfo] = (VIDEO_STREAM,)
+) -> Plan:
     """A plan of segments of a second each, every one decoded from its own start."""
     frames = segment_count * FRAMES_PER_SEGMENT
+    pictured = [stream for stream in streams if stream.intent not in _WITHOUT_PICTURES]
     return Plan(
         video_track_index=0,
         time_base=Fraction(1, TICKS_PER_SECOND),
@@ -90,18 +123,9 @@ def plan_of(segment_count: int, enhance_from_us: int = 0) -> Plan:
         pts_sha256="00",
         segments=tuple(
             segment(index, enhanced=index * SEGMENT_TICKS * 1000 >= enhance_from_us)
-            for index in range(segment_count)
+            for index in range(segment_count if pictured else 0)
         ),
-        renditions=(
-            Rendition(
-                stream_id=1,
-                intent=StreamIntent.VIDEO,
-                encoder=ENCODER,
-                geometry=("format=pix_fmts=yuv420p",),
-                container="mp4",
-                file_extension=".mp4",
-            ),
-        ),
+        renditions=tuple(rendition(stream) for stream in pictured),
         filters=FilterPlan(
             pixel_format="yuv420p", enhancement=("cas",), pre_roll_frames=0, post_roll_frames=0
         ),
@@ -109,4 +133,7 @@ def plan_of(segment_count: int, enhance_from_us: int = 0) -> Plan:
         noise=NOISE,
         output_time_base=Fraction(1, TICKS_PER_SECOND),
         not_kept=(),
+        report_stream_ids=_ids(streams, StreamIntent.ANALYZE),
+        maker_stream_ids=_ids(streams, StreamIntent.CUSTOM),
+        enhance_from_pts=min(-(-enhance_from_us // SEGMENT_TICKS), segment_count * SEGMENT_TICKS),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.made_up_media import BUILD, FRAMES_PER_SEGMENT, MEDIA, NOISE, plan_of
 from videoprocess_server.execution.executor import (
@@ -21,26 +23,37 @@ from videoprocess_server.execution.executor import (
 from videoprocess_server.execution.places import Places
 from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.task_threads import TaskThread, TaskThreads
+from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import SegmentPlan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     DescribeTask,
+    DigestResult,
+    DigestTask,
     EncodeResult,
     EncodeTask,
     JoinResult,
     JoinTask,
+    MakerResult,
+    MakerTask,
     PlanTask,
     ProbeTask,
     Progress,
     SegmentDone,
+    StillsResult,
+    StillsTask,
     Task,
     TaskMessage,
     TaskResult,
     VerifyResult,
     VerifyTask,
+    WatermarkInfo,
+    WatermarkTask,
+    WrittenFile,
 )
 
 PATIENCE_SECONDS = 10.0
+SOURCE_HEAD_BYTES = 100
 
 
 @dataclass(frozen=True)
@@ -148,8 +161,12 @@ class ScriptedExecutor:
             Slot.PROBE: TaskThreads(4, self._do, "scripted-probe"),
             Slot.GENERAL: TaskThreads(worker_count, self._do, "scripted-general"),
         }
+        #: what the next probes find
+        self.media: deque[MediaInfo] = deque()
         #: every task that began, in order
         self.begun: list[Task] = []
+        #: how the source of the last task of each kind began
+        self.read: dict[type[Task], bytes] = {}
         #: every segment that a try began with, in order
         self.encoded: list[int] = []
         #: the tasks of all calls of freeze and thaw, in order, of those too that changed nothing
@@ -239,27 +256,16 @@ class ScriptedExecutor:
         attempt = Attempt(run.task, cancelled, tell)
         with self._lock:
             self.begun.append(run.task)
+            if run.source_fd is not None:
+                self.read[type(run.task)] = os.pread(run.source_fd, SOURCE_HEAD_BYTES, 0)
         self._meet(self._acts, type(run.task), attempt)
-        match run.task:
-            case EncodeTask() as task:
-                return self._encode(task, attempt)
-            case PlanTask() as task:
-                return plan_of(self._segment_count, task.enhance_from_us)
-            case JoinTask() as task:
-                return _join(task)
-            case VerifyTask() as task:
-                return VerifyResult(
-                    frame_count=task.plan.frame_count,
-                    noise=NOISE,
-                    duration_us=task.plan.end_pts * 1000,
-                    cpu_seconds=0.0,
-                )
-            case AnalyzeTask():
-                return NOISE
-            case ProbeTask():
-                return MEDIA
-            case DescribeTask():
-                return BUILD
+        if isinstance(run.task, EncodeTask):
+            return self._encode(run.task, attempt)
+        if isinstance(run.task, PlanTask):
+            return plan_of(self._segment_count, run.task.enhance_from_us, run.task.snapshot.streams)
+        if isinstance(run.task, ProbeTask) and self.media:
+            return self.media.popleft()
+        return _ANSWERS[type(run.task)](run.task)
 
     @staticmethod
     def _meet(
@@ -296,14 +302,51 @@ def _write_segment(part: SegmentPlan, path: Path) -> SegmentDone:
     )
 
 
+def _write_file(path: str, data: bytes) -> WrittenFile:
+    with Path(path).open("xb") as file:
+        file.write(data)
+    return WrittenFile(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 def _join(task: JoinTask) -> JoinResult:
     data = b"".join(Path(path).read_bytes() for path in task.segment_paths)
-    with Path(task.output_path).open("xb") as file:
-        file.write(data)
+    written = _write_file(task.output_path, data)
     return JoinResult(
-        size_bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=written.size_bytes,
+        sha256=written.sha256,
         tracks=(),
         not_kept=(),
         cpu_seconds=0.0,
     )
+
+
+def _verify(task: VerifyTask) -> VerifyResult:
+    return VerifyResult(
+        frame_count=task.plan.frame_count,
+        noise=NOISE,
+        duration_us=task.plan.end_pts * 1000,
+        cpu_seconds=0.0,
+    )
+
+
+def _write_stills(task: StillsTask) -> StillsResult:
+    files = tuple(_write_file(path, b"still") for path in task.output_paths)
+    return StillsResult(files=files, cpu_seconds=0.0)
+
+
+def _write_maker(task: MakerTask) -> MakerResult:
+    return MakerResult(file=_write_file(task.output_path, b"maker"), cpu_seconds=0.0)
+
+
+#: what tasks are answered with where no more is asked of the executor
+_ANSWERS: Mapping[type[Task], Callable[[Any], TaskResult]] = {
+    JoinTask: _join,
+    VerifyTask: _verify,
+    StillsTask: _write_stills,
+    MakerTask: _write_maker,
+    WatermarkTask: lambda _: WatermarkInfo(width=1, height=1),
+    AnalyzeTask: lambda _: NOISE,
+    ProbeTask: lambda _: MEDIA,
+    DescribeTask: lambda _: BUILD,
+    DigestTask: lambda task: DigestResult(input_sha256=("00",) * len(task.plan.segments)),
+}

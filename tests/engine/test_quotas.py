@@ -12,8 +12,8 @@ from engine.engine_under_test import CALLER, OTHER_USER, USER, Engine, running_e
 from engine.scripted_executor import ScriptedExecutor
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.quotas import BELIEVED_SECONDS
+from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.engine.uploads import Writer
-from videoprocess_server.engine.videos import UploadReference
 from videoprocess_server.errors import VideoProcessError
 
 QUOTA = 100

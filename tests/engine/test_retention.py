@@ -15,8 +15,8 @@ from engine.scripted_executor import Gate, ScriptedExecutor
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.retention import Expirations
+from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.engine.uploads import EXPIRED_PER_PASS, Uploads
-from videoprocess_server.engine.videos import UploadReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind

@@ -13,7 +13,7 @@ from engine.engine_under_test import CALLER, USER, Engine, outcome, running_engi
 from engine.scripted_executor import Gate, ScriptedExecutor
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.limits import Limits
-from videoprocess_server.engine.videos import UploadReference
+from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind

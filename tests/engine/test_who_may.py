@@ -19,7 +19,7 @@ from engine.scripted_executor import Gate, ScriptedExecutor
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.authorisation import Caller
 from videoprocess_server.engine.jobs import ProcessRequest
-from videoprocess_server.engine.videos import SharedReference, UploadReference
+from videoprocess_server.engine.source_files import SharedReference, UploadReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import ExecutionMode
 from videoprocess_server.model.records import Priority

@@ -12,9 +12,9 @@ from videoprocess.v1 import hdi_enums_pb2 as hdi_pb
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
 from videoprocess_server.engine.sources import SharedRoot
-from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.hdi import EncodeType, StreamIntent
 from videoprocess_server.model.mode_setting import TAGS, SettingError, TypedSettings, from_typed
-from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect
+from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect, Watermark
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
 from videoprocess_server.rpc.convert import capabilities
@@ -24,7 +24,7 @@ class TestCapabilities:
     BUILD = BuildInfo(
         versions={"pyav": "18.1.0"},
         video_decoders=("h264", "hevc"),
-        video_encoders=("libx264", "libx265"),
+        video_encoders=("libx264", "libx265", "mjpeg"),
         filters=("atadenoise", "crop", "unsharp"),
     )
 
@@ -51,12 +51,31 @@ class TestCapabilities:
         assert {"videoprocess", "protocol", "pyav"} == {version.name for version in made.versions}
         assert not any(extra.present for extra in made.extras)
 
-    def test_each_intent_is_there_once_and_only_video_is_made(self) -> None:
+    def test_each_intent_is_there_once_with_what_it_can_be_encoded_as(self) -> None:
         made = capabilities.capabilities(self.facts(), 7)
         assert [int(support.intent) for support in made.intents] == list(StreamIntent)
         assert all(support.HasField("intent") and support.description for support in made.intents)
-        able = {int(one.intent): {*map(int, one.encode_types)} for one in made.intents if one.encode_types}
-        assert able == {int(StreamIntent.VIDEO): set(ENCODE_TYPES_OF_INTENT[StreamIntent.VIDEO])}
+        told = {StreamIntent(one.intent): {*map(EncodeType, one.encode_types)} for one in made.intents}
+        videos, pictures = (
+            {EncodeType.NULL, EncodeType.H264, EncodeType.H265},
+            {EncodeType.NULL, EncodeType.JPEG},
+        )
+        assert told == {
+            StreamIntent.PREVIEW: videos,
+            StreamIntent.VIDEO: videos,
+            StreamIntent.STILL_CAPTURE: pictures,
+            StreamIntent.POST_VIEW: pictures,
+            StreamIntent.ANALYZE: {EncodeType.NULL},
+            StreamIntent.CUSTOM: {EncodeType.NULL},
+        }
+        assert all(types <= ENCODE_TYPES_OF_INTENT[intent] for intent, types in told.items())
+
+    def test_without_an_encoder_an_intent_cannot_be_made(self) -> None:
+        made = capabilities.capabilities(self.facts(replace(self.BUILD, video_encoders=("mjpeg",))), 7)
+        assert {StreamIntent(one.intent) for one in made.intents if not one.encode_types} == {
+            StreamIntent.PREVIEW,
+            StreamIntent.VIDEO,
+        }
 
     def test_an_encoder_that_is_not_there_is_not_told(self) -> None:
         made = capabilities.capabilities(self.facts(replace(self.BUILD, video_encoders=("libx264",))), 7)
@@ -88,6 +107,11 @@ class TestCapabilities:
             "crf": 20.0,
             "bitrate_bps": 1000,
             "tone_mapping": 2,
+            "watermark": Watermark(
+                image=b"", scale_factor=1.0, rotation_degrees=90, x=0, y=0, width=0, height=0
+            ),
+            "damage": 2,
+            "moov_first": True,
         }
         for support in capabilities.capabilities(self.facts(), 7).settings:
             name = support.name.rpartition(".")[2]

@@ -8,7 +8,7 @@ from test_convert_requests import refusal_of
 
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import types_pb2
-from videoprocess_server.engine.videos import SharedReference, UploadReference
+from videoprocess_server.engine.source_files import SharedReference, UploadReference
 from videoprocess_server.rpc.convert import files
 
 

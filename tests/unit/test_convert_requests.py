@@ -11,6 +11,7 @@ from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import job_pb2, types_pb2, video_pb2, video_process_service_pb2
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import video_process_session_pb2 as session
+from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, OperationMode, StreamIntent
 from videoprocess_server.model.mode_setting import TypedSettings
@@ -21,6 +22,7 @@ from videoprocess_server.model.settings_snapshot import (
     ModeSetting,
     Rect,
     StreamInfo,
+    Watermark,
 )
 from videoprocess_server.model.states import VideoState
 from videoprocess_server.rpc.convert import fields, jobs, settings, streams, videos
@@ -187,6 +189,9 @@ class TestSettings:
             enhancement=mode.Enhancement(denoise_strength=0.25, sharpen_strength=0.5, deband_strength=0.75),
             quality=mode.Quality(crf=18),
             tone_mapping=mode.TONE_MAPPING_TO_SDR,
+            watermark=mode.Watermark(scale_factor=2, rotation_degrees=90, x=-1, y=2, width=3, height=4),
+            damage=mode.DAMAGE_HANDLING_CONCEAL,
+            moov_first=False,
         )
         expected = TypedSettings(
             operation_mode=OperationMode.VIDEO,
@@ -201,10 +206,28 @@ class TestSettings:
             deband_strength=0.75,
             crf=18,
             tone_mapping=2,
+            watermark=Watermark(
+                image=b"", scale_factor=2.0, rotation_degrees=90, x=-1, y=2, width=3, height=4
+            ),
+            damage=2,
+            moov_first=False,
         )
         assert expected == settings.typed_settings(message)
         rate = mode.ModeSetting(quality=mode.Quality(bitrate_bps=5))
         assert TypedSettings(bitrate_bps=5) == settings.typed_settings(rate)
+
+    def test_the_picture_of_a_watermark_is_a_file(self) -> None:
+        def image_of(watermark: mode.Watermark | None) -> object:
+            typed = mode.ModeSetting(watermark=watermark)
+            return settings.watermark_image(session.CommitStreamsRequest(typed=typed))
+
+        uploaded = types_pb2.FileDescriptor(upload_id="u")
+        assert image_of(mode.Watermark(image=uploaded)) == UploadReference(upload_id="u")
+        assert image_of(None) is None
+        assert settings.watermark_image(session.CommitStreamsRequest(serialized=b"")) is None
+        assert refusal_of(image_of, mode.Watermark(x=1)) == ("MISSING_FIELD", ["typed.watermark.image"])
+        token = mode.Watermark(image=types_pb2.FileDescriptor(fd_token="t"))
+        assert refusal_of(image_of, token) == ("METHOD_NOT_SUPPORTED", ["typed.watermark.image.fd_token"])
 
     def test_zeros_that_are_set_are_told_from_absence(self) -> None:
         message = mode.ModeSetting(

@@ -20,7 +20,7 @@ from videoprocess_server.model.mode_setting import (
     from_metadata,
     from_typed,
 )
-from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
 
 EXAMPLE = bytes.fromhex(
     "020000000a00000068000000000000000600001001000000020000001e0000001e000000"
@@ -363,12 +363,58 @@ def test_every_field_of_the_typed_form_is_looked_at() -> None:
         "frame_rate_range": fps(0, 0),
         "zoom_crop_region": rect(0, 0, 0, 0),
         "mirror": True,
+        "watermark": watermark(width=-1),
     }
     for field in fields(TypedSettings):
+        if field.name == "moov_first":  # either value is fine
+            assert from_typed(TypedSettings(moov_first=False)).moov_first is False
+            continue
         settings = replace(TypedSettings(), **{field.name: impossible.get(field.name, -1)})
         with pytest.raises(SettingError) as caught:
             from_typed(settings)
         assert field.name in caught.value.field
+
+
+def watermark(**changes: Any) -> Watermark:
+    place = Watermark(image=b"", scale_factor=2.0, rotation_degrees=0, x=0, y=0, width=0, height=0)
+    return replace(place, **changes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "canonical"),
+    [
+        ({}, {}),
+        ({"scale_factor": 0.0}, {"scale_factor": 1.0}),
+        ({"rotation_degrees": -90}, {"rotation_degrees": 270}),
+        ({"rotation_degrees": 450}, {"rotation_degrees": 90}),
+        ({"x": -5, "y": -65535, "width": 65535}, {"x": -5, "y": -65535, "width": 65535}),
+    ],
+)
+def test_watermarks_that_look_alike_are_equal(asked: dict[str, Any], canonical: dict[str, Any]) -> None:
+    assert from_typed(TypedSettings(watermark=watermark(**asked))).watermark == watermark(**canonical)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("invalid", "scale_factor", -1.0),
+        ("invalid", "scale_factor", float("nan")),
+        ("invalid", "scale_factor", float("inf")),
+        ("unsupported", "rotation_degrees", 45),
+        ("invalid", "x", -65536),
+        ("invalid", "y", 65536),
+        ("invalid", "width", -1),
+        ("invalid", "height", 65536),
+    ],
+)
+def test_a_watermark_that_nobody_could_place_is_refused(kind: str, field: str, value: float) -> None:
+    refusal = typed_refusal(watermark=watermark(**{field: value}))
+    assert (refusal.kind, refusal.field) == (kind, f"watermark.{field}")
+
+
+@pytest.mark.parametrize(("number", "conceal"), [(None, False), (1, False), (2, True)])
+def test_damage_is_concealed_only_where_that_is_asked_for(number: int | None, *, conceal: bool) -> None:
+    assert from_typed(TypedSettings(damage=number)).conceal_damage is conceal
 
 
 def test_every_tag_fills_a_field_of_the_typed_form() -> None:

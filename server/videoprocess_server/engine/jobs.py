@@ -17,7 +17,7 @@ from videoprocess_server.engine.videos import VideoView, view_of
 from videoprocess_server.engine.work import Work
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.clock import Clock
-from videoprocess_server.model.hdi import ErrorCode, StreamIntent
+from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.records import Fault, Job, Priority, QueueClass, Session, Video
 from videoprocess_server.model.settings_snapshot import Snapshot
@@ -200,13 +200,6 @@ def _processable(video: Video | None, committed: Snapshot | None) -> tuple[Video
         raise SlipError(ErrorCode.PROCESS, "NOT_PREPARED", "call Prepare for this video first")
     if committed is None or not committed.streams:
         raise SlipError(ErrorCode.PROCESS, "NO_COMMITTED_STREAMS", "the session has no committed streams")
-    if [stream.intent for stream in committed.streams] != [StreamIntent.VIDEO]:
-        raise SlipError(
-            ErrorCode.PROCESS,
-            "STREAM_NOT_SUPPORTED",
-            "this version makes exactly one VIDEO stream, committed are: "
-            + ", ".join(stream.intent.name for stream in committed.streams),
-        )
     return video, committed
 
 

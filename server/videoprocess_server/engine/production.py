@@ -10,7 +10,7 @@ from typing import cast
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreFullError
 from videoprocess_server.engine import endings, faults, fingerprint
 from videoprocess_server.engine.assignment import Assignment
 from videoprocess_server.engine.checkpoints import discard_plans
@@ -185,6 +185,8 @@ class Production:
             SourceChangedError: they are not.
         """
         change_ns = self._guard.change_time_ns()
+        if change_ns == record.source_change_time_ns:
+            return record  # it was the companion, of which nothing is kept
         rows = self._durable.read(lambda reader: reader.list_segments(record.plan_id))
         done = [row for row in rows if row.state is SegmentState.DONE]
         log.warning("source_touched", plan_id=record.plan_id, segments=len(done))
@@ -321,7 +323,7 @@ class Production:
             for product, artifact in zip(outcome.products, artifacts, strict=True):
                 self._shop.blobs.publish(product.work_key, BlobKind.RESULT, artifact.artifact_id)
             self._durable.write(lambda tx: self._complete(tx, record, report, artifacts, now))
-        except (StoppedError, OSError):
+        except (StoppedError, OSError, BlobStoreFullError):
             for artifact in artifacts:
                 self._shop.blobs.delete(BlobKind.RESULT, artifact.artifact_id)
             raise

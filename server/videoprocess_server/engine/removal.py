@@ -11,6 +11,7 @@ from videoprocess_server.engine.checkpoints import discard_plans
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.source_files import files_of
 from videoprocess_server.engine.sweeper import Sweeper, bury
 from videoprocess_server.engine.video_ids import check_video_id
 from videoprocess_server.engine.videos import VideoView, view_of
@@ -112,7 +113,7 @@ def put_in_trash(tx: Transaction, video: Video, now_us: int, retention: Retentio
 
 
 def take_away(tx: Transaction, video: Video, now_us: int, retention: Retention) -> int | None:
-    """Delete a video, its checkpoints and the upload nobody else uses; its job must have ended.
+    """Delete a video, its checkpoints and the uploads nobody else uses; its job must have ended.
 
     The caller drops the video's frozen workers and calls the sweeper, both once this is committed.
 
@@ -127,14 +128,13 @@ def take_away(tx: Transaction, video: Video, now_us: int, retention: Retention) 
         ends_us.append(latest_us if own_us is None else min(own_us, latest_us))
         tx.put_artifact(replace(artifact, expire_time_us=ends_us[-1], detached=True))
     tx.delete_video(video.user_id, video.video_id)
-    _drop_upload(tx, video, now_us)
+    _drop_uploads(tx, video, now_us)
     return max(ends_us, default=None)
 
 
-def _drop_upload(tx: Transaction, video: Video, now_us: int) -> None:
-    """Delete the upload that a removed video was made of, unless another video uses it."""
-    source = video.source
-    if source is None or source.kind is not SourceKind.UPLOAD or tx.count_videos_of_upload(source.upload_id):
-        return
-    tx.delete_upload(source.upload_id)
-    bury(tx, BlobKind.UPLOAD, source.upload_id, now_us)
+def _drop_uploads(tx: Transaction, video: Video, now_us: int) -> None:
+    """Delete the uploads that a removed video was made of, unless another video uses them."""
+    for file in files_of(video):
+        if file.kind is SourceKind.UPLOAD and not tx.count_videos_of_upload(file.upload_id):
+            tx.delete_upload(file.upload_id)
+            bury(tx, BlobKind.UPLOAD, file.upload_id, now_us)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,21 +9,20 @@ from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.authorisation import Caller, Policy, authorise
 from videoprocess_server.engine.checkpoints import discard_plans
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.source_files import (
+    FileReference,
+    SourceFiles,
+    check_durations,
+    files_of,
+    resolve,
+)
 from videoprocess_server.engine.sources import SourceChangedError, Sources
 from videoprocess_server.engine.sweeper import Sweeper, bury
 from videoprocess_server.engine.video_ids import check_video_id
 from videoprocess_server.engine.work import Work
-from videoprocess_server.errors import CATALOGUE, Status, VideoProcessError
-from videoprocess_server.execution.executor import (
-    Executor,
-    Slot,
-    TaskCancelledError,
-    TaskFailedError,
-    TaskHandle,
-    TaskStalledError,
-    WorkerCrashedError,
-)
+from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.records import Artifact, Job, Source, SourceKind, Video
@@ -35,28 +33,10 @@ from videoprocess_server.model.states import (
     VideoState,
     next_state,
 )
-from videoprocess_server.model.tasks import MediaLimits, ProbeTask, TaskResult
+from videoprocess_server.model.tasks import MediaLimits, ProbeTask
 from videoprocess_server.store.repository import Reader, Repository, Transaction
 
 PENDING_PAGE = 10_000  # contract §3: GetPendingVideos without paging
-
-
-@dataclass(frozen=True, kw_only=True)
-class UploadReference:
-    """A FileDescriptor that names an upload."""
-
-    upload_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharedReference:
-    """A FileDescriptor that names a file below a shared root."""
-
-    root: str
-    path: str
-
-
-FileReference = UploadReference | SharedReference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +59,7 @@ class Videos:
         repository: Repository,
         sessions: Sessions,
         sources: Sources,
-        executor: Executor,
+        probes: Probes,
         policy: Policy,
         clock: Clock,
         limits: Limits,
@@ -90,14 +70,13 @@ class Videos:
         self._repository = repository
         self._sessions = sessions
         self._sources = sources
-        self._executor = executor
+        self._probes = probes
         self._policy = policy
         self._clock = clock
         self._limits = limits
         self._media_limits = media_limits
         self._work = work
         self._sweeper = sweeper
-        self._probes = threading.BoundedSemaphore(limits.max_concurrent_probes)
 
     def prepare(
         self, caller: Caller, session_id: str, video_id: str, files: Sequence[FileReference]
@@ -109,110 +88,66 @@ class Videos:
         """
         session = self._sessions.use(caller, session_id)
         check_video_id(video_id, self._limits)
-        source = self._resolve(session.user_id, video_id, files)
+        named = self._resolve(session.user_id, video_id, files)
         with self._repository.read() as reader:
             video = reader.get_video(session.user_id, video_id)
             before = view_of(reader, video) if video else None
         if video is not None and before is not None:
-            self._refuse_conflict(video, source)
-            if (
-                self._is_same(video, source)
-                and video.media is not None
-                and video.state is not VideoState.ERROR
-            ):
-                self._check_source(session.user_id, source)
+            _refuse_conflict(video, named)
+            if named.are_of(video) and video.media is not None and video.state is not VideoState.ERROR:
+                self._check_files(session.user_id, named)
                 return before
-        media = self._probe(session.user_id, source)
+        media = self._probe(session.user_id, named)
         with self._repository.transaction() as tx:
-            prepared, is_anew = self._keep_prepared(tx, session.user_id, video_id, source, media)
+            prepared, is_anew = self._keep_prepared(tx, session.user_id, video_id, named, media)
             view = view_of(tx, prepared)
         if is_anew:
             self._work.evict(session.user_id, video_id)
             self._sweeper.sweep()
         return view
 
-    def _resolve(self, user_id: int, video_id: str, files: Sequence[FileReference]) -> Source:
-        if len(files) == 3:
-            raise VideoProcessError(
-                "METHOD_NOT_SUPPORTED", "three files are not supported by this version: give one"
-            )
-        if len(files) > 1:
-            raise VideoProcessError(
-                "BAD_FD_COUNT", f"{len(files)} files given", {"fds": "give no file, one, or three"}
-            )
+    def _resolve(self, user_id: int, video_id: str, files: Sequence[FileReference]) -> SourceFiles:
         with self._repository.read() as reader:
             if files:
-                return self._source_of(reader, user_id, files[0])
+                return resolve(self._sources, reader, user_id, files)
             video = reader.get_video(user_id, video_id)
         if video is None or video.source is None:
             raise VideoProcessError(
                 "NO_FILE", f"there is no file for video {video_id!r} yet", {"fds": "is empty"}
             )
-        return video.source
+        return SourceFiles(pictures=video.source, companion=video.companion)
 
-    def _source_of(self, reader: Reader, user_id: int, file: FileReference) -> Source:
-        if isinstance(file, UploadReference):
-            return self._sources.of_upload(reader, user_id, file.upload_id)
-        return self._sources.of_shared_path(user_id, file.root, file.path)
-
-    @staticmethod
-    def _is_same(video: Video, source: Source) -> bool:
-        return video.source is not None and video.source.identity == source.identity
-
-    def _refuse_conflict(self, video: Video, source: Source) -> None:
-        busy = video.state in ACTIVE_VIDEO_STATES or video.state is VideoState.DELETED
-        if busy and not self._is_same(video, source):
-            raise VideoProcessError(
-                "SOURCE_IN_USE", f"video {video.video_id!r} is {video.state.value} with another source"
-            )
-
-    def _check_source(self, user_id: int, source: Source) -> None:
+    def _check_files(self, user_id: int, files: SourceFiles) -> None:
         try:
-            self._sources.check(user_id, source)
+            for file in files.all:
+                self._sources.check(user_id, file)
         except SourceChangedError as error:
             raise VideoProcessError("NO_SUCH_PATH", error.message) from error
 
-    def _probe(self, user_id: int, source: Source) -> MediaInfo:
-        if not self._probes.acquire(blocking=False):
-            raise VideoProcessError("PROBE_BUSY", "too many files are being probed", retry_after_seconds=1)
+    def _probe(self, user_id: int, files: SourceFiles) -> list[MediaInfo]:
+        """Return what each of the files is."""
+        with self._probes.place():
+            media = [self._probe_one(user_id, file) for file in files.all]
+        if len(media) > 1:
+            check_durations(*media)
+        return media
+
+    def _probe_one(self, user_id: int, file: Source) -> MediaInfo:
         try:
-            handle = self._executor.submit(
-                ProbeTask(limits=self._media_limits),
-                source_fd=self._sources.open(user_id, source),
-                slot=Slot.PROBE,
-                stall_seconds=self._limits.probe_stall_seconds,
-            )
-            media = self._wait_for(handle)
+            fd = self._sources.open(user_id, file)
         except SourceChangedError as error:
             raise VideoProcessError("NO_SUCH_PATH", error.message) from error
-        except TaskFailedError as error:
-            raise _refused(error) from error
-        except (WorkerCrashedError, TaskStalledError) as error:
-            raise VideoProcessError(
-                "PROBE_FAILED", "the prober did not survive this file, or took too long"
-            ) from error
-        except TaskCancelledError as error:
-            raise VideoProcessError("DRAINING", "the service is stopping", retry_after_seconds=2) from error
-        finally:
-            self._probes.release()
+        media = self._probes.run(ProbeTask(limits=self._media_limits), fd)
         assert isinstance(media, MediaInfo)
         return media
 
-    def _wait_for(self, handle: TaskHandle) -> TaskResult:
-        """Return a probe's answer; one that waits too long behind others is given up."""
-        ended = threading.Event()
-        handle.add_done_callback(lambda _: ended.set())
-        if not ended.wait(self._limits.prepare_seconds):
-            handle.cancel()
-            raise VideoProcessError("PROBE_BUSY", "other files are being probed", retry_after_seconds=5)
-        return handle.result()
-
     def _keep_prepared(
-        self, tx: Transaction, user_id: int, video_id: str, source: Source, media: MediaInfo
+        self, tx: Transaction, user_id: int, video_id: str, files: SourceFiles, media: Sequence[MediaInfo]
     ) -> tuple[Video, bool]:
         """Write the row; return it, and whether earlier work on the video is nobody's now."""
-        if source.kind is SourceKind.UPLOAD:  # RemoveVideo may have deleted it meanwhile
-            self._sources.of_upload(tx, user_id, source.upload_id)
+        for file in files.all:
+            if file.kind is SourceKind.UPLOAD:  # RemoveVideo may have deleted it meanwhile
+                self._sources.of_upload(tx, user_id, file.upload_id)
         now = self._clock.now_us()
         video = tx.get_video(user_id, video_id) or Video(
             user_id=user_id,
@@ -220,10 +155,11 @@ class Videos:
             state=VideoState.PENDING,
             create_time_us=now,
             update_time_us=now,
-            source=source,
+            source=files.pictures,
+            companion=files.companion,
         )
-        self._refuse_conflict(video, source)
-        is_another = not self._is_same(video, source)
+        _refuse_conflict(video, files)
+        is_another = not files.are_of(video)
         is_anew = is_another or video.state is VideoState.ERROR  # whose checkpoints may be why
         if is_another:
             _drop_results(tx, video, now)
@@ -232,7 +168,14 @@ class Videos:
             discard_plans(tx, user_id, video_id, now)
             state = next_state(video.state, Trigger.PREPARE_ANEW)
             video = replace(video, state=state, last_fault=None)
-        video = replace(video, source=source, media=media, update_time_us=now)
+        video = replace(
+            video,
+            source=files.pictures,
+            media=media[0],
+            companion=files.companion,
+            companion_media=media[1] if files.companion else None,
+            update_time_us=now,
+        )
         tx.put_video(video)
         return video, is_anew
 
@@ -311,15 +254,15 @@ def _drop_results(tx: Transaction, video: Video, now_us: int) -> None:
     for artifact in tx.list_artifacts_of_video(video.user_id, video.video_id):
         tx.delete_artifact(artifact.artifact_id)
         bury(tx, BlobKind.RESULT, artifact.artifact_id, now_us)
-    upload = tx.get_upload(video.source.upload_id) if video.source else None
-    if upload is not None:
-        tx.put_upload(replace(upload, update_time_us=now_us))
+    for file in files_of(video):
+        upload = tx.get_upload(file.upload_id)
+        if upload is not None:
+            tx.put_upload(replace(upload, update_time_us=now_us))
 
 
-def _refused(error: TaskFailedError) -> VideoProcessError:
-    row = CATALOGUE.get(error.reason)
-    if row is not None and row.retryable:
-        return VideoProcessError("PROBE_BUSY", error.message, retry_after_seconds=5)
-    if row is None or row.status is not Status.INVALID_ARGUMENT:
-        return VideoProcessError("PROBE_FAILED", "the prober failed on this file")
-    return VideoProcessError(error.reason, error.message)
+def _refuse_conflict(video: Video, files: SourceFiles) -> None:
+    busy = video.state in ACTIVE_VIDEO_STATES or video.state is VideoState.DELETED
+    if busy and not files.are_of(video):
+        raise VideoProcessError(
+            "SOURCE_IN_USE", f"video {video.video_id!r} is {video.state.value} with another source"
+        )

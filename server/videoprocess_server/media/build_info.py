@@ -13,7 +13,7 @@ from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 #: what sources may be coded in; asked of the build, not assumed
 SOURCE_CODECS = ("h264", "hevc", "h263", "mpeg4", "mpeg2video", "mjpeg", "vp8", "vp9", "av1", "vvc", "prores")
 #: what plans encode with
-ENCODERS = ("libx264", "libx265")
+ENCODERS = ("libx264", "libx265", "mjpeg")
 #: what chains are made of
 FILTERS = ("atadenoise", "nlmeans", "yaepblur", "unsharp", "cas", "crop", "scale", "format")
 

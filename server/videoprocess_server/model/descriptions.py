@@ -24,12 +24,15 @@ class StreamDescription:
     dataspace: int = 0
 
 
-def describe_streams(media: MediaInfo) -> tuple[StreamDescription, ...]:
-    """Return one VIDEO description, one METADATA for each timed-metadata track, one MAKER; ids count from 0."""
-    video = media.video
-    metadata = [
-        track for track in media.tracks if track.kind is TrackKind.DATA and track.codec not in _NO_METADATA
-    ]
+def describe_streams(media: MediaInfo, companion: MediaInfo | None = None) -> tuple[StreamDescription, ...]:
+    """Return one VIDEO description, one METADATA for each timed-metadata track, one MAKER; ids count from 0.
+
+    Args:
+        media: of the file that pictures come from.
+        companion: of the one that metadata comes from, where that is another.
+    """
+    video, tracks = media.video, (companion or media).tracks
+    metadata = [track for track in tracks if track.kind is TrackKind.DATA and track.codec not in _NO_METADATA]
     return (
         StreamDescription(
             stream_id=0,

@@ -16,11 +16,12 @@ from typing import Any
 
 from videoprocess_server.model.camera_metadata import Item, ItemType, SettingError, parse
 from videoprocess_server.model.hdi import OperationMode
-from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
 
 __all__ = [
     "MAX_COORDINATE",
     "MAX_FPS",
+    "MAX_SCALE_FACTOR",
     "MAX_ZOOM_RATIO",
     "MIN_CROP_SIDE",
     "SUPPORTED_OPERATION_MODES",
@@ -35,6 +36,11 @@ __all__ = [
 SUPPORTED_OPERATION_MODES = frozenset({OperationMode.NORMAL, OperationMode.VIDEO})
 MAX_FPS = 1000
 MAX_ZOOM_RATIO = 100.0
+MAX_SCALE_FACTOR = 100.0
+_RIGHT_ANGLE = 90  # degrees
+_FULL_TURN = 360
+#: numbers of the typed form → whether damage is concealed
+_CONCEALS = {1: False, 2: True}
 MIN_CROP_SIDE = 2  # pixels; less is not a 4:2:0 picture
 MAX_COORDINATE = 65535  # pixels; whether a region is inside the picture is known only with the video
 
@@ -58,6 +64,11 @@ class TypedSettings:
     bitrate_bps: int | None = None
     #: 0 is none
     tone_mapping: int | None = None
+    #: without its picture, which is no number
+    watermark: Watermark | None = None
+    #: 1 is to fail, 2 to conceal
+    damage: int | None = None
+    moov_first: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,9 @@ def from_typed(settings: TypedSettings) -> ModeSetting:
         frame_rate_range=_frame_rate_range(settings.frame_rate_range),
         zoom_ratio=_zoom_ratio(settings.zoom_ratio),
         zoom_crop_region=_zoom_crop_region(settings.zoom_crop_region),
+        watermark=_watermark(settings.watermark),
+        conceal_damage=_conceal_damage(settings.damage),
+        moov_first=settings.moov_first,
     )
     for row in _NOT_SUPPORTED:
         _refuse_unless_nothing(row, row.get(settings))
@@ -230,6 +244,34 @@ def _zoom_crop_region(asked: Rect | None) -> Rect | None:
         _check_between("zoom_crop_region.width", asked.width, MIN_CROP_SIDE, MAX_COORDINATE)
         _check_between("zoom_crop_region.height", asked.height, MIN_CROP_SIDE, MAX_COORDINATE)
     return asked
+
+
+def _watermark(asked: Watermark | None) -> Watermark | None:
+    """A factor of 0 is 1; turns are counted within a circle."""
+    if asked is None:
+        return None
+    factor = asked.scale_factor or 1.0
+    if not 0 < factor <= MAX_SCALE_FACTOR:
+        raise SettingError(
+            "invalid", "watermark.scale_factor", f"{factor} is not within 0 to {MAX_SCALE_FACTOR}"
+        )
+    if asked.rotation_degrees % _RIGHT_ANGLE:
+        raise SettingError(
+            "unsupported", "watermark.rotation_degrees", f"{asked.rotation_degrees} is no multiple of 90"
+        )
+    _check_between("watermark.x", asked.x, -MAX_COORDINATE, MAX_COORDINATE)
+    _check_between("watermark.y", asked.y, -MAX_COORDINATE, MAX_COORDINATE)
+    _check_between("watermark.width", asked.width, 0, MAX_COORDINATE)
+    _check_between("watermark.height", asked.height, 0, MAX_COORDINATE)
+    return replace(asked, scale_factor=factor, rotation_degrees=asked.rotation_degrees % _FULL_TURN)
+
+
+def _conceal_damage(number: int | None) -> bool:
+    if number is None:
+        return ModeSetting.conceal_damage
+    if number not in _CONCEALS:
+        raise SettingError("invalid", "damage", f"{number} is no way to handle damage")
+    return _CONCEALS[number]
 
 
 def _refuse_unless_nothing(row: _NotSupported, value: float | None) -> None:

@@ -14,6 +14,7 @@ from videoprocess_server.engine.sessions import Sessions
 from videoprocess_server.engine.stops import Stops
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
+from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.work import Work
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.rpc.call_pool import CallPools
@@ -30,6 +31,7 @@ class Services:
     clock: Clock
     hub: EventHub
     sessions: Sessions
+    watermarks: Watermarks
     videos: Videos
     jobs: Jobs
     stops: Stops

@@ -8,7 +8,7 @@ from videoprocess_server.rpc.caller import Context, caller_of
 from videoprocess_server.rpc.catalog import Catalog
 from videoprocess_server.rpc.convert import fields, jobs, times
 from videoprocess_server.rpc.convert.files import file_references
-from videoprocess_server.rpc.convert.settings import mode_setting
+from videoprocess_server.rpc.convert.settings import mode_setting, watermark_image
 from videoprocess_server.rpc.convert.streams import stream_ids, stream_infos
 from videoprocess_server.rpc.services import Services
 
@@ -28,6 +28,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         self._prepares = services.pools.prepare
         self._sessions = services.sessions
         self._videos = services.videos
+        self._watermarks = services.watermarks
         self._jobs = services.jobs
         self._stops = services.stops
         self._removals = services.removals
@@ -70,6 +71,11 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         caller = caller_of(context)
         await self._calls.run(self._sessions.use, caller, request.session_id)
         setting = await self._calls.run(mode_setting, request)
+        image = watermark_image(request)
+        if image is not None:
+            setting = await self._prepares.run(
+                self._watermarks.read, caller, request.session_id, setting, image
+            )
         await self._calls.run(self._sessions.commit_streams, caller, request.session_id, setting)
         return pb.CommitStreamsResponse()
 

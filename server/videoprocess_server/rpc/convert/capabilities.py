@@ -43,13 +43,18 @@ class _Encoder:
 _ENCODERS: Mapping[str, _Encoder] = {
     "libx264": _Encoder("h264", EncodeType.H264, 10),
     "libx265": _Encoder("hevc", EncodeType.H265, 10),
+    "mjpeg": _Encoder("mjpeg", EncodeType.JPEG, 8),
 }
 
-_NOT_MADE = (
-    "Accepted by CreateStreams; a job with such a stream ends in OnError(PROCESS, STREAM_NOT_SUPPORTED)."
-)
-_INTENTS: Mapping[StreamIntent, str] = dict.fromkeys(StreamIntent, _NOT_MADE) | {
-    StreamIntent.VIDEO: "The enhanced video; exactly one such stream a job."
+_INTENTS: Mapping[StreamIntent, str] = {
+    StreamIntent.PREVIEW: "A small proxy of the enhanced video with all its frames; its longest side is 640 unless asked.",
+    StreamIntent.VIDEO: "The enhanced video; unless asked, in the source's codec and size.",
+    StreamIntent.STILL_CAPTURE: "One JPEG, upright and in sRGB: the frame at the source's cover time, or else the best one.",
+    StreamIntent.POST_VIEW: "Up to ten JPEGs from parts of equal length; the longest side is 320 unless asked.",
+    StreamIntent.ANALYZE: "A JSON report of quality: noise, filters, encodings, tracks, what was not kept.",
+    StreamIntent.CUSTOM: (
+        "A track of timed metadata that tells what was done to each frame: in the enhanced video, or a file of its own."
+    ),
 }
 
 _MODES: Mapping[OperationMode, str] = {
@@ -74,6 +79,9 @@ SETTINGS: Mapping[str, str | None] = {
     "quality.crf": None,
     "quality.bitrate_bps": None,
     "tone_mapping": None,
+    "watermark": "a PNG, JPEG or WebP of at most 512 KiB and 16 megapixels, turned by multiples of 90 degrees",
+    "damage": "FAIL, CONCEAL",
+    "moov_first": "false, true",
 }
 _TAKEN_ANYWAY: Mapping[str, str] = {
     "video_stabilization": "OFF",
@@ -168,16 +176,22 @@ def _encoders(build: BuildInfo) -> list[capabilities_pb2.EncoderSupport]:
 
 
 def _intents(build: BuildInfo) -> list[capabilities_pb2.IntentSupport]:
-    made = {row.encode_type for name, row in _ENCODERS.items() if name in build.video_encoders}
-    of_video = sorted(ENCODE_TYPES_OF_INTENT[StreamIntent.VIDEO] & (made | {EncodeType.NULL})) if made else []
+    there = frozenset(row.encode_type for name, row in _ENCODERS.items() if name in build.video_encoders)
     return [
         capabilities_pb2.IntentSupport(
             intent=hdi_enums_pb2.StreamIntent.ValueType(intent),
-            encode_types=_encode_types(of_video if intent is StreamIntent.VIDEO else ()),
-            description=description,
+            encode_types=_encode_types(_encodable(intent, there)),
+            description=_INTENTS[intent],
         )
-        for intent, description in _INTENTS.items()
+        for intent in StreamIntent
     ]
+
+
+def _encodable(intent: StreamIntent, there: frozenset[EncodeType]) -> list[EncodeType]:
+    """Return the encode types of an intent that have an encoder; NULL only where it has one, or needs none."""
+    possible = ENCODE_TYPES_OF_INTENT[intent] - {EncodeType.NULL}
+    made = possible & there
+    return sorted({EncodeType.NULL, *made}) if made or not possible else []
 
 
 def _encode_types(types: Sequence[EncodeType]) -> list[hdi_enums_pb2.EncodeType.ValueType]:

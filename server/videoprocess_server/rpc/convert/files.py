@@ -10,8 +10,8 @@ from typing import Any
 import google_crc32c
 
 from videoprocess.v1 import file_transfer_pb2, types_pb2
+from videoprocess_server.engine.source_files import FileReference, SharedReference, UploadReference
 from videoprocess_server.engine.uploads import UploadView
-from videoprocess_server.engine.videos import FileReference, SharedReference, UploadReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.states import UploadState
 from videoprocess_server.rpc.convert import times
@@ -44,10 +44,15 @@ def file_references(messages: Sequence[types_pb2.FileDescriptor]) -> list[FileRe
         raise VideoProcessError(
             "BAD_FD_COUNT", f"{len(messages)} files given", violations={"fds": "give no file, one, or three"}
         )
-    return [_file_reference(message, f"fds[{position}]") for position, message in enumerate(messages)]
+    return [file_reference(message, f"fds[{position}]") for position, message in enumerate(messages)]
 
 
-def _file_reference(message: types_pb2.FileDescriptor, field: str) -> FileReference:
+def file_reference(message: types_pb2.FileDescriptor, field: str) -> FileReference:
+    """Return the file that a descriptor names.
+
+    Raises:
+        VideoProcessError: MISSING_FIELD, METHOD_NOT_SUPPORTED.
+    """
     source = message.WhichOneof("source")
     if source == "upload_id":
         return UploadReference(upload_id=message.upload_id)

@@ -83,9 +83,9 @@ def _range(part: MediaRange) -> report_pb2.MediaRange:
 def _noise(made: Report) -> report_pb2.NoiseReport:
     before, after = made.noise_before, made.noise_after
     planes = (
-        ("Y", before.sigma_y, after and after.sigma_y),
-        ("U", before.sigma_u, after and after.sigma_u),
-        ("V", before.sigma_v, after and after.sigma_v),
+        ("Y", before.sigma_y, after.sigma_y if after else 0.0),
+        ("U", before.sigma_u, after.sigma_u if after else 0.0),
+        ("V", before.sigma_v, after.sigma_v if after else 0.0),
     )
     return report_pb2.NoiseReport(
         method=NOISE_METHOD,

@@ -7,9 +7,12 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from videoprocess.v1 import mode_setting_pb2, video_process_session_pb2
+from videoprocess_server.engine.source_files import FileReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.mode_setting import SettingError, TypedSettings, from_metadata, from_typed
-from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
+from videoprocess_server.rpc.convert.fields import missing
+from videoprocess_server.rpc.convert.files import file_reference
 
 T = TypeVar("T")
 
@@ -37,6 +40,19 @@ def mode_setting(request: video_process_session_pb2.CommitStreamsRequest) -> Mod
         ) from error
 
 
+def watermark_image(request: video_process_session_pb2.CommitStreamsRequest) -> FileReference | None:
+    """Return the picture of the watermark; None where none is asked for.
+
+    Raises:
+        VideoProcessError: MISSING_FIELD, METHOD_NOT_SUPPORTED.
+    """
+    if not request.typed.HasField("watermark"):
+        return None
+    if not request.typed.watermark.HasField("image"):
+        raise missing("typed.watermark.image")
+    return file_reference(request.typed.watermark.image, "typed.watermark.image")
+
+
 def typed_settings(message: mode_setting_pb2.ModeSetting) -> TypedSettings:
     """Return the typed form as it was given."""
     rate, region = message.frame_rate_range, message.zoom_crop_region
@@ -61,6 +77,22 @@ def typed_settings(message: mode_setting_pb2.ModeSetting) -> TypedSettings:
         crf=_given(quality, "crf", quality.crf),
         bitrate_bps=_given(quality, "bitrate_bps", quality.bitrate_bps),
         tone_mapping=_tone_mapping(message.tone_mapping),
+        watermark=_given(message, "watermark", _watermark(message.watermark)),
+        damage=message.damage or None,
+        moov_first=_given(message, "moov_first", message.moov_first),
+    )
+
+
+def _watermark(message: mode_setting_pb2.Watermark) -> Watermark:
+    """Return it without its picture."""
+    return Watermark(
+        image=b"",
+        scale_factor=message.scale_factor,
+        rotation_degrees=message.rotation_degrees,
+        x=message.x,
+        y=message.y,
+        width=message.width,
+        height=message.height,
     )
 
 

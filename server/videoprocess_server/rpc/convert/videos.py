@@ -10,7 +10,7 @@ from videoprocess_server.engine.videos import VideoView
 from videoprocess_server.model.descriptions import describe_streams
 from videoprocess_server.model.hdi import MediaStreamType
 from videoprocess_server.model.media_info import MediaInfo, TrackKind
-from videoprocess_server.model.records import Fault, Job, Phase, Source, SourceKind
+from videoprocess_server.model.records import Fault, Job, Phase, Source, SourceKind, Video
 from videoprocess_server.model.states import VideoState
 from videoprocess_server.rpc.convert import jobs, reports, times
 from videoprocess_server.rpc.convert.enums import SOURCE_KINDS, VIDEO_STATE_OF_NUMBER, VIDEO_STATES
@@ -59,8 +59,10 @@ def video(
         create_time=times.timestamp(record.create_time_us),
         update_time=times.timestamp(record.update_time_us),
         expire_time=times.optional_timestamp(expire_us),
-        sources=[_source(record.source, record.media)] if record.source else [],
-        stream_descs=[description(found) for found in describe_streams(record.media)] if record.media else [],
+        sources=_sources(record),
+        stream_descs=[description(found) for found in describe_streams(record.media, record.companion_media)]
+        if record.media
+        else [],
         job=jobs.job(newest) if newest else None,
         progress=jobs.progress(newest.progress)
         if newest and newest.progress.phase is not Phase.NONE
@@ -80,6 +82,16 @@ def _last_fault(view: VideoView) -> Fault | None:
     if view.video.state is VideoState.PAUSED and newest is not None:
         return newest.fault
     return None if view.video.state is VideoState.COMPLETED else view.video.last_fault
+
+
+def _sources(record: Video) -> list[video_pb2.SourceInfo]:
+    """Return the files in the order given to Prepare."""
+    if record.source is None:
+        return []
+    movie = _source(record.source, record.media)
+    if record.companion is None:
+        return [movie]
+    return [movie, movie, _source(record.companion, record.companion_media)]
 
 
 def _source(source: Source, media: MediaInfo | None) -> video_pb2.SourceInfo:
