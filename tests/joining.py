@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from av.stream import Stream
 from media_tasks import encode, opened, plan_file, probe_file
 from videoprocess_server.media.join import join
 from videoprocess_server.media.units import count_units, single_units
+from videoprocess_server.media.verify import verify
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import Plan
-from videoprocess_server.model.tasks import JoinResult, JoinTask
+from videoprocess_server.model.tasks import JoinResult, JoinTask, VerifyResult, VerifyTask
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,27 @@ def join_again(
         return join(task, fd, lambda message: None)
 
 
+def verified(made: Joined, data: bytes | None = None) -> VerifyResult:
+    """Verifies a result, or other bytes that pretend to be it.
+
+    Raises:
+        MediaFault: VERIFY_FAILED.
+    """
+    path, result = made.path, made.result
+    if data is not None:
+        path = made.path.with_name(f"pretended{made.path.suffix}")
+        path.write_bytes(data)
+        result = replace(result, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    task = VerifyTask(plan=made.plan, rendition_index=0, media=made.media, join=result, path=str(path))
+    with opened(made.source) as fd:
+        return verify(task, fd, lambda message: None)
+
+
+def losses_of(made: Joined) -> set[tuple[str, int | None, int]]:
+    """What the join names: kind, track, count."""
+    return {(lost.what.name, lost.track_index, lost.count) for lost in made.result.not_kept}
+
+
 def messages_of_ffmpeg(path: Path) -> str:
     """What the independent ffmpeg program says while it decodes all picture and sound; "" when it is content."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "warning", "-xerror", "-i", str(path)]
@@ -67,8 +89,9 @@ def messages_of_ffmpeg(path: Path) -> str:
         "-",
     ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    # PCM in Matroska has channels and no layout, in the source as well.
-    said = [line for line in run.stderr.splitlines(keepends=True) if "Guessed Channel Layout" not in line]
+    # PCM in Matroska has channels and no layout, and user keys may be of a type that FFmpeg does not read, in the source as well.
+    usual = ("Guessed Channel Layout", "Skipping unhandled metadata")
+    said = [line for line in run.stderr.splitlines(keepends=True) if not any(text in line for text in usual)]
     return "".join(said) if run.returncode == 0 else f"exit {run.returncode}: {run.stderr}"
 
 

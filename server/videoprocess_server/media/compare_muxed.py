@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from av.container import InputContainer
-from av.stream import Stream
+from av.stream import AttachmentStream, Stream
 
 from videoprocess_server.media.differences import Difference
 from videoprocess_server.media.pulse import Pulse
@@ -49,6 +49,7 @@ def muxed_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: P
                 )
         pairs = [(source.streams[index], made) for index, made in zip(kept, result.streams, strict=False)]
         yield from _of_streams(pairs, picture)
+        yield from _of_attachments(pairs)
         yield from _of_chapters(source, result)
         for lost in metadata_losses(
             source, result, dict(zip(kept, range(len(result.streams)), strict=False))
@@ -62,6 +63,13 @@ def muxed_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: P
     for index, place in places.items():
         if index != picture:
             yield from _of_packets(index, before[index], after[place], ticks[index])
+
+
+def _of_attachments(pairs: list[tuple[Stream, Stream]]) -> Iterator[Difference]:
+    for before, after in pairs:
+        if isinstance(before, AttachmentStream) and before.data != getattr(after, "data", None):
+            text = f"track {before.index} is another file"
+            yield Difference(what=None, track_index=before.index, text=text)
 
 
 def _of_streams(pairs: list[tuple[Stream, Stream]], picture: int) -> Iterator[Difference]:

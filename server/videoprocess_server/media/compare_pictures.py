@@ -8,7 +8,7 @@ from typing import Final
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.differences import Difference
-from videoprocess_server.media.hdr import dynamic_metadata, side_data, static_metadata
+from videoprocess_server.media.hdr import PictureMetadata, picture_metadata, side_data, static_metadata
 from videoprocess_server.media.orientation import matrix_of
 from videoprocess_server.media.probe import first_frame
 from videoprocess_server.media.source import open_source, video_stream
@@ -18,11 +18,12 @@ from videoprocess_server.model.tasks import VerifyTask
 #: what a frame has, and the loss that a report may explain a difference with
 _KEPT: Final[Mapping[str, tuple[Callable[[VideoFrame], object], Loss]]] = {
     "light of HDR10": (static_metadata, Loss.HDR_METADATA),
-    "ambient light": (lambda frame: side_data(frame, "AMBIENT_VIEWING_ENVIRONMENT"), Loss.HDR_METADATA),
     "projection": (lambda frame: side_data(frame, "SPHERICAL"), Loss.PICTURE_MARKS),
     "stereo layout": (lambda frame: side_data(frame, "STEREO3D"), Loss.PICTURE_MARKS),
     "colour profile": (lambda frame: side_data(frame, "ICC_PROFILE"), Loss.PICTURE_MARKS),
 }
+#: of what does not tell of light
+_LOSS_OF: Final = {PictureMetadata.TIME_CODE: Loss.TIME_CODE}
 
 
 def picture_differences(source_fd: int, result_fd: int, task: VerifyTask, track: int) -> Iterator[Difference]:
@@ -46,8 +47,14 @@ def picture_differences(source_fd: int, result_fd: int, task: VerifyTask, track:
     for name, (tell, loss) in _KEPT.items():
         if tell(before) and tell(before) != tell(after):
             yield Difference(what=loss, track_index=index, text=f"the {name} is not its source's")
-    for name in sorted({*dynamic_metadata(before)} - {*dynamic_metadata(after)}):
-        yield Difference(what=Loss.HDR_METADATA, track_index=index, text=f"{name} is gone")
+    kept = picture_metadata(after)
+    for kind in picture_metadata(before):
+        if kind not in kept:
+            yield Difference(
+                what=_LOSS_OF.get(kind, Loss.HDR_METADATA),
+                track_index=index,
+                text=f"its {kind.value} metadata is gone",
+            )
 
 
 def marks_of(frame: VideoFrame) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ ISO_DEMUXER_MARK = "mov"
 _ISO_CONTAINERS = {"3g": ("3gp", ".3gp"), "qt": ("mov", ".mov"), "": ("mp4", ".mp4")}
 #: a QuickTime file from before there were brands
 _WITHOUT_BRAND = "qt"
+#: what FFmpeg calls containers that are ISO base media files
+ISO_MUXERS = frozenset({"mp4", "mov", "3gp"})
 #: what of a Matroska file fits into an MP4 that players play; Vorbis and PCM have numbers there, and no players
 _MP4_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _MP4_TEXT = frozenset({"mov_text"})

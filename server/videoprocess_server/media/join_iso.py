@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from videoprocess_server.media.accounts import Account
+from videoprocess_server.media.carried_units import carried_boxes
 from videoprocess_server.media.completion_keys import completion_keys
 from videoprocess_server.media.iso.added import Left, NewPicture
 from videoprocess_server.media.iso.movie import Movie, Track, read_movie
 from videoprocess_server.media.iso.sample_entries import merge_sample_entry
 from videoprocess_server.media.iso.transplant import transplant
 from videoprocess_server.media.kept_boxes import kept_boxes, lost_boxes
+from videoprocess_server.media.maker import maker_track, runs_of_segments
 from videoprocess_server.media.orientation import fit_matrix
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.segment_files import Pictures
@@ -35,11 +37,17 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
     picture = movie.track(ids[task.media.video.index])
     plan, rendition = task.plan, task.plan.renditions[task.rendition_index]
     entry = picture.sample_entries[0]
+    added = (
+        [maker_track(plan, np.sort(pictures.pts), runs_of_segments(plan), picture.track_id)]
+        if task.maker
+        else []
+    )
     with Path(task.output_path).open("wb") as out:
         left = transplant(
             fd,
             out,
             _new_picture(task, picture, pictures, pulse),
+            added=added,
             keys=completion_keys(task.media.video, rendition),
             moov_first=movie.moov_first if plan.moov_first is None else plan.moov_first,
             beat=lambda size: pulse.beat(size=size),
@@ -47,7 +55,7 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
     indexes = {track_id: index for index, track_id in ids.items()}
     not_kept = (
         *(_named(lost, indexes) for lost in left),
-        *lost_boxes(entry, task.media, plan, rendition),
+        *lost_boxes(entry, task.media, plan, rendition, carried_boxes(rendition.carried_length_size)),
         *_hidden(movie, picture, task),
     )
     return Account(tracks=tuple(_reports(task, movie, ids, pictures)), not_kept=not_kept)
@@ -62,7 +70,9 @@ def _new_picture(task: JoinTask, picture: Track, pictures: Pictures, pulse: Puls
         track_id=picture.track_id,
         timescale=plan.output_time_base.denominator,
         sample_entry=merge_sample_entry(
-            pictures.sample_entry, entry, kept_boxes(entry, task.media, plan, rendition)
+            pictures.sample_entry,
+            entry,
+            kept_boxes(entry, task.media, plan, rendition, carried_boxes(rendition.carried_length_size)),
         ),
         pts=pictures.pts,
         dts=pictures.dts,

@@ -16,13 +16,12 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.containers import ISO_MUXERS
 from videoprocess_server.media.track_reports import Tally
 from videoprocess_server.media.units import count_units, single_units
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.plan import NotKept
 
-#: muxers that write ISO base media files
-ISO_MUXERS: Final = frozenset({"mp4"})
 #: a time scale is stored as a signed number of 32 bits by some readers
 _MOST_TICKS: Final = 2**31 - 1
 
