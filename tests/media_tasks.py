@@ -59,12 +59,13 @@ def plan_file(
     longest_gop_seconds: Fraction | None = None,
     media: MediaInfo | None = None,
     emit: Callable[[TaskMessage], None] | None = None,
+    noise: NoiseEstimate = SOME_NOISE,
 ) -> Plan:
     task = PlanTask(
         media=media or probe_file(path),
         snapshot=Snapshot(streams=tuple(streams), mode_setting=setting or ModeSetting()),
         enhance_from_us=enhance_from_us,
-        noise=SOME_NOISE,
+        noise=noise,
         settings=PlanSettings(
             segment_seconds=segment_seconds, longest_gop_seconds=longest_gop_seconds or 2 * segment_seconds
         ),

@@ -19,8 +19,9 @@ from videoprocess_server.model.plan import FrameScore
 
 #: thumbnails of a video at most
 MOST_THUMBNAILS: Final = 10
-#: lines and columns looked at, at most: every nth where there are more, so that a large picture is judged as it is seen
-_MOST_LINES: Final = 1080
+#: lines looked at: every nth, and so of the columns, so that no more than twice as many are left. A large picture is judged as
+#: it is seen on a small screen, and soon
+_FEWEST_LINES: Final = 360
 #: code values of 255 that count as nearly black and nearly white
 _DARK: Final = 32
 _BRIGHT: Final = 224
@@ -38,8 +39,8 @@ def score_frame(pts: int, luma: NDArray[Any], bits: int) -> FrameScore:
         luma: its samples.
         bits: of a sample.
     """
-    step = max(1, luma.shape[0] // _MOST_LINES)
-    values = luma[::step, ::step].astype(np.int64)
+    step = max(1, luma.shape[0] // _FEWEST_LINES)
+    values = luma[::step, ::step].astype(np.int32)
     shift = bits - 8
     count = values.size
     dark, bright = _DARK << shift, _BRIGHT << shift
@@ -48,7 +49,8 @@ def score_frame(pts: int, luma: NDArray[Any], bits: int) -> FrameScore:
         values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:] - 4 * values[1:-1, 1:-1]
     )
     number = max(1, laplacian.size)
-    total, squares = int(laplacian.sum()), int(np.square(laplacian).sum())
+    total = int(laplacian.sum(dtype=np.int64))
+    squares = int(np.square(laplacian).sum(dtype=np.int64))
     variance = Fraction(number * squares - total * total, number * number) / (1 << 2 * shift)
     return FrameScore(
         pts=pts, sharpness=round(float(variance), 2), exposure=round(exposed / count, 4) if count else 0.0

@@ -38,6 +38,8 @@ _KINDS = {
 _NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 #: user metadata: when the camera's user would have the cover taken
 _COVER_TIME_KEY = "com.openharmony.covertime"
+#: user metadata: the path of a picture that the recorder would have burnt in
+_WATERMARK_KEY = "com.openharmony.water_mark_info"
 _MICROSECONDS = 1_000_000
 #: AV_TIME_BASE, FFmpeg's unit of a container's duration
 _CONTAINER_TICKS = 1_000_000
@@ -78,6 +80,7 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
             tracks=tuple(_describe_track(track) for track in streams),
             encoder_parameters=container.metadata.get(ENC_PARAM_KEY, ""),
             cover_time_ms=_cover_time_ms(container.metadata.get(_COVER_TIME_KEY, "")),
+            names_watermark=bool(container.metadata.get(_WATERMARK_KEY, "").strip()),
         )
 
 

@@ -15,14 +15,15 @@ MAX_SIDE: Final = 16_384
 MAX_PIXELS: Final = 8192 * 4320
 
 _ONE: Final = 1 << 16
-#: a, b, c and d of a display matrix → what turns the picture so
+#: a, b, c and d of a display matrix → what turns the picture so. vflip gives the same memory, read backwards: another filter has to
+#: follow that copies it
 _TURNS: Final[dict[tuple[int, int, int, int], tuple[str, ...]]] = {
     (1, 0, 0, 1): (),
     (0, 1, -1, 0): ("transpose=clock",),
     (0, -1, 1, 0): ("transpose=cclock",),
-    (-1, 0, 0, -1): ("hflip", "vflip"),
+    (-1, 0, 0, -1): ("vflip", "hflip"),
     (-1, 0, 0, 1): ("hflip",),
-    (1, 0, 0, -1): ("vflip",),
+    (1, 0, 0, -1): ("vflip", "copy"),
     (0, 1, 1, 0): ("transpose=cclock_flip",),
     (0, -1, -1, 0): ("transpose=clock_flip",),
 }

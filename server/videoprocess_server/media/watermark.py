@@ -22,8 +22,9 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.images import decode_image
 from videoprocess_server.media.planes import read_plane, write_plane
-from videoprocess_server.model.media_info import Colour, VideoTrackInfo
-from videoprocess_server.model.plan import Overlay
+from videoprocess_server.model.losses import Loss
+from videoprocess_server.model.media_info import Colour, MediaInfo, VideoTrackInfo
+from videoprocess_server.model.plan import NotKept, Overlay
 from videoprocess_server.model.settings_snapshot import Rect, Watermark
 
 #: pixels a side of a watermark that was sized
@@ -67,6 +68,14 @@ def plan_overlay(
             f"{width}x{height} at {watermark.x},{watermark.y} is outside the picture of {shown.width}x{shown.height}."
         )
     return Overlay(watermark=watermark, colour=colour)
+
+
+def named_losses(media: MediaInfo) -> tuple[NotKept, ...]:
+    """Tell of a watermark that the source only names by its path."""
+    if not media.names_watermark:
+        return ()
+    reason = "The source names the path of a watermark, which is never opened; CommitStreams takes the picture itself."
+    return (NotKept(what=Loss.EXTERNAL_REFERENCE, track_index=None, count=1, reason=reason),)
 
 
 class Burner:

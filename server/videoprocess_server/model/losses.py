@@ -20,8 +20,11 @@ class Loss(Enum):
     TIME_STAMPS = "time_stamps"
     #: entries of the file's metadata that the container has no field for, or rounds
     METADATA = "metadata"
-    #: Dolby Vision, HDR10+ and ambient light metadata; HDR10's is kept in H.265
+    #: HDR metadata of each picture (Dolby Vision, HDR10+, HDR Vivid) where the picture is not H.265 before and after, of the
+    #: same size and at the same times; HDR10's in H.264
     HDR_METADATA = "hdr_metadata"
+    #: the time code within pictures of H.264; that of a track of its own is kept
+    TIME_CODE = "time_code"
     #: a video codec that is not encoded here; the result is H.264, or H.265 above 8 bits
     CODEC = "codec"
     #: more bits a sample than the encoder takes
@@ -32,7 +35,7 @@ class Loss(Enum):
     ALPHA = "alpha"
     #: an odd width or height; it is rounded up to even
     ODD_SIZE = "odd_size"
-    #: the mark that a frame is two fields; both are kept
+    #: the two fields of an interlaced frame, half of the motion: the result has a whole picture at each frame's time
     INTERLACED = "interlaced"
     #: what the recorder asks of the encoder (encParam) and cannot be read, or is followed within bounds only
     ENCODER_PARAMETERS = "encoder_parameters"
@@ -42,7 +45,7 @@ class Loss(Enum):
     DAMAGED_FRAMES = "damaged_frames"
     #: what a player is told of the picture and does not hold for the new one, such as a second eye's view or an aperture
     PICTURE_MARKS = "picture_marks"
-    #: media in another file, which is never opened; the reference to it is kept
+    #: media, or a watermark, in another file, which is never opened; the reference to it is kept
     EXTERNAL_REFERENCE = "external_reference"
     #: data in the file that lies beside its tracks and that nothing in the result points to
     FILE_DATA = "file_data"

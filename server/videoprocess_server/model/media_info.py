@@ -88,3 +88,5 @@ class MediaInfo:
     encoder_parameters: str = ""
     #: of the picture that the camera's user chose as cover, in milliseconds after the first frame; None where none is told
     cover_time_ms: float | None = None
+    #: whether the file names a picture, by its path, that is to be burnt in; such a path is never opened
+    names_watermark: bool = False
