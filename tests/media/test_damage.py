@@ -13,11 +13,13 @@ import pytest
 from broken_clips import BREAKS, CodedPacket, break_packet, coded_packets, decoded_elsewhere
 from conftest import SOAKING
 from media_factory import make_clip
-from media_tasks import encode, filtered_hashes, plan_file
+from media_tasks import encode, filtered_hashes, opened, plan_file, probe_file
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.noise import analyze
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.settings_snapshot import ModeSetting
-from videoprocess_server.model.tasks import SegmentDone
+from videoprocess_server.model.tasks import AnalyzeTask, SegmentDone
 
 HALF_SECOND = Fraction(1, 2)
 CONCEALED = ModeSetting(conceal_damage=True)
@@ -52,6 +54,11 @@ def _source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         open_gop=open_gop,
         noise_sigma=3,
     ).path
+
+
+@pytest.fixture(name="hostile", scope="module")
+def _hostile(clips: Path) -> Path:
+    return clips / "hostile"
 
 
 def _plain(plan: Plan) -> Plan:
@@ -147,3 +154,92 @@ def test_random_breaks(source: Path, tmp_path: Path, seed: int) -> None:
         source, tmp_path / f"broken{source.suffix}", packet, random.choice(list(BREAKS)), random
     )
     _check(source, path, tmp_path)
+
+
+def test_unless_it_is_asked_for_the_job_fails_with_the_time(source: Path, tmp_path: Path) -> None:
+    packet = _of_kind(coded_packets(source), "P")
+    path = break_packet(source, tmp_path / f"broken{source.suffix}", packet, "zeroed", Random(1))
+    plan = plan_file(path, segment_seconds=HALF_SECOND)
+    assert not plan.damaged_pts
+    with pytest.raises(MediaFault) as caught:
+        encode(path, plan, plan.segments, tmp_path)
+    assert caught.value.reason == "DECODE_FAILED"
+    assert f"{float(packet.pts * plan.time_base):.3f} s" in caught.value.message
+
+
+def test_the_time_of_a_frame_that_a_decoder_leaves_out_without_a_word(tmp_path: Path) -> None:
+    """H.265 with a first byte of no meaning: no error, no mark, only a frame fewer."""
+    whole = make_clip(tmp_path / "whole.mp4", width=128, height=96, frames=30, codec="libx265", gop=10).path
+    packet = coded_packets(whole)[13]
+    path = break_packet(whole, tmp_path / "broken.mp4", packet, "beheaded", Random(1))
+    plan = plan_file(path)
+    first_missing = min(packet.pts for packet in coded_packets(whole)[13:20])
+    with pytest.raises(
+        MediaFault, match=f"At {float(first_missing * plan.time_base):.3f} s: .* frames of a segment"
+    ):
+        encode(path, plan, plan.segments, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"), [("corrupted_midfile.mp4", [3.0]), ("invalid_nalu_26of30.mp4", [0.867533])]
+)
+def test_real_damaged_clips(hostile: Path, tmp_path: Path, name: str, damaged: list[float]) -> None:
+    path = hostile / name
+    plan = plan_file(path, setting=CONCEALED)
+    times = [float(pts * plan.time_base) for pts in plan.damaged_pts]
+    assert times[:1] == pytest.approx(damaged, abs=1e-3)
+    done = encode(path, plan, plan.segments, tmp_path)
+    assert sum(segment.frame_count for segment in done) == len(coded_packets(path)) == plan.frame_count
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_first_key_frame_that_does_not_decode_shows_the_first_good_frame(
+    tmp_path: Path, codec: str
+) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", width=128, height=96, frames=30, codec=codec, gop=10).path
+    path = break_packet(whole, tmp_path / "broken.mp4", coded_packets(whole)[0], "zeroed", Random(1))
+    media = probe_file(path)
+    with opened(path) as fd:
+        assert analyze(AnalyzeTask(video=media.video), fd).frame_count
+    plan = _plain(_plan(path))
+    shown = filtered_hashes(path, plan, plan.segments)
+    assert len(shown) == 30
+    assert plan.first_pts in plan.damaged_pts
+    good = next(k for k, (pts, _) in enumerate(shown) if pts not in plan.damaged_pts)
+    assert {pixels for _, pixels in shown[:good]} == {shown[good][1]}
+    assert shown[20:] == filtered_hashes(whole, good_plan := _plain(_plan(whole)), good_plan.segments)[20:]
+
+
+def test_a_single_key_frame_does_not_freeze_the_rest(tmp_path: Path) -> None:
+    """A webcam's one GOP: what was coded after the damage is shown as it decodes, and named."""
+    whole = make_clip(tmp_path / "whole.mkv", width=128, height=96, frames=60, gop=1000, noise_sigma=3).path
+    path = break_packet(whole, tmp_path / "broken.mkv", coded_packets(whole)[9], "zeroed", Random(1))
+    plan = _plan(path)
+    assert len(plan.damaged_pts) == 1
+    assert _count_affected(plan) > 40
+    together = encode(path, plan, plan.segments, tmp_path / "together")
+    alone = [encode(path, plan, [segment], tmp_path / "alone")[0] for segment in plan.segments]
+    assert _facts(together) == _facts(alone)
+    plain = _plain(plan)
+    assert len({pixels for _, pixels in filtered_hashes(path, plain, plain.segments)}) == 59
+
+
+def test_intact_sources_have_no_damage_and_the_same_plan(source: Path) -> None:
+    assert _plan(source) == plan_file(source, segment_seconds=HALF_SECOND)
+
+
+def test_several_broken_packets_with_filters_across_seams(source: Path, tmp_path: Path) -> None:
+    """Pre-roll and post-roll go over damaged frames, too."""
+    path = source
+    for number, place in enumerate((1, 16, 29, 30, 31, 44, 58)):
+        packet = coded_packets(source)[place]
+        path = break_packet(
+            path, tmp_path / f"broken{number}{source.suffix}", packet, "zeroed", Random(number)
+        )
+    plan = plan_file(path, setting=CONCEALED, segment_seconds=Fraction(3, 10))
+    filters = replace(plan.filters, enhancement=("atadenoise=s=9",), pre_roll_frames=4, post_roll_frames=4)
+    plan = replace(plan, filters=filters)
+    together = filtered_hashes(path, plan, plan.segments)
+    alone = [entry for segment in plan.segments for entry in filtered_hashes(path, plan, [segment])]
+    assert together == alone
+    assert len(together) == FRAMES

@@ -199,10 +199,15 @@ def conceal(
     Raises:
         MediaFault: DECODE_FAILED where no frame is good.
     """
-    good, copy = None, None
-    found = in_order(frames, announced, plan.filters.source_picture, frozenset(plan.damaged_pts))
-    for frame, missing in found:
-        due = [pts for pts in missing if decode_from_pts <= pts <= plan.last_pts]
+    good, copy, damaged = None, None, frozenset(plan.damaged_pts)
+    # A packet may be the second field of an interlaced frame, whose time is no frame's.
+    one_packet_a_frame = not plan.filters.prepare
+    for frame, missing in in_order(frames, announced, plan.filters.source_picture, damaged):
+        due = [
+            pts
+            for pts in missing
+            if decode_from_pts <= pts <= plan.last_pts and (one_packet_a_frame or pts in damaged)
+        ]
         shown = good or frame
         if due and shown is None:
             raise decode_fault(due[0], plan.time_base, "no frame decodes from there on")

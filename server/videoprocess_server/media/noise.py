@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videoprocess_server.media.cover import score_frame
+from videoprocess_server.media.decode import decode_tolerantly
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.planes import read_plane
 from videoprocess_server.media.pulse import Pulse
@@ -37,6 +38,8 @@ PLACES: Final = 8
 FRAMES_PER_PLACE: Final = 3
 #: frames decoded from one key frame at most: of a longer GOP only the first frames are measured
 LONGEST_RUN: Final = 300
+#: packets read for them at most: those that do not decode give no frame
+_MOST_PACKETS: Final = 4 * LONGEST_RUN
 
 #: pixels a side of a block
 _SIDE: Final = 8
@@ -248,10 +251,12 @@ def _run(
     before: VideoFrame | None = None
     try:
         container.seek(places[0], stream=stream, backward=True)
-        for number, frame in enumerate(container.decode(stream)):
+        packets = itertools.islice(container.demux(stream), _MOST_PACKETS)
+        # Where one does not decode, later ones may.
+        for number, frame in enumerate(frame for packet in packets for frame in decode_tolerantly(packet)):
             decoded()
             at_its_end = number >= LONGEST_RUN
-            if frame.pts is None:
+            if frame.pts is None or frame.is_corrupt:
                 continue
             if frame.pts < waiting[0] and not at_its_end:
                 before = frame
