@@ -170,6 +170,17 @@ def damage_losses(damage: Damage, time_base: Fraction, track_index: int) -> Iter
         yield lost(damage.affected, "frames were coded after damaged ones and may show traces of them")
 
 
+def untimed_losses(count: int, track_index: int) -> Iterator[NotKept]:
+    """Name the frames at the beginning that have no time."""
+    if count:
+        yield NotKept(
+            what=Loss.UNTIMED_FRAMES,
+            track_index=track_index,
+            count=count,
+            reason="Frames before the first one that has a time have none; no player shows them.",
+        )
+
+
 def _times(pts: Sequence[int], time_base: Fraction) -> str:
     times = [f"{float(each * time_base):.3f} s" for each in pts[:_NAMED_TIMES]]
     if len(pts) > _NAMED_TIMES:

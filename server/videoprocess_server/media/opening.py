@@ -52,7 +52,7 @@ def read_opening(
         container: of the source.
         stream: its video track.
         index: of the track.
-        conceal_damage: whether frames from the first key frame on are shown even if none of them decodes.
+        conceal_damage: whether frames that are damaged count as shown.
 
     Raises:
         MediaFault: NO_DECODABLE_FRAME where nothing decodes.
@@ -76,9 +76,8 @@ def read_opening(
         ) from error
     if first is None:
         raise MediaFault("NO_DECODABLE_FRAME", "No frame of the video track decodes.")
-    begins_at = index.keys[0] if conceal_damage else max(decoded[0], index.keys[0])
     return Opening(
-        pts=_without_undecodable(index, decoded, begins_at),
+        pts=_without_undecodable(index, decoded, conceal_damage=conceal_damage),
         hdr_static=static_metadata(first),
         hdr_dynamic=dynamic_metadata(first),
         interlaced=first.interlaced_frame,
@@ -88,8 +87,10 @@ def read_opening(
     )
 
 
-def _without_undecodable(index: PacketIndex, decoded: list[int], begins_at: int) -> Sequence[int]:
+def _without_undecodable(index: PacketIndex, decoded: list[int], *, conceal_damage: bool) -> Sequence[int]:
+    """Leave out what is shown before the first key frame and was coded after it, unless it decodes."""
     if index.pts[0] >= min(decoded[0], index.keys[0]):
         return index.pts
-    leading = frozenset(decoded)
+    begins_at = index.keys[0] if conceal_damage else max(decoded[0], index.keys[0])
+    leading = frozenset(decoded).union(index.headless if conceal_damage else ())
     return [pts for pts in index.pts if pts in leading or pts >= begins_at]

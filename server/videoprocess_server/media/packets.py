@@ -30,6 +30,10 @@ class PacketIndex:
     sizes: Sequence[int]
     #: packets come in another order than frames are shown in: there are B frames
     reordered: bool
+    #: of packets that are shown and come before any key frame: it is missing or damaged
+    headless: Sequence[int] = ()
+    #: packets at the beginning that have no time: players show nothing of them
+    untimed_count: int = 0
 
 
 def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> PacketIndex:
@@ -38,8 +42,9 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
     Raises:
         MediaFault: DECODE_FAILED where packets have no or no unique time stamps, NO_DECODABLE_FRAME where there are none.
     """
-    shown, keys, sizes = array("q"), array("q"), array("q")
+    shown, keys, sizes, headless = array("q"), array("q"), array("q"), array("q")
     last_pts, last_duration, count, hidden_size, reordered = None, 0, 0, 0, False
+    untimed_count, key_seen = 0, False
     try:
         for packet in container.demux(stream):
             if not packet.size:
@@ -50,14 +55,20 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
                 )
             count += 1
             pulse.beat(frames=count, size=packet.size)
+            key_seen |= packet.is_keyframe
             if packet.pts is None:
-                raise MediaFault("DECODE_FAILED", "A packet of the video track has no time stamp.")
+                _check_beginning(last_pts, stream)
+                untimed_count += 1
+                hidden_size += packet.size
+                continue
             if packet.is_keyframe:
                 keys.append(packet.pts)
             if packet.is_discard:
                 hidden_size += packet.size
                 continue
             shown.append(packet.pts)
+            if not key_seen:
+                headless.append(packet.pts)
             sizes.append(hidden_size + packet.size)
             hidden_size = 0
             reordered |= last_pts is not None and packet.pts < last_pts
@@ -78,7 +89,16 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
         end_pts=last_pts + (last_duration or _last_step(shown)),
         sizes=sizes,
         reordered=reordered,
+        headless=headless,
+        untimed_count=untimed_count,
     )
+
+
+def _check_beginning(last_pts: int | None, stream: VideoStream) -> None:
+    """Matroska cannot tell times before 0: a copy that begins within a GOP has packets without any at its beginning."""
+    if last_pts is not None:
+        seconds = float(last_pts * (stream.time_base or 0))
+        raise MediaFault("DECODE_FAILED", f"A packet after {seconds:.3f} s has no time stamp.")
 
 
 def _check_whole(container: InputContainer, stream: VideoStream, count: int) -> None:

@@ -147,8 +147,8 @@ def _window(
     before: deque[VideoFrame] = deque(maxlen=pre_roll)
     after = 0
     for frame in decoded:
-        if frame.pts is None:
-            raise decode_fault(start_pts, plan.time_base, "a frame without a time comes")
+        if frame.pts is None:  # of a packet before the first that has a time
+            continue
         if frame.pts < start_pts:
             before.append(frame)
             continue

@@ -41,6 +41,8 @@ class Loss(Enum):
     ENCODER_PARAMETERS = "encoder_parameters"
     #: frames at the beginning that need others the file does not have
     UNDECODABLE_FRAMES = "undecodable_frames"
+    #: frames before the beginning that have no time; no player shows them
+    UNTIMED_FRAMES = "untimed_frames"
     #: damaged frames, where that is to be concealed: the last good one before is shown, and frames coded after them may show traces
     DAMAGED_FRAMES = "damaged_frames"
     #: what a player is told of the picture and does not hold for the new one, such as a second eye's view or an aperture
