@@ -17,7 +17,7 @@ from videoprocess_server.media.iso.fragments import FragmentedTrack, FragmentRea
 from videoprocess_server.media.iso.headers import Header, read_header
 from videoprocess_server.media.iso.sample_tables import Chunks, SampleTable
 from videoprocess_server.media.iso.samples import Samples
-from videoprocess_server.media.iso.sound import read_sound_chunks
+from videoprocess_server.media.iso.sound import is_uncompressed, read_sound_chunks
 from videoprocess_server.media.iso.top_level import Place, TopLevel, read_at, read_box, read_top_level
 from videoprocess_server.media.iso.user_keys import UserValue, read_user_keys
 
@@ -166,7 +166,7 @@ def read_movie(fd: int) -> Movie:
     traks = [box for box in boxes if box.kind == b"trak"]
     if len(traks) > _MOST_TRACKS:
         raise broken("moov", f"has {len(traks)} tracks")
-    tracks = [_read_track(trak) for trak in traks]
+    tracks = [_read_track(trak, top_level.file_size) for trak in traks]
     fragments = _read_fragments(fd, top_level, child(moov, b"mvex"), tracks)
     ftyp = read_at(fd, top_level.ftyp.offset, min(top_level.ftyp.size, 4096)) if top_level.ftyp else b""
     major, minor, compatible = _brands(ftyp, top_level.ftyp)
@@ -201,7 +201,7 @@ def read_shown_until(fd: int, place: int) -> Fraction | None:
     return Fraction(shown_ticks(movie.tracks[place].edits), movie.timescale)
 
 
-def _read_track(trak: Box) -> Track:
+def _read_track(trak: Box, file_size: int) -> Track:
     mdia = child(trak, b"mdia")
     media_header = read_header(child(mdia, b"mdhd"), b"mdhd")
     if not media_header.number:
@@ -211,7 +211,7 @@ def _read_track(trak: Box) -> Track:
     minf = child(mdia, b"minf")
     stbl = child(minf, b"stbl")
     entries = _sample_entries(child(stbl, b"stsd"))
-    sound = read_sound_chunks(entries[0]) if handler == "soun" and entries else None
+    sound = entries[0] if handler == "soun" and entries else None
     return Track(
         box=trak,
         header=read_header(child(trak, b"tkhd"), b"tkhd"),
@@ -221,7 +221,12 @@ def _read_track(trak: Box) -> Track:
         edits=read_edits(child(trak, b"edts", b"elst")),
         references=_references(child(trak, b"tref")),
         external_entries=_external_entries(entries, child(minf, b"dinf", b"dref")),
-        table=SampleTable(stbl, sound),
+        table=SampleTable(
+            stbl,
+            file_size,
+            read_sound_chunks(sound) if sound else None,
+            is_uncompressed=sound is not None and is_uncompressed(sound),
+        ),
         fragmented=None,
     )
 

@@ -42,15 +42,26 @@ class Chunks:
 class SampleTable:
     """A track's stbl."""
 
-    def __init__(self, stbl: Box | None, sound: SoundChunks | None = None) -> None:
+    def __init__(
+        self,
+        stbl: Box | None,
+        file_size: int,
+        sound: SoundChunks | None = None,
+        *,
+        is_uncompressed: bool = False,
+    ) -> None:
         """Remember the box; tables are read when they are asked for.
 
         Args:
             stbl: a track's, None where it has none.
+            file_size: in bytes, which samples of one size cannot exceed together.
             sound: how QuickTime counts this track's bytes, where it is uncompressed sound or the like.
+            is_uncompressed: whether it is such sound in ISO's way, of which the table tells the bytes.
         """
         self._stbl = stbl
+        self._file_size = file_size
         self._sound = sound
+        self._is_uncompressed = is_uncompressed
 
     def chunks(self) -> Chunks:
         """All chunks.
@@ -63,23 +74,26 @@ class SampleTable:
         per_chunk, description = self._sample_counts(len(offset))
         first = _starts(per_chunk)
         samples = np.clip(sizes.count - first, 0, per_chunk)
-        packed = self._sound if sizes.is_constant and self._counts_points() else None
-        size = packed.size_of(samples) if packed else sizes.of_runs(first, samples)
+        points = self._points(sizes)
+        size = points.size_of(samples) if points else sizes.of_runs(first, samples)
         return Chunks(
             offset, first, samples, description, size, self._times().at(np.minimum(first, sizes.count))
         )
 
     def samples(self) -> Samples:
-        """All samples that lie in chunks.
+        """All samples that lie in chunks; where they are points in time, packets of them as FFmpeg reads them.
 
         Raises:
             MediaFault: the tables contradict themselves, or there are more than can be handled.
         """
         chunks = self.chunks()
-        count = int(chunks.samples.sum())
-        if count > MOST_SAMPLES:
-            raise MediaFault("JOIN_FAILED", f"A track has {count} samples, {MOST_SAMPLES} can be handled.")
         sizes = self._sizes()
+        if points := self._points(sizes):
+            return _packets(chunks, points)
+        count = int(chunks.samples.sum())
+        _admit(count)
+        if count * sizes.each > self._file_size:
+            raise broken("stsz", f"says it has {count} samples of {sizes.each} bytes")
         before = sizes.before(np.arange(count, dtype=np.int64))
         kept = np.flatnonzero(chunks.samples)
         counts = chunks.samples[kept]
@@ -124,9 +138,6 @@ class SampleTable:
         if box is not None:
             each, count = unpack(_SIZES, box, _TABLE_AT)
             if each:
-                points = self._sound if self._counts_points() else None
-                if points is not None and points.samples_per_frame == 1:
-                    each = points.bytes_per_frame
                 return _SampleSizes(count, each, None)
             return _SampleSizes(count, 0, _rows(box, ">u4", 1, at=_TABLE_AT + 4)[:, 0])
         box = child(self._stbl, b"stz2")
@@ -139,11 +150,15 @@ class SampleTable:
         box = child(self._stbl, b"stts")
         return _Times(_rows(box, ">u4", 2) if box is not None else np.zeros((0, 2), dtype=">u4"))
 
-    def _counts_points(self) -> bool:
-        """Whether each sample is a point in time: QuickTime's way to count sound."""
+    def _points(self, sizes: _SampleSizes) -> SoundChunks | None:
+        """How samples are counted that are points in time; None where they are not."""
         box = child(self._stbl, b"stts")
         rows = _rows(box, ">u4", 2) if box is not None else np.zeros((0, 2))
-        return len(rows) == 1 and int(rows[0, 1]) == 1
+        if not sizes.is_constant or len(rows) != 1 or int(rows[0, 1]) != 1:
+            return None
+        if self._is_uncompressed and sizes.each:
+            return SoundChunks(1, sizes.each)
+        return self._sound
 
     def _composition_offsets(self, count: int) -> Ticks:
         box = child(self._stbl, b"ctts")
@@ -169,7 +184,7 @@ class _SampleSizes:
 
     def __init__(self, count: int, each: int, table: NDArray[Any] | None) -> None:
         self.count = count
-        self._each = each
+        self.each = each
         self._table = table
         self._ends = None if table is None else np.concatenate(([0], np.cumsum(table, dtype=np.int64)))
 
@@ -180,18 +195,18 @@ class _SampleSizes:
 
     def before(self, samples: Ticks) -> Ticks:
         """Bytes of all samples before each of these."""
-        return samples * self._each if self._ends is None else self._ends[samples]
+        return samples * self.each if self._ends is None else self._ends[samples]
 
     def of_runs(self, first: Ticks, samples: Ticks) -> Ticks:
         """Bytes of runs of samples."""
         if self._ends is None:
-            return samples * self._each
+            return samples * self.each
         begin = np.minimum(first, self.count)
         return self._ends[begin + samples] - self._ends[begin]
 
     def expand(self, count: int) -> Ticks:
         """Bytes of each of the first samples."""
-        return constant(self._each, count) if self._table is None else self._table[:count].astype(np.int64)
+        return constant(self.each, count) if self._table is None else self._table[:count].astype(np.int64)
 
 
 class _Times:
@@ -226,6 +241,31 @@ class _Times:
         dts = np.cumsum(duration)
         dts -= duration
         return dts, duration
+
+
+def _packets(chunks: Chunks, points: SoundChunks) -> Samples:
+    """Points in time, as many at once as FFmpeg reads."""
+    most = points.samples_per_packet
+    counts = -(-chunks.samples // most)
+    total = int(counts.sum())
+    _admit(total)
+    before = (np.arange(total, dtype=np.int64) - np.repeat(_starts(counts), counts)) * most
+    duration = np.minimum(np.repeat(chunks.samples, counts) - before, most)
+    dts = np.repeat(chunks.first, counts) + before
+    return Samples(
+        offset=np.repeat(chunks.offset, counts) + points.size_of(before),
+        size=points.size_of(duration),
+        dts=dts,
+        pts=dts,
+        duration=duration,
+        sync=np.broadcast_to(np.True_, (total,)),
+        description=np.repeat(chunks.description, counts),
+    )
+
+
+def _admit(count: int) -> None:
+    if count > MOST_SAMPLES:
+        raise MediaFault("JOIN_FAILED", f"A track has {count} samples, {MOST_SAMPLES} can be handled.")
 
 
 def _starts(amounts: Ticks) -> Ticks:

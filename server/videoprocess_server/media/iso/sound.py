@@ -20,6 +20,11 @@ _VERSION_1_AT: Final = 28
 #: of version 2: bytes of a frame and samples of it
 _VERSION_2: Final = struct.Struct(">II")
 _VERSION_2_AT: Final = 56
+#: samples that FFmpeg reads at once, and a frame of so many that it reads one frame
+_PACKET: Final = 1024
+_LONG_FRAME: Final = 160
+#: uncompressed sound of ISO files, of which the sample table tells the bytes
+_ISO_UNCOMPRESSED: Final = frozenset({b"ipcm", b"fpcm"})
 #: bits a sample of uncompressed sound; 0: as its description says
 _BITS: Final = {
     b"raw ": 0, b"NONE": 0, b"twos": 0, b"sowt": 0, b"lpcm": 0, b"in24": 24, b"in32": 32, b"fl32": 32,
@@ -34,9 +39,21 @@ class SoundChunks:
     samples_per_frame: int
     bytes_per_frame: int
 
+    @property
+    def samples_per_packet(self) -> int:
+        """As many as FFmpeg reads at once."""
+        if self.samples_per_frame >= _LONG_FRAME:
+            return self.samples_per_frame
+        return _PACKET // self.samples_per_frame * self.samples_per_frame
+
     def size_of(self, samples: Ticks) -> Ticks:
         """Bytes of chunks with so many samples."""
         return samples // self.samples_per_frame * self.bytes_per_frame
+
+
+def is_uncompressed(entry: Box) -> bool:
+    """Whether it is sound whose samples are points in time, of which the sample table tells the bytes."""
+    return entry.kind in _ISO_UNCOMPRESSED
 
 
 def read_sound_chunks(entry: Box) -> SoundChunks | None:
