@@ -14,6 +14,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.carried_units import UnitStore
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.model.plan import Plan, SegmentPlan
@@ -40,6 +41,9 @@ class Ledger:
         self._inputs = inputs
         #: heap of the time stamps of all packets, where damage is concealed: it takes out what it has passed
         self.announced: list[int] | None = [] if plan.damaged_pts else None
+        length_size = max((rendition.carried_length_size for rendition in plan.renditions), default=0)
+        #: what the packets say of their frames, where a rendition carries it
+        self.units: UnitStore | None = UnitStore(length_size) if length_size else None
         self.reset()
 
     def reset(self) -> None:
@@ -59,6 +63,8 @@ class Ledger:
             return
         if self.announced is not None:
             heappush(self.announced, packet.pts)
+        if self.units is not None:
+            self.units.note(packet.pts, bytes(packet))
         position = self._position(packet.pts)
         if position is not None:
             note_packet(self._digests[position], packet)

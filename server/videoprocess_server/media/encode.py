@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import av.error
@@ -19,6 +19,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.banners import without_banner
+from videoprocess_server.media.carried_units import NO_UNITS, Units, with_units
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.timeline import output_pts
@@ -47,6 +49,8 @@ class EnhancedFrame:
     source_pts: int
     #: its time stamp is in ticks of the renditions
     picture: VideoFrame
+    #: what the source's packet says of it
+    units: Units = NO_UNITS
 
 
 def encode_file(
@@ -83,7 +87,7 @@ def encode_file(
         for frame in frames:
             for channel in channels:
                 if channel.rendition.shows(frame.source_pts):
-                    channel.push(frame.picture)
+                    channel.push(frame.picture, frame.units)
             count += 1
             beat.encoded()
         if count != segment.frame_count:
@@ -121,7 +125,13 @@ class _Channel:
         stream = _add_encoder(container, rendition.encoder, options, self._time_base)
         self._context = stream.codec_context
         end_pts = output_pts(segment.end_pts, plan.time_base, plan.output_time_base)
-        self._writer = _Writer(container=container, stream=stream, end_pts=end_pts, beat=beat)
+        self._writer = _Writer(
+            container=container,
+            stream=stream,
+            end_pts=end_pts,
+            beat=beat,
+            reorder_depth=REORDER_DEPTH if rendition.is_moving else 0,
+        )
         self._geometry: FilterChain | None = None
 
     @property
@@ -129,8 +139,10 @@ class _Channel:
         """Of the encoder."""
         return self._context.extradata or b""
 
-    def push(self, picture: VideoFrame) -> None:
+    def push(self, picture: VideoFrame, units: Units) -> None:
         """Give it the next frame."""
+        if units and self.rendition.carried_length_size and picture.pts is not None:
+            self._writer.units[picture.pts] = units
         if self._geometry is None:
             self._geometry = FilterChain(picture, self.rendition.geometry, self._time_base)
         self._take(self._geometry.push(picture))
@@ -143,7 +155,8 @@ class _Channel:
         self._writer.finish()
 
     def _take(self, frames: Iterable[VideoFrame]) -> None:
-        for frame in frames:
+        for filtered in frames:
+            frame = self._mapped(filtered)
             _check_picture(frame, self.rendition.encoder)
             assert frame.pts is not None
             assert frame.time_base is not None
@@ -154,6 +167,14 @@ class _Channel:
             frame.pict_type = PictureType.NONE
             _encode(self._context, frame, self._writer)
 
+    def _mapped(self, frame: VideoFrame) -> VideoFrame:
+        """Give the colours that readers of stills expect; imports numpy, which most segments do without."""
+        if self.rendition.mapped_from is None:
+            return frame
+        from videoprocess_server.media.still_colour import map_to_jpeg
+
+        return map_to_jpeg(frame, self.rendition.mapped_from)
+
 
 @dataclass
 class _Writer:
@@ -163,10 +184,14 @@ class _Writer:
     stream: VideoStream
     end_pts: int
     beat: Beat
+    #: packets by which decoding runs ahead of display at most
+    reorder_depth: int
     #: time stamps of the frames the encoder got, ascending
     shown: list[int] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
     waiting: deque[Packet[VideoStream]] = field(default_factory=deque)
+    #: by time stamp, what packets carry besides the picture
+    units: dict[int, Units] = field(default_factory=dict)
 
     def take(self, packet: Packet[VideoStream]) -> None:
         """Take a packet in decode order; it waits until the frame after it is known."""
@@ -174,6 +199,8 @@ class _Writer:
             raise MediaFault("ENCODE_FAILED", "The encoder gave a packet without a time of its own.")
         if not self.seen and not packet.is_keyframe:
             raise MediaFault("ENCODE_FAILED", "The segment does not begin with a key frame.")
+        packet = _rewritten(packet, self.units.pop(packet.pts, NO_UNITS), is_first=not self.seen)
+        assert packet.pts is not None
         packet.dts = self._decode_time(len(self.seen), packet.pts)
         self.seen.add(packet.pts)
         self.waiting.append(packet)
@@ -190,11 +217,11 @@ class _Writer:
             )
 
     def _decode_time(self, number: int, pts: int) -> int:
-        if number >= REORDER_DEPTH:
-            dts = self.shown[number - REORDER_DEPTH]
+        if number >= self.reorder_depth:
+            dts = self.shown[number - self.reorder_depth]
         else:
-            step = self.shown[1] - self.shown[0] if len(self.shown) > 1 else 1
-            dts = self.shown[0] - (REORDER_DEPTH - number) * step
+            # An encoder without B frames gives its first packet before there is a second frame to tell the step.
+            dts = self.shown[0] - (self.reorder_depth - number)
         if dts > pts:
             raise MediaFault("ENCODE_FAILED", "The encoder reorders frames further than it may.")
         return dts
@@ -208,6 +235,17 @@ class _Writer:
         size = packet.size
         self.container.mux_one(packet)
         self.beat.written(size)
+
+
+def _rewritten(packet: Packet[VideoStream], units: Units, *, is_first: bool) -> Packet[VideoStream]:
+    """Give the packet with the units in it and without what its encoder says of itself."""
+    if not units and not is_first:
+        return packet
+    data = with_units(without_banner(bytes(packet)), units)
+    # A packet's bytes cannot be changed in place.
+    made = cast("Packet[VideoStream]", Packet(data))
+    made.pts, made.time_base, made.is_keyframe = packet.pts, packet.time_base, packet.is_keyframe
+    return made
 
 
 def _add_encoder(

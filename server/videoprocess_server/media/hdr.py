@@ -1,8 +1,9 @@
-"""HDR metadata: the static part goes into x265's parameters, the dynamic part has no way through and is named."""
+"""HDR metadata: the static part goes into x265's parameters, that of each picture with the packets or nowhere."""
 
 from __future__ import annotations
 
 import struct
+from enum import Enum
 from fractions import Fraction
 
 from av.video.frame import VideoFrame
@@ -10,12 +11,24 @@ from av.video.frame import VideoFrame
 #: ISO/IEC 23091-2 transfers of HDR: PQ and HLG
 HDR_TRANSFERS = frozenset({16, 18})
 
-#: side data of a frame that no encoder here writes → what a person calls it
-_DYNAMIC = {
-    "DYNAMIC_HDR_PLUS": "HDR10+",
-    "DOVI_METADATA": "Dolby Vision",
-    "DYNAMIC_HDR_VIVID": "HDR Vivid",
-    "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
+
+class PictureMetadata(Enum):
+    """Metadata of single pictures that no encoder here writes, by what a person calls it."""
+
+    HDR10_PLUS = "HDR10+"
+    DOLBY_VISION = "Dolby Vision"
+    HDR_VIVID = "HDR Vivid"
+    AMBIENT_VIEWING = "ambient viewing environment"
+    TIME_CODE = "time code"
+
+
+#: FFmpeg's name of a frame's side data
+_SIDE_DATA = {
+    "DYNAMIC_HDR_PLUS": PictureMetadata.HDR10_PLUS,
+    "DOVI_METADATA": PictureMetadata.DOLBY_VISION,
+    "DYNAMIC_HDR_VIVID": PictureMetadata.HDR_VIVID,
+    "AMBIENT_VIEWING_ENVIRONMENT": PictureMetadata.AMBIENT_VIEWING,
+    "S12M_TIMECODE": PictureMetadata.TIME_CODE,
 }
 #: AVMasteringDisplayMetadata: ten AVRational, then two flags; red, green, blue, white point, least and most light
 _MASTERING = struct.Struct("=20i2i")
@@ -29,22 +42,23 @@ _LUMINANCE_UNITS = 10_000
 def static_metadata(frame: VideoFrame) -> str:
     """Give x265's parameters of HDR10's static metadata, "" where the frame has none."""
     parts = []
-    mastering = _side_data(frame, "MASTERING_DISPLAY_METADATA")
+    mastering = side_data(frame, "MASTERING_DISPLAY_METADATA")
     if mastering is not None and len(mastering) >= _MASTERING.size:
         parts += _master_display(_MASTERING.unpack_from(mastering))
-    light = _side_data(frame, "CONTENT_LIGHT_LEVEL")
+    light = side_data(frame, "CONTENT_LIGHT_LEVEL")
     if light is not None and len(light) >= _LIGHT_LEVEL.size:
         most, average = _LIGHT_LEVEL.unpack_from(light)
         parts.append(f"max-cll={most},{average}")
     return ":".join(["hdr10=1", *parts]) if parts else ""
 
 
-def dynamic_metadata(frame: VideoFrame) -> tuple[str, ...]:
-    """Name the HDR metadata of the frame that the result cannot have."""
-    return tuple(name for key, name in _DYNAMIC.items() if _side_data(frame, key) is not None)
+def picture_metadata(frame: VideoFrame) -> tuple[PictureMetadata, ...]:
+    """Tell which kinds of metadata the frame has."""
+    return tuple(kind for key, kind in _SIDE_DATA.items() if side_data(frame, key) is not None)
 
 
-def _side_data(frame: VideoFrame, key: str) -> bytes | None:
+def side_data(frame: VideoFrame, key: str) -> bytes | None:
+    """Give what comes with a frame, None where it has no such thing."""
     try:
         data = frame.side_data.get(key)
     except ValueError:

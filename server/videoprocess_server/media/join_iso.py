@@ -100,9 +100,11 @@ def _track_ids(fd: int) -> dict[int, int]:
 
 
 def _reports(task: JoinTask, movie: Movie, ids: dict[int, int], pictures: Pictures) -> Iterator[TrackReport]:
+    tracks = {track.track_id: track for track in movie.tracks}
     for info in task.media.tracks:
-        track = movie.track(ids[info.index])
-        count = len(track.samples())
+        # A cover picture of the file's metadata is a track to FFmpeg only.
+        track = tracks.get(ids[info.index])
+        count = 1 if track is None else len(track.samples())
         is_picture = info.index == task.media.video.index
         yield _report(
             info, count, len(pictures.pts) if is_picture else count, "Made anew." if is_picture else ""

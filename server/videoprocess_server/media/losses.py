@@ -8,6 +8,7 @@ from av.video.format import VideoFormat
 
 from videoprocess_server.media.encoders import Encoder
 from videoprocess_server.media.geometry import Geometry
+from videoprocess_server.media.hdr import PictureMetadata
 from videoprocess_server.media.opening import Opening
 from videoprocess_server.model.hdi import EncodeType
 from videoprocess_server.model.losses import Loss
@@ -24,8 +25,23 @@ def known_losses(
     pixel_format: str,
     opening: Opening,
     undecodable: int,
+    *,
+    boxes: bool,
+    carried: bool,
 ) -> Iterator[NotKept]:
-    """Tell each loss that follows from the plan; what was asked for is none."""
+    """Tell each loss that follows from the plan; what was asked for is none.
+
+    Args:
+        video: the source.
+        wish: what is asked for.
+        encoder: of the result.
+        geometry: of the result.
+        pixel_format: of the result.
+        opening: of the source.
+        undecodable: frames that are left out at the beginning.
+        boxes: whether the result keeps boxes of the source.
+        carried: whether packets carry over what the source's say of each picture.
+    """
 
     def lost(what: Loss, reason: str, count: int = 1) -> NotKept:
         return NotKept(what=what, track_index=video.index, count=count, reason=reason)
@@ -50,15 +66,28 @@ def known_losses(
     if opening.interlaced:
         yield lost(
             Loss.INTERLACED,
-            "Both fields of a frame are kept, but the result does not say that they are fields.",
+            "The source has two fields a frame; the result has whole pictures at the same times.",
         )
     if opening.hdr_static and encoder.codec != "hevc":
         yield lost(Loss.HDR_METADATA, "HDR10 metadata of the mastering display is written to H.265 only.")
-    for name in opening.hdr_dynamic:
-        yield lost(Loss.HDR_METADATA, f"{name} metadata describes the source's pixels and is not written.")
+    for kind in opening.picture_metadata:
+        if not _is_kept(kind, boxes=boxes, carried=carried):
+            what = _LOSS_OF.get(kind, Loss.HDR_METADATA)
+            yield lost(what, f"{kind.value} metadata of single pictures is not written.")
     if undecodable:
         yield lost(
             Loss.UNDECODABLE_FRAMES,
             "Frames at the beginning need others that the file does not have.",
             undecodable,
         )
+
+
+#: kinds of metadata of pictures that do not tell of HDR
+_LOSS_OF = {PictureMetadata.TIME_CODE: Loss.TIME_CODE}
+
+
+def _is_kept(kind: PictureMetadata, *, boxes: bool, carried: bool) -> bool:
+    """Tell whether packets carry it or a box tells it; Dolby Vision, which players know by its box, needs both."""
+    if kind is PictureMetadata.DOLBY_VISION:
+        return carried and boxes
+    return carried or (kind is PictureMetadata.AMBIENT_VIEWING and boxes)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import av.error
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.carried_units import has_second_layer, length_size
 from videoprocess_server.media.decode import decode_tolerantly
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import picture_of
-from videoprocess_server.media.hdr import dynamic_metadata, static_metadata
+from videoprocess_server.media.hdr import PictureMetadata, picture_metadata, static_metadata
 from videoprocess_server.media.packets import PacketIndex
 
 #: frames decoded at most; leading pictures of a key frame are a handful
@@ -29,13 +30,15 @@ class Opening:
     pts: Sequence[int]
     #: x265's parameters of HDR10's static metadata, "" without
     hdr_static: str
-    #: names of HDR metadata that no encoder here writes
-    hdr_dynamic: tuple[str, ...]
+    #: kinds of metadata of each picture that no encoder here writes
+    picture_metadata: tuple[PictureMetadata, ...]
     interlaced: bool
     #: transparency is beside the picture, where the decoder does not read it
     hidden_alpha: bool
     #: parameter sets as the container has them; b"" where they are among the packets
     configuration: bytes
+    #: Dolby Vision in two layers, of which one is decoded
+    two_layers: bool
     #: size and pixel format, as `picture_of` tells them
     picture: str
 
@@ -57,16 +60,22 @@ def read_opening(
     Raises:
         MediaFault: NO_DECODABLE_FRAME where nothing decodes.
     """
+    configuration = stream.codec_context.extradata or b""
+    two_layers = interlaced = False
     first: VideoFrame | None = None
     decoded: list[int] = []
     try:
         packets = container.demux(stream)
+        beginning = next(packets, None)
+        two_layers = beginning is not None and has_second_layer(bytes(beginning), length_size(configuration))
+        packets = chain([] if beginning is None else [beginning], packets)
         for frame in islice(
             (frame for packet in packets for frame in decode_tolerantly(packet)), _MOST_FRAMES
         ):
             if frame.pts is None:
                 continue
             first = frame if first is None or (first.is_corrupt and not frame.is_corrupt) else first
+            interlaced |= frame.interlaced_frame
             decoded.append(frame.pts)
             if frame.pts >= index.keys[0]:
                 break
@@ -79,9 +88,10 @@ def read_opening(
     return Opening(
         pts=_without_undecodable(index, decoded, conceal_damage=conceal_damage),
         hdr_static=static_metadata(first),
-        hdr_dynamic=dynamic_metadata(first),
-        interlaced=first.interlaced_frame,
-        configuration=stream.codec_context.extradata or b"",
+        picture_metadata=picture_metadata(first),
+        interlaced=interlaced,
+        configuration=configuration,
+        two_layers=two_layers,
         hidden_alpha=stream.metadata.get("alpha_mode") == "1",
         picture=picture_of(first),
     )

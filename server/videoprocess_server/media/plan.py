@@ -7,9 +7,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
-from videoprocess_server.media.damage import Damage, damage_losses, find_damage, untimed_losses
+from videoprocess_server.media.damage import Damage, damage_losses, find_damage
+from videoprocess_server.media.declared_end import with_declared_end
 from videoprocess_server.media.encoder_settings import describe_coding
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.fields import DEINTERLACE, DEINTERLACE_ROLL_FRAMES, index_frames
 from videoprocess_server.media.geometry import crop_filters, zoomed
 from videoprocess_server.media.opening import Opening, read_opening
 from videoprocess_server.media.orientation import read_matrix
@@ -17,14 +19,16 @@ from videoprocess_server.media.packets import PacketIndex, read_index
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.renditions import Material, Planned, plan_renditions
 from videoprocess_server.media.source import open_source, video_stream
+from videoprocess_server.media.still_encoding import known_colour
 from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segments, summarise
+from videoprocess_server.media.watermark import named_losses, plan_overlay
 from videoprocess_server.model.cuts import CutRules
 from videoprocess_server.model.enc_param import parse_enc_param
 from videoprocess_server.model.grid import grid_time_base
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import VideoTrackInfo
 from videoprocess_server.model.plan import FilterPlan, FrameGrid, Plan, Rendition, SegmentPlan
-from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect
+from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect, Watermark
 from videoprocess_server.model.tasks import PlanTask, TaskMessage
 
 #: 29.97 counts as 30
@@ -56,7 +60,10 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     timeline = _timeline(index, opening, video, grid, damage)
     chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
     enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
-    segments = plan_segments(timeline, _rules(task, video.time_base), enhance_from_pts, chain.pre_roll_frames)
+    roll = DEINTERLACE_ROLL_FRAMES if opening.interlaced else 0
+    segments = plan_segments(
+        timeline, _rules(task, video.time_base), enhance_from_pts, chain.pre_roll_frames, roll
+    )
     asked = parse_enc_param(task.media.encoder_parameters)
     material = Material(
         media=task.media,
@@ -69,6 +76,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         opening=opening,
         display_matrix=matrix,
         undecodable_count=len(index.pts) - len(opening.pts),
+        scores=task.noise.frames,
     )
     renditions = plan_renditions(task.snapshot.streams, material)
     frame_count, pts_sha256 = summarise(timeline)
@@ -83,10 +91,10 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         pts_sha256=pts_sha256,
         segments=only_needed(with_options(segments, renditions), [made.rendition for made in renditions]),
         renditions=tuple(made.rendition for made in renditions),
-        filters=_filter_plan(chain, shown, video, opening),
+        filters=_filter_plan(chain, shown, video, opening, setting.watermark),
         grid=timeline.grid,
         output_time_base=timeline.output_time_base,
-        noise=task.noise,
+        noise=replace(task.noise, frames=()),
         report_stream_ids=_ids_of(StreamIntent.ANALYZE, task),
         maker_stream_ids=_ids_of(StreamIntent.CUSTOM, task),
         enhance_from_pts=enhance_from_pts,
@@ -97,7 +105,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
                 (
                     *(lost for made in renditions for lost in made.not_kept),
                     *damage_losses(damage, video.time_base, video.index),
-                    *untimed_losses(index.untimed_count, video.index),
+                    *named_losses(task.media),
                 )
             )
         ),
@@ -156,10 +164,14 @@ def _read(
     fd: int, track_index: int, pulse: Pulse, *, conceal_damage: bool
 ) -> tuple[PacketIndex, Opening, Damage, tuple[int, ...] | None]:
     with open_source(fd) as container:
-        index = read_index(container, video_stream(container, track_index), pulse)
+        stream = video_stream(container, track_index)
+        index = with_declared_end(read_index(container, stream, pulse), fd, container, stream.id)
     with open_source(fd) as container:
         stream = video_stream(container, track_index)
         opening = read_opening(container, stream, index, conceal_damage=conceal_damage)
+    if opening.interlaced:
+        frames = index_frames(fd, track_index, index, pulse)
+        index, opening = frames, opening if frames is index else replace(opening, pts=frames.pts)
     damage = Damage()
     if conceal_damage:
         with open_source(fd) as container:
@@ -212,12 +224,17 @@ def _rules(task: PlanTask, time_base: Fraction) -> CutRules:
     )
 
 
-def _filter_plan(chain: Chain, shown: Rect, video: VideoTrackInfo, opening: Opening) -> FilterPlan:
+def _filter_plan(
+    chain: Chain, shown: Rect, video: VideoTrackInfo, opening: Opening, watermark: Watermark | None
+) -> FilterPlan:
     return FilterPlan(
         source_picture=opening.picture,
         crop=crop_filters(shown, video),
         enhancement=chain.filters,
         pixel_format=video.pixel_format,
+        prepare=DEINTERLACE if opening.interlaced else (),
+        prepare_roll_frames=DEINTERLACE_ROLL_FRAMES if opening.interlaced else 0,
         pre_roll_frames=chain.pre_roll_frames,
         post_roll_frames=chain.post_roll_frames,
+        overlay=plan_overlay(watermark, shown, video, known_colour(video)),
     )

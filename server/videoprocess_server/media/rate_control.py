@@ -30,10 +30,8 @@ MOST_FACTOR: Final = 28
 #: second of it (measured: 1 to 4 dB at equal bytes), short ones are what a level allows at high rates
 LONGEST_BUFFER: Final = Fraction(4)
 SHORTEST_BUFFER: Final = Fraction(1)
-#: the highest rate of VBR as a multiple of its average
-_PEAK: Final = Fraction(3, 2)
 #: bits per second below which encoders cannot even say that nothing changes
-_LEAST_RATE: Final = 8_000
+_LEAST_RATE: Final = 1_000
 _BITS_PER_BYTE: Final = 8
 
 
@@ -150,10 +148,9 @@ def _quality(asked: EncParam, shares: Sequence[Share], ratio: Fraction, bounds: 
 def _variable(_asked: EncParam, shares: Sequence[Share], ratio: Fraction, bounds: Bounds) -> RateControl:
     """Keep a rate in each segment, and over the whole by the segments' shares of the source."""
     rates = [max(int(share.bits * ratio / share.seconds), _LEAST_RATE) for share in shares]
+    # Told of a higher peak, x265 spends half of what it may (measured).
     spending = tuple(
-        Spending(
-            average_rate=rate, max_rate=int(rate * _PEAK), buffer_size=_fitting(int(rate * _PEAK), bounds)
-        )
+        Spending(average_rate=rate, max_rate=rate, buffer_size=_fitting(rate * LONGEST_BUFFER, bounds))
         for rate in rates
     )
     remark = "A variable rate is kept by each segment for itself, in proportion to the source's bytes."
@@ -164,7 +161,7 @@ def _constant(_asked: EncParam, shares: Sequence[Share], ratio: Fraction, bounds
     """Keep one rate in all segments."""
     seconds = sum((share.seconds for share in shares), Fraction(0))
     rate = max(int(sum(share.bits for share in shares) * ratio / seconds), _LEAST_RATE)
-    one = Spending(average_rate=rate, max_rate=rate, buffer_size=_fitting(rate, bounds))
+    one = Spending(average_rate=rate, max_rate=rate, buffer_size=_fitting(rate * SHORTEST_BUFFER, bounds))
     remark = "A constant rate is kept by each segment for itself: the decoder's buffer begins anew with it."
     return RateControl(
         quality=None, spending=(one,) * len(shares), remarks=(remark,) if len(shares) > 1 else ()
@@ -190,6 +187,6 @@ def _bounded(share: Share, bits: Fraction, bounds: Bounds) -> Spending:
     return Spending(max_rate=rate, buffer_size=int(rate * seconds))
 
 
-def _fitting(rate: int, bounds: Bounds) -> int:
-    """Give a buffer of the shortest length, or what the level allows."""
-    return min(int(rate * SHORTEST_BUFFER), bounds.buffer_size)
+def _fitting(bits: Fraction, bounds: Bounds) -> int:
+    """Give a buffer of so many bits, or what the level allows."""
+    return min(int(bits), bounds.buffer_size)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from videoprocess_server.media.containers import choose_container
+from videoprocess_server.media.carried_units import length_size
+from videoprocess_server.media.containers import choose_container, is_iso
+from videoprocess_server.media.cover import choose_cover, choose_thumbnails
 from videoprocess_server.media.encoder_settings import EncoderSettings, Picture, SourceCoding, plan_encoder
 from videoprocess_server.media.encoders import (
     ENCODER_THREADS,
@@ -23,12 +25,27 @@ from videoprocess_server.media.losses import known_losses
 from videoprocess_server.media.opening import Opening
 from videoprocess_server.media.orientation import fit_matrix
 from videoprocess_server.media.packets import PacketIndex
+from videoprocess_server.media.proxies import (
+    choose_proxy_depth,
+    choose_proxy_encoder,
+    fit_proxy,
+    proxy_pixel_format,
+)
 from videoprocess_server.media.rate_control import source_shares
+from videoprocess_server.media.still_encoding import (
+    THUMBNAIL_SIDE,
+    check_still,
+    known_colour,
+    plan_jpeg,
+    still_note,
+    still_pixel_format,
+)
 from videoprocess_server.media.timeline import Timeline
+from videoprocess_server.media.upright import plan_upright
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.plan import EncoderPlan, NotKept, Rendition, SegmentPlan
+from videoprocess_server.model.plan import EncoderPlan, FrameScore, NotKept, Rendition, SegmentPlan
 from videoprocess_server.model.settings_snapshot import Rect, StreamInfo
 
 
@@ -50,6 +67,8 @@ class Material:
     display_matrix: tuple[int, ...] | None
     #: frames at the beginning that need others the file does not have
     undecodable_count: int
+    #: frames that were looked at for a cover
+    scores: Sequence[FrameScore] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +107,60 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
     pixel_format = choose_pixel_format(video, bit_depth)
     geometry = plan_geometry(video, material.shown, stream.width, stream.height, pixel_format)
     check_size(encoder, geometry.width, geometry.height)
-    container, extension = choose_container(material.media, encoder.codec)
+    container, extension = choose_container(material.media)
     settings = _settings(encoder, geometry, pixel_format, material)
+    carried = _carried_length_size(encoder, geometry, material)
+    matrix = material.display_matrix
+    rendition = Rendition(
+        stream_id=stream.stream_id,
+        intent=stream.intent,
+        encoder=_encoder_plan(encoder, settings, geometry, pixel_format, material),
+        geometry=geometry.fit,
+        container=container,
+        file_extension=extension,
+        display_matrix=matrix
+        and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
+        carried_length_size=carried,
+    )
+    not_kept = known_losses(
+        video,
+        stream,
+        encoder,
+        geometry,
+        pixel_format,
+        opening,
+        material.undecodable_count,
+        boxes=is_iso(material.media),
+        carried=carried > 0,
+    )
+    remarks = (_remark(video.index, sentence) for sentence in settings.remarks)
+    return Planned(
+        rendition=rendition, not_kept=(*not_kept, *remarks), segment_options=settings.segment_options
+    )
+
+
+#: these streams tell of the others' frames
+_WITHOUT_PICTURES = frozenset({StreamIntent.ANALYZE, StreamIntent.CUSTOM})
+
+
+#: what a proxy is said to lack: it is small and of few bits on purpose, but has all frames
+_LOST_BY_PROXIES = frozenset({Loss.INTERLACED, Loss.UNDECODABLE_FRAMES})
+
+
+def _preview(stream: StreamInfo, material: Material) -> Planned:
+    """A small proxy with all frames and time stamps of the enhanced video; of HDR it is HDR."""
+    video = material.media.video
+    bit_depth = choose_proxy_depth(video, stream)
+    encoder = choose_proxy_encoder(stream, bit_depth, material.opening.hdr_static)
+    size = fit_proxy((video.width, video.height), stream, encoder.min_side)
+    pixel_format = proxy_pixel_format(bit_depth)
+    geometry = plan_geometry(video, material.shown, *size, pixel_format)
+    check_size(encoder, geometry.width, geometry.height)
+    if not stream.width or not stream.height:
+        # What was rounded to even sides is no other shape.
+        geometry = replace(geometry, sample_aspect_ratio=video.sample_aspect_ratio)
+    settings = EncoderSettings(options=encoder.options, segment_options=(), remarks=())
+    container, extension = choose_container(material.media)
     matrix = material.display_matrix
     rendition = Rendition(
         stream_id=stream.stream_id,
@@ -102,21 +173,88 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
         and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
     )
     not_kept = known_losses(
-        video, stream, encoder, geometry, pixel_format, opening, material.undecodable_count
+        video,
+        stream,
+        encoder,
+        geometry,
+        pixel_format,
+        material.opening,
+        material.undecodable_count,
+        boxes=is_iso(material.media),
+        carried=False,
     )
-    remarks = (_remark(video.index, sentence) for sentence in settings.remarks)
     return Planned(
-        rendition=rendition, not_kept=(*not_kept, *remarks), segment_options=settings.segment_options
+        rendition=rendition, not_kept=tuple(lost for lost in not_kept if lost.what in _LOST_BY_PROXIES)
     )
 
 
-#: these streams tell of the others' frames
-_WITHOUT_PICTURES = frozenset({StreamIntent.ANALYZE, StreamIntent.CUSTOM})
+def _cover(stream: StreamInfo, material: Material) -> Planned:
+    """One picture: the one that the camera's user chose, or the best."""
+    timeline = material.timeline
+    pts = choose_cover(
+        [pts for pts, _ in timeline.results()],
+        timeline.end_pts,
+        timeline.time_base,
+        material.media.cover_time_ms,
+        material.scores,
+    )
+    return _stills(stream, material, (pts,), None)
+
+
+def _thumbnails(stream: StreamInfo, material: Material) -> Planned:
+    """Small pictures, evenly spread over the video."""
+    timeline = material.timeline
+    chosen = choose_thumbnails([pts for pts, _ in timeline.results()], timeline.end_pts)
+    return _stills(stream, material, chosen, THUMBNAIL_SIDE)
+
+
+def _stills(
+    stream: StreamInfo, material: Material, pts: tuple[int, ...], longest_side: int | None
+) -> Planned:
+    video = material.media.video
+    check_still(video, stream)
+    pixel_format = still_pixel_format(video)
+    geometry = plan_upright(
+        video,
+        material.shown,
+        material.display_matrix,
+        (stream.width, stream.height),
+        longest_side,
+        pixel_format,
+    )
+    mapped_from = known_colour(video)
+    rendition = Rendition(
+        stream_id=stream.stream_id,
+        intent=stream.intent,
+        encoder=plan_jpeg(geometry, _frame_rate(material)),
+        geometry=geometry.fit,
+        still_pts=pts,
+        file_extension=".jpg",
+        mapped_from=mapped_from,
+        note=still_note(mapped_from),
+    )
+    return Planned(rendition=rendition)
+
 
 #: how each intent is planned: adding one is one function and one line
 _PLANNERS: Mapping[StreamIntent, Callable[[StreamInfo, Material], Planned]] = {
     StreamIntent.VIDEO: _video,
+    StreamIntent.PREVIEW: _preview,
+    StreamIntent.STILL_CAPTURE: _cover,
+    StreamIntent.POST_VIEW: _thumbnails,
 }
+
+
+def _carried_length_size(encoder: Encoder, geometry: Geometry, material: Material) -> int:
+    """Give what `Rendition.carried_length_size` tells: what packets say of pictures holds for the same pictures only."""
+    video, shown, opening = material.media.video, material.shown, material.opening
+    same_size = (
+        (shown.width, shown.height) == (video.width, video.height) == (geometry.width, geometry.height)
+    )
+    same_pictures = same_size and material.timeline.grid is None and not opening.interlaced
+    if not same_pictures or opening.two_layers or not video.codec == encoder.codec == "hevc":
+        return 0
+    return length_size(opening.configuration)
 
 
 def _settings(encoder: Encoder, geometry: Geometry, pixel_format: str, material: Material) -> EncoderSettings:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from av.video.frame import VideoFrame
 
+from videoprocess_server.media.carried_units import NO_UNITS
 from videoprocess_server.media.damage import conceal, is_near_damage
 from videoprocess_server.media.decode import Ledger, decode_fault, decoded_frames
 from videoprocess_server.media.encode import EnhancedFrame, encode_file
@@ -127,11 +128,28 @@ def _run(
     window = _window(decoded, plan, segments, ledger)
     filtered = run_filters(window, stages, plan.time_base, filters.source_picture)
     starts = [segment.start_pts for segment in segments]
+    burn_in = _burner(plan)
     for frame, source_pts, result_pts in _results(filtered, plan):
         position = bisect_right(starts, source_pts) - 1
         if position >= 0 and source_pts < segments[position].end_pts:
             frame.pts, frame.time_base = result_pts, plan.output_time_base
-            yield EnhancedFrame(segment_index=segments[position].index, source_pts=source_pts, picture=frame)
+            burn_in(frame)
+            yield EnhancedFrame(
+                segment_index=segments[position].index,
+                source_pts=source_pts,
+                picture=frame,
+                units=ledger.units.take(source_pts) if ledger.units else NO_UNITS,
+            )
+
+
+def _burner(plan: Plan) -> Callable[[VideoFrame], None]:
+    """Give what burns the plan's watermark into frames; imports numpy, which most segments do without."""
+    overlay = plan.filters.overlay
+    if overlay is None:
+        return lambda _frame: None
+    from videoprocess_server.media.watermark import Burner
+
+    return Burner(overlay).burn_into
 
 
 def _window(
@@ -142,7 +160,8 @@ def _window(
 ) -> Iterator[VideoFrame]:
     """Pass the frames of the segments, those that compete with them for slots, and pre-roll and post-roll around them."""
     filters, enhanced = plan.filters, segments[0].enhanced
-    pre_roll, post_roll = (filters.pre_roll_frames, filters.post_roll_frames) if enhanced else (0, 0)
+    pre_roll = filters.prepare_roll_frames + (filters.pre_roll_frames if enhanced else 0)
+    post_roll = filters.prepare_roll_frames + (filters.post_roll_frames if enhanced else 0)
     start_pts, end_pts = _bounds(plan, segments)
     before: deque[VideoFrame] = deque(maxlen=pre_roll)
     after = 0

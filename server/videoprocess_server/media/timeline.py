@@ -71,7 +71,11 @@ def first_pts_at(timeline: Timeline, microseconds: int) -> int:
 
 
 def plan_segments(
-    timeline: Timeline, rules: CutRules, enhance_from_pts: int, pre_roll_frames: int
+    timeline: Timeline,
+    rules: CutRules,
+    enhance_from_pts: int,
+    pre_roll_frames: int,
+    prepare_roll_frames: int = 0,
 ) -> tuple[SegmentPlan, ...]:
     """Cut the timeline into segments that each have at least one frame of the result."""
     forced = None if enhance_from_pts <= timeline.pts[0] else enhance_from_pts
@@ -90,7 +94,9 @@ def plan_segments(
             segment,
             index=index,
             decode_from_pts=_decode_from(
-                timeline, segment.start_pts, pre_roll_frames if segment.enhanced else 0
+                timeline,
+                segment.start_pts,
+                prepare_roll_frames + (pre_roll_frames if segment.enhanced else 0),
             ),
         )
         for index, segment in enumerate(_without_empty(segments))

@@ -102,6 +102,8 @@ class FilterPlan:
     pixel_format: str
     #: what every frame goes through first, enhanced or not: fields become whole pictures
     prepare: tuple[str, ...] = ()
+    #: neighbouring frames that it looks at, before and after
+    prepare_roll_frames: int = 0
     #: what every frame goes through next
     crop: tuple[str, ...] = ()
     #: what every picture of the source must be, e.g. "1920x1080 yuv420p"; "" is not checked
