@@ -198,7 +198,7 @@ def _sound(row: ClipRow) -> str:
     told = []
     for track in row.sound:
         same = "same bytes" if track.same_bytes else "**other bytes**"
-        hidden = f", {track.hidden} hidden = {track.named} named" if track.hidden or track.named else ""
+        hidden = f", {track.hidden} hidden" if track.hidden else ""
         told.append(f"{track.codec} {track.packets_in} → {track.packets_out}, {same}{hidden}")
     return "; ".join(told) or "none"
 

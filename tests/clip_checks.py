@@ -64,8 +64,8 @@ class CopiedTrack:
     packets_out: int
     #: packets that the source's edit list hides
     hidden: int
-    #: packets that the report names as not kept
-    named: int
+    #: and those that the result's hides
+    hidden_out: int
     same_bytes: bool
     same_times: bool
 
@@ -132,9 +132,14 @@ def examine(source: Path, result: Path, report: report_pb2.ProcessReport) -> Cli
     places = _places(source, result, report)
     pictures = _Pictures(source, main_track(source), result, places[main_track(source)])
     packets_in, packets_out = _packets(source), _packets(result)
-    everything = _packets(source, ignore_edit_list=True)
+    everything_in, everything_out = (_packets(path, ignore_edit_list=True) for path in (source, result))
     tracks = tuple(
-        _copied(index, packets_in, packets_out[place], everything, report)
+        _copied(
+            index,
+            (packets_in[index], everything_in[index]),
+            (packets_out[place], everything_out[place]),
+            matroska=source.suffix == ".mkv",
+        )
         for index, place in places.items()
         if index != main_track(source)
     )
@@ -186,7 +191,9 @@ def independent_messages(path: Path) -> str:
         *_TO_NOWHERE,
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = run.stderr.replace(str(path), path.name).strip()
+    # User keys may be of a type that FFmpeg does not read; they are kept.
+    lines = [line for line in run.stderr.splitlines() if "Skipping unhandled metadata" not in line]
+    said = "\n".join(lines).replace(str(path), path.name).strip()
     return said if run.returncode == 0 else f"{said} (exit code {run.returncode})".strip()
 
 
@@ -231,29 +238,22 @@ def _packets(path: Path, *, ignore_edit_list: bool = False) -> dict[int, _Track]
 
 
 def _copied(
-    index: int,
-    packets_in: dict[int, _Track],
-    out: _Track,
-    everything: dict[int, _Track],
-    report: report_pb2.ProcessReport,
+    index: int, before: tuple[_Track, _Track], after: tuple[_Track, _Track], *, matroska: bool
 ) -> CopiedTrack:
-    source = packets_in[index]
-    same = source.run.digest() == out.run.digest() if source.grouped else source.digests == out.digests
-    times = source.times[:1] == out.times[:1] if source.grouped else source.times == out.times
+    """Compares a track as it is shown, and with all that its edit list hides."""
+    # Without edit lists an MP4 of a Matroska file begins at 0.
+    pairs = list(zip(before, after, strict=True))[: 1 if matroska else 2]
+    (source, everything), (out, everything_out) = before, after
+    same = all(a.run.digest() == b.run.digest() if a.grouped else a.digests == b.digests for a, b in pairs)
+    times = all(a.times[:1] == b.times[:1] if a.grouped else a.times == b.times for a, b in pairs)
     return CopiedTrack(
         index=index,
         kind=source.kind,
         codec=source.codec,
         packets_in=len(source.digests),
         packets_out=len(out.digests),
-        hidden=max(0, len(everything[index].digests) - len(source.digests)),
-        named=sum(
-            loss.count
-            for loss in report.not_kept
-            if loss.what == report_pb2.NOT_KEPT_CATEGORY_PACKET
-            and loss.HasField("track_index")
-            and loss.track_index == index
-        ),
+        hidden=max(0, len(everything.digests) - len(source.digests)),
+        hidden_out=max(0, len(everything_out.digests) - len(out.digests)),
         same_bytes=same,
         same_times=times,
     )
@@ -434,9 +434,8 @@ def _track_faults(row: ClipRow, source: Path, report: report_pb2.ProcessReport) 
             yield f"{name}: {track.packets_in} packets became {track.packets_out}, or others"
         if not track.same_times:
             yield f"{name}: packets have other times"
-        grouped = track.codec.startswith(_GROUPED)
-        if bool(track.hidden) != bool(track.named) or (not grouped and track.hidden != track.named):
-            yield f"{name}: {track.hidden} packets are hidden by the edit list, {track.named} are named"
+        if track.hidden != track.hidden_out and source.suffix != ".mkv":
+            yield f"{name}: {track.hidden} packets were hidden by the edit list, {track.hidden_out} are"
     named = defaultdict(set)
     for loss in report.not_kept:
         if loss.what == report_pb2.NOT_KEPT_CATEGORY_UNSPECIFIED or not loss.reason or loss.count < 1:

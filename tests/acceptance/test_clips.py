@@ -165,12 +165,12 @@ async def test_flash_and_beep_keep_their_distance(
     assert distances == [flash - beep for flash, beep in after]
 
 
-async def test_every_loss_of_an_iphone_clip_is_named(server: Server, root: Path, clips: Path) -> None:
-    """Its timed metadata cannot be written, and the report says so, track by track."""
+async def test_an_iphone_clip_keeps_its_timed_metadata(server: Server, root: Path, clips: Path) -> None:
+    """Three mebx tracks, which FFmpeg's muxers cannot write, and sound that its edit list hides."""
     source = Path(shutil.copy(clips / "iphone12pm_hlg_main10_mebx.mp4", root))
     result, made = await _process(server, source)
     assert () == examine(source, result, made).faults
-    lost = {loss.track_index for loss in made.not_kept if loss.what == report.NOT_KEPT_CATEGORY_TRACK}
-    assert {2, 3, 4} == lost
-    assert report.NOT_KEPT_CATEGORY_HDR_METADATA in {loss.what for loss in made.not_kept}
+    assert all(track.kept for track in made.tracks)
+    categories = {loss.what for loss in made.not_kept}
+    assert categories <= {report.NOT_KEPT_CATEGORY_HDR_METADATA}
     assert all(loss.reason and loss.count for loss in made.not_kept)

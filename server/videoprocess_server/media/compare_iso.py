@@ -12,6 +12,7 @@ from av.stream import Stream
 from videoprocess_server.media.compare_movies import movie_differences
 from videoprocess_server.media.completion_keys import COMPLETION_KEYS
 from videoprocess_server.media.differences import Difference
+from videoprocess_server.media.iso.movie import read_movie
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
 from videoprocess_server.media.track_digests import TrackDigest, digest_tracks
@@ -32,7 +33,6 @@ _OF_A_TRACK: Final[Mapping[str, tuple[Callable[[Stream], Any], Loss | None]]] = 
     "time base": (lambda stream: stream.time_base, None),
     "start": (lambda stream: stream.start_time, Loss.EDIT_LIST),
     "duration": (lambda stream: stream.duration, None),
-    "number of samples": (lambda stream: stream.frames, None),
     "metadata": (lambda stream: stream.metadata, Loss.METADATA),
     "codec": (lambda stream: _of_codec(stream, "name"), None),
     "sample entry": (lambda stream: _of_codec(stream, "codec_tag"), None),
@@ -47,6 +47,8 @@ _OF_A_TRACK: Final[Mapping[str, tuple[Callable[[Stream], Any], Loss | None]]] = 
 _OF_THE_PICTURE: Final = ("id", "kind", "disposition", "metadata")
 #: of a picture's metadata: who encoded it
 _OF_THE_ENCODER: Final = frozenset({"encoder", "vendor_id"})
+#: what FFmpeg tells otherwise of a file in fragments, whose edit lists have no lengths
+_OF_FRAGMENTS: Final = frozenset({"start", "duration"})
 #: compared as boxes
 _BRANDS: Final = frozenset({"major_brand", "compatible_brands"})
 
@@ -54,14 +56,21 @@ _BRANDS: Final = frozenset({"major_brand", "compatible_brands"})
 def iso_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: Pulse) -> Iterator[Difference]:
     """Give all differences but those of the picture's frames."""
     picture = task.media.video.index
+    in_fragments = read_movie(source_fd).is_fragmented
     with open_source(source_fd) as source, open_source(result_fd) as result:
         yield from _of_files(source, result)
-        yield from _of_streams(source, result, picture)
+        yield from _of_streams(source, result, picture, in_fragments=in_fragments)
         ids = {stream.index: stream.id for stream in source.streams}
     read: set[int] = set()
     for ignore_edit_list in (True, False):
         before, after = (
-            digest_tracks(fd, pulse, skip=picture, ignore_edit_list=ignore_edit_list)
+            digest_tracks(
+                fd,
+                pulse,
+                skip=picture,
+                ignore_edit_list=ignore_edit_list,
+                marks=ignore_edit_list or not in_fragments,
+            )
             for fd in (source_fd, result_fd)
         )
         yield from _of_packets(before, after, "" if ignore_edit_list else " with its edit list")
@@ -80,12 +89,16 @@ def _of_files(source: InputContainer, result: InputContainer) -> Iterator[Differ
         yield Difference(what=None, track_index=None, text="its chapters are others")
 
 
-def _of_streams(source: InputContainer, result: InputContainer, picture: int) -> Iterator[Difference]:
+def _of_streams(
+    source: InputContainer, result: InputContainer, picture: int, *, in_fragments: bool
+) -> Iterator[Difference]:
     if len(result.streams) < len(source.streams):
         text = f"it has {len(result.streams)} tracks, its source {len(source.streams)}"
         yield Difference(what=None, track_index=None, text=text)
     for before, after in zip(source.streams, result.streams, strict=False):
         for name in _OF_THE_PICTURE if before.index == picture else _OF_A_TRACK:
+            if in_fragments and name in _OF_FRAGMENTS:
+                continue
             read, loss = _OF_A_TRACK[name]
             old, new = read(before), read(after)
             if name == "metadata" and before.index == picture:

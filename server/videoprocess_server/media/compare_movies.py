@@ -74,8 +74,12 @@ def movie_differences(
             yield Difference(what=None, track_index=index, text=text)
         if is_picture or old.is_external:
             continue
-        if _edits(source, old) != _edits(result, new):
-            text = f"the edit list of track {index} is {_edits(result, new)}, not {_edits(source, old)}"
+        edits = [
+            _edits(movie, track, lengths=not source.is_fragmented)
+            for movie, track in ((source, old), (result, new))
+        ]
+        if edits[0] != edits[1]:
+            text = f"the edit list of track {index} is {edits[1]}, not {edits[0]}"
             yield Difference(what=Loss.EDIT_LIST, track_index=index, text=text)
         before, after = old.samples(), new.samples()
         yield from _of_tables(index, before, after)
@@ -83,11 +87,13 @@ def movie_differences(
             yield Difference(what=None, track_index=index, text=f"track {index} has other samples")
 
 
-def _edits(movie: Movie, track: Track) -> list[tuple[Fraction, int, Fraction]]:
-    """In seconds; an edit of a fragmented file may have no length, which means all there is."""
-    if movie.is_fragmented or all(not edit.duration for edit in track.edits):
-        return []
-    return [(Fraction(edit.duration, movie.timescale), edit.media_time, edit.rate) for edit in track.edits]
+def _edits(movie: Movie, track: Track, *, lengths: bool) -> list[tuple[Fraction, int, Fraction]]:
+    """In seconds; an edit of a file in fragments may have no length, which means all there is."""
+    return [
+        (Fraction(edit.duration, movie.timescale) if lengths else Fraction(), edit.media_time, edit.rate)
+        for edit in track.edits
+        if lengths or not edit.is_empty
+    ]
 
 
 def _of_tables(index: int, before: Samples, after: Samples) -> Iterator[Difference]:

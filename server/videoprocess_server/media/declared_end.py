@@ -48,23 +48,18 @@ def declared_end(fd: int, track_id: int) -> int | None:
         return None
     last = int(np.argmax(samples.pts))
     media_end = int(samples.pts[last] + samples.duration[last])
-    by_edits = _end_by_edits(movie, track)
-    if by_edits is None:
-        return media_end
-    edited, shift = by_edits
-    tick = Fraction(track.timescale, movie.timescale)
-    return media_end + shift if abs(media_end + shift - edited) < tick else round(edited)
+    edited, shift = _end_by_edits(movie, track)
+    if edited is None or abs(media_end + shift - edited) < Fraction(track.timescale, movie.timescale):
+        return media_end + shift
+    return round(edited)
 
 
-def _end_by_edits(movie: Movie, track: Track) -> tuple[Fraction, int] | None:
-    """Where the last edit ends, and what it adds to the times of its samples; None where none has a length."""
+def _end_by_edits(movie: Movie, track: Track) -> tuple[Fraction | None, int]:
+    """Where the last edit ends, None where it has no length, and what it adds to the times of its samples."""
     tick = Fraction(track.timescale, movie.timescale)
-    end = Fraction(0)
-    shift = None
+    end, shift, is_bounded = Fraction(0), 0, False
     for edit in track.edits:
-        if not edit.is_empty and not edit.duration:
-            return None
         if not edit.is_empty:
-            shift = round(end) - edit.media_time
+            shift, is_bounded = round(end) - edit.media_time, edit.duration > 0
         end += edit.duration * tick
-    return None if shift is None else (end, shift)
+    return end if is_bounded else None, shift

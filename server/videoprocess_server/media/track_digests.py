@@ -51,6 +51,7 @@ def digest_tracks(
     *,
     skip: int,
     ignore_edit_list: bool = False,
+    marks: bool = True,
     ticks: Mapping[int, Fraction] | None = None,
 ) -> dict[int, TrackDigest]:
     """Read all packets of a file once.
@@ -61,6 +62,7 @@ def digest_tracks(
         skip: index of a track that is not read.
         ignore_edit_list: whether samples count that the edit list hides; times are then told from the track's first
             decode time on.
+        marks: whether flags and side data count; what an edit list hides is told by them, of a file in fragments it is not.
         ticks: where they are given, only presentation times count, rounded to these time bases by track, and the
             lengths of subtitles: what a container without decode times keeps.
 
@@ -79,14 +81,14 @@ def digest_tracks(
             for packet in container.demux():
                 track = running.get(packet.stream_index)
                 if packet.size and track is not None:
-                    _count(packet, track, relative=ignore_edit_list)
+                    _count(packet, track, relative=ignore_edit_list, marks=marks)
                     pulse.beat(size=packet.size)
     except av.error.FFmpegError as error:
         raise MediaFault("JOIN_FAILED", "The file's packets cannot be read to the end.") from error
     return {index: _finish(track) for index, track in running.items()}
 
 
-def _count(packet: Packet[Stream], track: _Running, *, relative: bool) -> None:
+def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bool) -> None:
     told = track.told
     told.units += count_units(packet)
     told.size_bytes += packet.size
@@ -104,9 +106,11 @@ def _count(packet: Packet[Stream], track: _Running, *, relative: bool) -> None:
         facts = (packet.size, *(_rounded(time * packet.time_base / track.ticks) for time in (pts, length)))
         track.packets.update(repr(facts).encode())
         return
-    flags = packet.is_keyframe, packet.is_discard, packet.is_disposable, packet.is_corrupt
-    facts_of_it = (packet.size, pts - track.origin, dts - track.origin, packet.duration, *flags)
+    facts_of_it = (packet.size, pts - track.origin, dts - track.origin, packet.duration, packet.is_keyframe)
     track.packets.update(repr(facts_of_it).encode())
+    if not marks:
+        return
+    track.packets.update(repr((packet.is_discard, packet.is_disposable, packet.is_corrupt)).encode())
     for data in packet.iter_sidedata():
         track.packets.update(data.data_type.encode())
         track.packets.update(bytes(data))

@@ -16,7 +16,8 @@ from av.video.stream import VideoStream
 
 from videoprocess_server.media.compare import unnamed_differences
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.iso.movie import read_movie, read_shown_until
+from videoprocess_server.media.iso.edit_list import shown_ticks
+from videoprocess_server.media.iso.movie import read_movie
 from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
 from videoprocess_server.media.pulse import Pulse, sha256_of
@@ -104,7 +105,7 @@ class _Check:
             self._pulse.beat(frames=self.frames, size=packet.size)
         for frame in stream.decode(None):
             self._frame(frame)
-        self._check_times(stream.index)
+        self._check_times(stream.id)
 
     def _picture(self) -> VideoStream:
         """The track of the picture; the result has the tracks that the join says it has, in that order."""
@@ -136,7 +137,7 @@ class _Check:
             self.meter.add(frame)
         self.frames += 1
 
-    def _check_times(self, track: int) -> None:
+    def _check_times(self, track_id: int) -> None:
         plan = self._plan
         if self.frames != plan.frame_count:
             raise _mismatch(f"{self.frames} frames decode where the plan has {plan.frame_count}")
@@ -145,7 +146,7 @@ class _Check:
         planned = plan.end_pts * plan.time_base
         tick = _MATROSKA_ROUNDING * 2
         if self._rendition.container != "matroska":
-            self.end, tick = _declared_end(self._fd, track, self.end)
+            self.end, tick = _declared_end(self._fd, track_id, self.end)
         if abs(self.end - planned) > max(plan.output_time_base, tick):
             raise _mismatch(f"it ends at {float(self.end):.4f} s, not {float(planned):.4f}")
 
@@ -157,13 +158,16 @@ def _check_bytes(fd: int, task: VerifyTask, pulse: Pulse) -> None:
         raise _mismatch("its bytes are not those that were written")
 
 
-def _declared_end(fd: int, track: int, last: Fraction) -> tuple[Fraction, Fraction]:
+def _declared_end(fd: int, track_id: int, last: Fraction) -> tuple[Fraction, Fraction]:
     """Second at which a track of an ISO file ends by its edit list, and the ticks that such a list counts in.
 
     FFmpeg does not tell it: packets' durations are distances of decode times there, with B frames at a variable rate those
     of other frames, and a stream's is no longer than their sum. A track without an edit list has no B frames.
     """
-    return read_shown_until(fd, track) or last, Fraction(1, read_movie(fd).timescale)
+    movie = read_movie(fd)
+    edits = movie.track(track_id).edits
+    end = Fraction(shown_ticks(edits), movie.timescale) if edits else last
+    return end, Fraction(1, movie.timescale)
 
 
 def _check_declared(rendition: Rendition, stream: VideoStream) -> None:
