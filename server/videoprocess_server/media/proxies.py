@@ -16,6 +16,7 @@ from videoprocess_server.model.settings_snapshot import StreamInfo
 #: pixels of a proxy's longer side, unless the source's is shorter or a size is asked for
 PROXY_SIDE: Final = 640
 
+_EVEN: Final = 2
 _SDR_DEPTH: Final = 8
 _HDR_DEPTH: Final = 10
 #: what plays everywhere in that depth
@@ -70,9 +71,5 @@ def proxy_pixel_format(bit_depth: int) -> str:
 def fit_proxy(size: tuple[int, int], stream: StreamInfo, min_side: int) -> tuple[int, int]:
     """Give width and height as they are coded; a side that is left open becomes even and keeps the shape."""
     asked = (stream.width, stream.height)
-    width, height = fit_size(size, asked, PROXY_SIDE)
-    return asked[0] or _even(width, min_side), asked[1] or _even(height, min_side)
-
-
-def _even(length: int, least: int) -> int:
-    return max(2 * round(length / 2), least)
+    width, height = fit_size(size, asked, PROXY_SIDE, _EVEN)
+    return asked[0] or max(width, min_side), asked[1] or max(height, min_side)

@@ -72,25 +72,29 @@ def plan_upright(
     )
 
 
-def fit_size(size: tuple[int, int], asked: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
+def fit_size(
+    size: tuple[int, int], asked: tuple[int, int], longest_side: int | None, step: int = 1
+) -> tuple[int, int]:
     """Give the size that is asked for; what is left open keeps the shape.
 
     Args:
         size: of the picture.
         asked: width and height, each 0 where it is left open.
         longest_side: bound where both are left open; None for none.
+        step: what a side that is left open is a multiple of.
     """
     (width, height), (asked_width, asked_height) = size, asked
     if asked_width and asked_height:
         return asked
-    if asked_width:
-        return asked_width, _scaled(height, Fraction(asked_width, width))
-    if asked_height:
-        return _scaled(width, Fraction(asked_height, height)), asked_height
-    if longest_side is None or max(size) <= longest_side:
-        return size
-    factor = Fraction(longest_side, max(size))
-    return _scaled(width, factor), _scaled(height, factor)
+    factor = Fraction(1)
+    if asked_width or asked_height:
+        factor = Fraction(asked_width, width) if asked_width else Fraction(asked_height, height)
+    elif longest_side is not None:
+        factor = min(Fraction(longest_side, max(size)), factor)
+    return (
+        asked_width or _scaled(width, factor, step),
+        asked_height or _scaled(height, factor, step),
+    )
 
 
 def _turns(matrix: tuple[int, ...] | None) -> tuple[str, ...]:
@@ -126,5 +130,5 @@ def _check(size: tuple[int, int]) -> None:
         raise MediaFault("SIZE_NOT_SUPPORTED", f"A picture of {width}x{height} is too large.")
 
 
-def _scaled(length: int, factor: Fraction) -> int:
-    return max(1, round(length * factor))
+def _scaled(length: int, factor: Fraction, step: int = 1) -> int:
+    return max(1, round(length * factor / step)) * step
