@@ -113,12 +113,18 @@ def _shown(path: Path) -> list[tuple[Fraction, int]]:
         ]
 
 
+def _untimed_count(path: Path) -> int:
+    """Packets without a time."""
+    with av.open(str(path)) as container:
+        return sum(packet.pts is None for packet in container.demux(video=0) if packet.size)
+
+
 def _times_elsewhere(path: Path) -> list[Fraction]:
     """The times at which the independent ffmpeg program shows pictures."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-copyts", "-i", str(path), "-map", "0:v:0"]
     command += ["-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "framecrc", "-"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
-    base = next(Fraction(line.split()[1]) for line in said if line.startswith("#tb 0:"))
+    base = next(Fraction(line.split()[2]) for line in said if line.startswith("#tb 0:"))
     return [int(line.split(",")[2]) * base for line in said if not line.startswith("#")]
 
 
@@ -126,9 +132,8 @@ def _times_elsewhere(path: Path) -> list[Fraction]:
 def test_times_and_frames_of_the_result(make: Callable[[Path], Path], tmp_path: Path) -> None:
     source = make(tmp_path)
     expected = _shown(source)
-    assert [time for time, _ in expected] == [
-        time for time in _times_elsewhere(source) if time >= expected[0][0]
-    ]
+    if not _untimed_count(source):  # for which ffmpeg makes times up
+        assert _times_elsewhere(source) == [time for time, _ in expected]
     result = joined(source, tmp_path / "made").path
     assert read_frame_numbers(result) == expected
     assert _times_elsewhere(result) == [time for time, _ in expected]
@@ -137,8 +142,7 @@ def test_times_and_frames_of_the_result(make: Callable[[Path], Path], tmp_path: 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_frames_that_have_no_time_are_named(codec: str, tmp_path: Path) -> None:
     source = _begins_within_a_gop(codec, ".mkv", "-avoid_negative_ts", "disabled")(tmp_path)
-    with av.open(str(source)) as container:
-        untimed = sum(packet.pts is None for packet in container.demux(video=0) if packet.size)
+    untimed = _untimed_count(source)
     plan = plan_file(source, segment_seconds=HALF_SECOND)
     assert untimed
     assert [(lost.what, lost.count) for lost in plan.not_kept] == [(Loss.UNTIMED_FRAMES, untimed)]

@@ -57,7 +57,7 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
             pulse.beat(frames=count, size=packet.size)
             key_seen |= packet.is_keyframe
             if packet.pts is None:
-                _check_beginning(last_pts, stream)
+                _check_beginning(shown, stream)
                 untimed_count += 1
                 hidden_size += packet.size
                 continue
@@ -94,10 +94,10 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
     )
 
 
-def _check_beginning(last_pts: int | None, stream: VideoStream) -> None:
-    """Matroska cannot tell times before 0: a copy that begins within a GOP has packets without any at its beginning."""
-    if last_pts is not None:
-        seconds = float(last_pts * (stream.time_base or 0))
+def _check_beginning(shown: array[int], stream: VideoStream) -> None:
+    """Matroska cannot tell times before 0: a copy that begins within a GOP has packets without any around its key frame."""
+    if len(shown) > 1:
+        seconds = float(shown[-1] * (stream.time_base or 0))
         raise MediaFault("DECODE_FAILED", f"A packet after {seconds:.3f} s has no time stamp.")
 
 
