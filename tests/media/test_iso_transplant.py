@@ -176,7 +176,7 @@ def test_a_track_in_another_file_keeps_its_places_and_is_named(tmp_path: Path) -
     assert movie_of(source).tracks[1].is_external
     made = transplanted(source, new_picture(), tmp_path / "made.mp4")
     assert bytes(made.movie.tracks[1].box.data) == bytes(movie_of(source).tracks[1].box.data)
-    assert [(one.what, one.track_id) for one in made.left] == [(Loss.TRACK, 2)]
+    assert [(one.what, one.track_id) for one in made.left] == [(Loss.EXTERNAL_REFERENCE, 2)]
 
 
 def test_a_picture_in_another_file_becomes_one_of_this(tmp_path: Path) -> None:

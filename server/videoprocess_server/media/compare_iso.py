@@ -56,7 +56,9 @@ _BRANDS: Final = frozenset({"major_brand", "compatible_brands"})
 def iso_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: Pulse) -> Iterator[Difference]:
     """Give all differences but those of the picture's frames."""
     picture = task.media.video.index
-    in_fragments = read_movie(source_fd).is_fragmented
+    movie = read_movie(source_fd)
+    in_fragments = movie.is_fragmented
+    outside = {track.track_id for track in movie.tracks if track.is_external}
     with open_source(source_fd) as source, open_source(result_fd) as result:
         yield from _of_files(source, result)
         yield from _of_streams(source, result, picture, in_fragments=in_fragments)
@@ -67,7 +69,7 @@ def iso_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: Pul
             digest_tracks(
                 fd,
                 pulse,
-                skip=picture,
+                skip={picture, *(index for index, track_id in ids.items() if track_id in outside)},
                 ignore_edit_list=ignore_edit_list,
                 marks=ignore_edit_list or not in_fragments,
             )

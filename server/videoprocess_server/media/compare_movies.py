@@ -72,6 +72,9 @@ def movie_differences(
         if len(new.samples()) != written.get(new.track_id, len(new.samples())):
             text = f"track {index} has {len(new.samples())} packets, {written[new.track_id]} were written"
             yield Difference(what=None, track_index=index, text=text)
+        if old.is_external and not is_picture:
+            text = f"media of track {index} is in another file"
+            yield Difference(what=Loss.EXTERNAL_REFERENCE, track_index=index, text=text)
         if is_picture or old.is_external:
             continue
         edits = [

@@ -57,9 +57,9 @@ def muxed_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: P
             yield Difference(what=lost.what, track_index=lost.track_index, text=lost.reason)
         places = {before.index: after.index for before, after in pairs}
         ticks = {before.index: after.time_base or Fraction(1) for before, after in pairs}
-    before = digest_tracks(source_fd, pulse, skip=picture, ticks=ticks)
+    before = digest_tracks(source_fd, pulse, skip={picture}, ticks=ticks)
     same = {after: ticks[index] for index, after in places.items()}
-    after = digest_tracks(result_fd, pulse, skip=places.get(picture, -1), ticks=same)
+    after = digest_tracks(result_fd, pulse, skip={places[picture]}, ticks=same)
     for index, place in places.items():
         if index != picture:
             yield from _of_packets(index, before[index], after[place], ticks[index])

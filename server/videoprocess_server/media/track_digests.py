@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -49,7 +49,7 @@ def digest_tracks(
     fd: int,
     pulse: Pulse,
     *,
-    skip: int,
+    skip: Collection[int],
     ignore_edit_list: bool = False,
     marks: bool = True,
     ticks: Mapping[int, Fraction] | None = None,
@@ -59,7 +59,7 @@ def digest_tracks(
     Args:
         fd: opened for reading.
         pulse: told of what is read.
-        skip: index of a track that is not read.
+        skip: indexes of tracks that are not read.
         ignore_edit_list: whether samples count that the edit list hides; times are then told from the track's first
             decode time on.
         marks: whether flags and side data count; what an edit list hides is told by them, of a file in fragments it is not.
@@ -73,7 +73,7 @@ def digest_tracks(
     try:
         with open_source(fd, ignore_edit_list=ignore_edit_list) as container:
             for stream in container.streams:
-                if stream.index == skip:
+                if stream.index in skip:
                     stream.discard = Discard.all
                 else:
                     time_base = None if ticks is None else ticks.get(stream.index)

@@ -127,7 +127,7 @@ class MovieBox:
         if track.is_external:
             count = len(fragmented.size) if fragmented else 0
             reason = "Media of this track is in another file, to which it still points."
-            self._leave(Loss.TRACK, track.track_id, max(1, count), reason)
+            self._leave(Loss.EXTERNAL_REFERENCE, track.track_id, max(1, count), reason)
         elif self._movie.is_fragmented and (fragmented is not None or ends_open):
             whole = DefragmentedTrack(self._movie, track, fragmented or FragmentedTrack())
             for kind, count in whole.unread.items():
