@@ -159,6 +159,27 @@ def test_auxiliary_information_that_is_not_there_is_dropped_and_named(tmp_path: 
     assert b"saiz" not in made.data
 
 
+def test_a_dash_camera_s_places_are_found(tmp_path: Path) -> None:
+    places = [box("free", b"GPS one"), box("free", b"GPS second")]
+    rows = u32(HERE, len(places[0]), HERE + 1, len(places[1]), 0, 0, 0xFFFF_0000, 9)
+    source = hand_made(
+        tmp_path / "source.mp4",
+        picture_track(),
+        moov_more=box("gps ", u32(0x101, 4), rows, b"end"),
+        extra=b"?" + b"".join(places),
+        patch=lambda data, at: data.replace(u32(HERE), u32(at + 1)).replace(
+            u32(HERE + 1), u32(at + 1 + len(places[0]))
+        ),
+    )
+    made = transplanted(source, new_picture(), tmp_path / "made.mp4", moov_first=True)
+    found = child(made.movie.box, b"gps ")
+    assert found is not None
+    numbers = [int.from_bytes(found.body[k : k + 4], "big") for k in range(0, 40, 4)]
+    assert [made.data[at : at + size] for at, size in (numbers[2:4], numbers[4:6])] == places
+    assert (numbers[:2], numbers[6:]) == ([0x101, 4], [0, 0, 0xFFFF_0000, 9])
+    assert bytes(found.body).endswith(b"end")
+
+
 def _assert_found(data: bytes) -> None:
     at = data.rindex(b"meta", 0, data.index(b"iloc")) - 4
     found: Box = parse(data[at:])

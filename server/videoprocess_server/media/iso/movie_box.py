@@ -36,6 +36,7 @@ class MovieBox:
         self._left: list[Left] = []
         self.pointers = Pointers(movie.top_level.file_size)
         self.pointers.add_items(movie.box, None, None)
+        self.pointers.add_place_lists(movie.box)
         self._picture_place = movie.tracks.index(movie.track(picture.track_id))
         self._tracks: list[_SourceTrack] = []
         for k, track in enumerate(movie.tracks):

@@ -12,6 +12,8 @@ from videoprocess_server.media.iso.boxes import Box, Change, Parts, child, child
 from videoprocess_server.media.iso.item_locations import item_extents, metas_of, with_moved_items
 from videoprocess_server.media.iso.layout import Extent
 from videoprocess_server.media.iso.movie import Track
+from videoprocess_server.media.iso.place_list import KIND as PLACE_LIST
+from videoprocess_server.media.iso.place_list import listed_extents, with_moved_rows
 from videoprocess_server.model.losses import Loss
 
 Changes = dict[tuple[bytes, ...], Change]
@@ -43,6 +45,11 @@ class Pointers:
         for path, extents in by_path.items():
             if extents and self.admit(extents, track_id):
                 self._metas.setdefault(key, set()).add(path)
+
+    def add_place_lists(self, moov: Box) -> None:
+        """Look for lists of places in a movie."""
+        for box in children(moov, PLACE_LIST):
+            self.extents += listed_extents(box, self._file_size)
 
     def admit(self, extents: list[Extent], track_id: int | None) -> bool:
         """Whether bytes of items can be carried over; they are, then."""
@@ -82,7 +89,9 @@ class Pointers:
         changes: Changes = {
             path: lambda meta: with_moved_items(meta, moved, wide=wide) for path in self._metas.get(key, ())
         }
-        if key is None or key not in self._auxiliary:
+        if key is None:
+            return changes | {(PLACE_LIST,): lambda box: with_moved_rows(box, self._file_size, moved)}
+        if key not in self._auxiliary:
             return changes
         extents = self._auxiliary[key]
         if extents is None:

@@ -16,8 +16,8 @@ _MOST_MOOV_BYTES: Final = 512 << 20
 _MOST_MOOF_BYTES: Final = 64 << 20
 #: outermost boxes: a day in fragments of one frame has five million
 _MOST_BOXES: Final = 8_000_000
-#: those of them that are kept as they are
-_MOST_KEPT: Final = 10_000
+#: those of them that are kept as they are; a dash camera writes one a second
+_MOST_KEPT: Final = 100_000
 #: free space with something in it, where dash cameras keep places and speeds; more is what another program gave up
 _MOST_FREE_BYTES: Final = 1 << 20
 #: the media, and what only says where in this file it is
