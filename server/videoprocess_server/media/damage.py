@@ -29,6 +29,8 @@ from videoprocess_server.model.plan import NotKept, Plan, SegmentPlan
 
 #: frames that wait for an earlier one at most
 _MOST_WAITING: Final = 8
+#: frames that a plan names at most: an hour of 30 a second, a megabyte
+MOST_DAMAGED_FRAMES: Final = 108_000
 #: times that a reason names
 _NAMED_TIMES: Final = 3
 
@@ -67,6 +69,9 @@ def find_damage(
         shown: time stamps of the frames that a plan shows, ascending.
         picture: what `picture_of` tells of a good frame.
         pulse: told of every packet.
+
+    Raises:
+        MediaFault: DECODE_FAILED where more frames do not decode than a plan can name.
     """
     packets, announced, good = _Packets(), list[int](), bytearray(len(shown))
 
@@ -76,16 +81,20 @@ def find_damage(
                 packets.pts.append(packet.pts)
                 packets.keys.append(packet.is_keyframe)
                 packets.referred.append(is_referred_to(packet))
-                heappush(announced, packet.pts)
+                if not packet.is_discard:
+                    heappush(announced, packet.pts)
             yield from decode_tolerantly(packet)
             pulse.beat(size=packet.size)
 
     for frame, _ in in_order(decoded(), announced, picture):
-        at = bisect_left(shown, frame.pts or 0) if frame else len(shown)
-        if frame and at < len(shown) and shown[at] == frame.pts:
-            good[at] = True
-    damaged = tuple(pts for pts, whole in zip(shown, good, strict=True) if not whole)
-    return Damage(damaged=damaged, affected=tuple(_affected(packets, frozenset(damaged), frozenset(shown))))
+        if frame is not None and frame.pts is not None and _is_in(shown, frame.pts):
+            good[bisect_left(shown, frame.pts)] = True
+    damaged = [shown[at] for at, whole in enumerate(good) if not whole]
+    if len(damaged) > MOST_DAMAGED_FRAMES:
+        raise decode_fault(
+            damaged[0], stream.time_base or Fraction(1), f"{len(damaged)} frames do not decode from there on"
+        )
+    return Damage(damaged=damaged, affected=_affected(packets, frozenset(damaged), shown))
 
 
 def in_order(
@@ -134,23 +143,28 @@ def is_good(frame: VideoFrame, picture: str) -> bool:
     return not frame.is_corrupt and picture in {"", picture_of(frame)}
 
 
-def _affected(packets: _Packets, damaged: frozenset[int], shown: frozenset[int]) -> list[int]:
+def _affected(packets: _Packets, damaged: frozenset[int], shown: Sequence[int]) -> Sequence[int]:
     """Give the frames that may refer to a damaged one: all after it in decode order, until a good key frame ends that.
 
     Frames that are shown before the key frame they were coded after may refer to it and to what was before it.
     """
-    affected: list[int] = []
+    affected: array[int] = array("q")
     spoilt, leading_spoilt, key_pts = False, False, None
     for pts, is_key, is_referred in zip(packets.pts, packets.keys, packets.referred, strict=True):
         is_damaged = pts in damaged
         if is_key:
             key_pts, leading_spoilt, spoilt = pts, spoilt or is_damaged, is_damaged
         leads = key_pts is not None and pts < key_pts
-        if not is_damaged and pts in shown and (leading_spoilt if leads else spoilt):
+        if not is_damaged and (leading_spoilt if leads else spoilt) and _is_in(shown, pts):
             affected.append(pts)
         leading_spoilt |= leads and is_damaged and bool(is_referred)
         spoilt |= not leads and is_damaged and bool(is_referred)
     return sorted(affected)
+
+
+def _is_in(ascending: Sequence[int], pts: int) -> bool:
+    at = bisect_left(ascending, pts)
+    return at < len(ascending) and ascending[at] == pts
 
 
 def damage_losses(damage: Damage, time_base: Fraction, track_index: int) -> Iterator[NotKept]:

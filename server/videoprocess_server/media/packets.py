@@ -78,7 +78,7 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
         raise MediaFault("DECODE_FAILED", "The file's packets cannot be read to the end.") from error
     _check_whole(container, stream, count)
     if last_pts is None:
-        raise MediaFault("NO_DECODABLE_FRAME", "The video track has no frame that is shown.")
+        raise _nothing_shown(untimed_count)
     if reordered:
         _sort(shown, sizes)
     _sort(keys)
@@ -92,6 +92,12 @@ def read_index(container: InputContainer, stream: VideoStream, pulse: Pulse) -> 
         headless=headless,
         untimed_count=untimed_count,
     )
+
+
+def _nothing_shown(untimed_count: int) -> MediaFault:
+    if untimed_count:
+        return MediaFault("DECODE_FAILED", "No packet of the video track says when its frame is shown.")
+    return MediaFault("NO_DECODABLE_FRAME", "The video track has no frame that is shown.")
 
 
 def _check_beginning(shown: array[int], stream: VideoStream) -> None:
