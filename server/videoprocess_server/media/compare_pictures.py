@@ -51,10 +51,15 @@ def picture_differences(source_fd: int, result_fd: int, task: VerifyTask, track:
     for kind in picture_metadata(before):
         if kind not in kept:
             yield Difference(
-                what=_LOSS_OF.get(kind, Loss.HDR_METADATA),
+                what=loss_of(kind),
                 track_index=index,
                 text=f"its {kind.value} metadata is gone",
             )
+
+
+def loss_of(kind: PictureMetadata) -> Loss:
+    """What it is called where metadata of single pictures is not kept."""
+    return _LOSS_OF.get(kind, Loss.HDR_METADATA)
 
 
 def marks_of(frame: VideoFrame) -> tuple[str, ...]:

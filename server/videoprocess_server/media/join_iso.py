@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,14 @@ import numpy as np
 from videoprocess_server.media.accounts import Account
 from videoprocess_server.media.carried_units import carried_boxes
 from videoprocess_server.media.completion_keys import completion_keys
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.hevc_configuration import with_carried_messages
 from videoprocess_server.media.iso.added import Left, NewPicture
 from videoprocess_server.media.iso.movie import Movie, Track, read_movie
 from videoprocess_server.media.iso.sample_entries import merge_sample_entry
 from videoprocess_server.media.iso.transplant import transplant
+from videoprocess_server.media.join_maker import maker_tracks
 from videoprocess_server.media.kept_boxes import kept_boxes, lost_boxes
-from videoprocess_server.media.maker import maker_track, runs_of_segments
 from videoprocess_server.media.orientation import fit_matrix
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.segment_files import Pictures
@@ -33,21 +35,17 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
         MediaFault: JOIN_FAILED, the source's boxes contradict themselves.
     """
     movie = read_movie(fd)
-    ids = _track_ids(fd)
+    ids = _track_ids(fd, task.media.tracks)
     picture = movie.track(ids[task.media.video.index])
+    if not picture.sample_entries:
+        raise MediaFault("JOIN_FAILED", "The picture's track has no sample entry (stsd).")
     plan, rendition = task.plan, task.plan.renditions[task.rendition_index]
-    entry = picture.sample_entries[0]
-    added = (
-        [maker_track(plan, np.sort(pictures.pts), runs_of_segments(plan), picture.track_id)]
-        if task.maker
-        else []
-    )
     with Path(task.output_path).open("wb") as out:
         left = transplant(
             fd,
             out,
             _new_picture(task, picture, pictures, pulse),
-            added=added,
+            added=maker_tracks(task, pictures, picture.track_id),
             keys=completion_keys(task.media.video, rendition),
             moov_first=movie.moov_first if plan.moov_first is None else plan.moov_first,
             beat=lambda size: pulse.beat(size=size),
@@ -55,7 +53,13 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
     indexes = {track_id: index for index, track_id in ids.items()}
     not_kept = (
         *(_named(lost, indexes) for lost in left),
-        *lost_boxes(entry, task.media, plan, rendition, carried_boxes(rendition.carried_length_size)),
+        *lost_boxes(
+            picture.sample_entries[0],
+            task.media,
+            plan,
+            rendition,
+            carried_boxes(rendition.carried_length_size),
+        ),
         *_hidden(movie, picture, task),
     )
     return Account(tracks=tuple(_reports(task, movie, ids, pictures)), not_kept=not_kept)
@@ -64,16 +68,12 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
 def _new_picture(task: JoinTask, picture: Track, pictures: Pictures, pulse: Pulse) -> NewPicture:
     plan, video = task.plan, task.media.video
     rendition = plan.renditions[task.rendition_index]
-    encoder, entry = rendition.encoder, picture.sample_entries[0]
+    encoder = rendition.encoder
     sizes = (video.width, video.height), (encoder.width, encoder.height)
     return NewPicture(
         track_id=picture.track_id,
         timescale=plan.output_time_base.denominator,
-        sample_entry=merge_sample_entry(
-            pictures.sample_entry,
-            entry,
-            kept_boxes(entry, task.media, plan, rendition, carried_boxes(rendition.carried_length_size)),
-        ),
+        sample_entry=_sample_entry(pictures.sample_entry, picture.sample_entries[0], task),
         pts=pictures.pts,
         dts=pictures.dts,
         size=pictures.size,
@@ -81,10 +81,19 @@ def _new_picture(task: JoinTask, picture: Track, pictures: Pictures, pulse: Puls
         shown_until=pictures.shown_until,
         width=encoder.width,
         height=encoder.height,
-        sample_aspect_ratio=encoder.sample_aspect_ratio,
+        sample_aspect_ratio=encoder.sample_aspect_ratio or None,
         matrix=None if sizes[0] == sizes[1] else fit_matrix(picture.matrix, *sizes),
         read=lambda: _told(pictures.read(), pulse),
     )
+
+
+def _sample_entry(encoded: bytes, source: bytes, task: JoinTask) -> bytes:
+    """The encoder's, with what of the source's holds for the new picture, too."""
+    rendition = task.plan.renditions[task.rendition_index]
+    carried = rendition.carried_length_size
+    kept = kept_boxes(source, task.media, task.plan, rendition, carried_boxes(carried))
+    merged = merge_sample_entry(encoded, source, kept)
+    return with_carried_messages(merged, source) if carried else merged
 
 
 def _told(pictures: Iterator[bytes], pulse: Pulse) -> Iterator[bytes]:
@@ -93,10 +102,13 @@ def _told(pictures: Iterator[bytes], pulse: Pulse) -> Iterator[bytes]:
         yield picture
 
 
-def _track_ids(fd: int) -> dict[int, int]:
+def _track_ids(fd: int, tracks: Sequence[TrackInfo]) -> dict[int, int]:
     """The ids of the file's tracks by FFmpeg's index, which the probe and the plan count in."""
     with open_source(fd) as source:
-        return {stream.index: stream.id for stream in source.streams}
+        ids = {stream.index: stream.id for stream in source.streams}
+    if missing := [track.index for track in tracks if track.index not in ids]:
+        raise MediaFault("SOURCE_CHANGED", f"The file no longer has a track {missing[0]}.")
+    return ids
 
 
 def _reports(task: JoinTask, movie: Movie, ids: dict[int, int], pictures: Pictures) -> Iterator[TrackReport]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import cast
 
 import av
@@ -16,9 +17,15 @@ from av.stream import AttachmentStream, Stream
 from av.video.stream import VideoStream
 
 from videoprocess_server.media.accounts import Account
-from videoprocess_server.media.compare_pictures import marks_of
+from videoprocess_server.media.compare_pictures import loss_of, marks_of
+from videoprocess_server.media.containers import ISO_MUXERS
 from videoprocess_server.media.encode import renditions_in
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.hdr import picture_metadata as picture_metadata_of
+from videoprocess_server.media.iso.added import NewPicture
+from videoprocess_server.media.iso.movie import read_movie
+from videoprocess_server.media.iso.transplant import transplant
+from videoprocess_server.media.join_maker import maker_tracks
 from videoprocess_server.media.own_files import open_own
 from videoprocess_server.media.probe import first_frame
 from videoprocess_server.media.pulse import Pulse
@@ -48,7 +55,7 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
     Raises:
         MediaFault: JOIN_FAILED, the source cannot be read to its end or the muxer refuses.
     """
-    tally = Tally()
+    tally, rendition = Tally(), task.plan.renditions[task.rendition_index]
     try:
         with open_source(fd) as source:
             attached = _attached_files(source)
@@ -57,12 +64,15 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
         with open_source(fd) as source, open_own(task.output_path) as result:
             places = dict(zip(sorted(tally.kept), range(len(result.streams)), strict=False))
             metadata = tuple(metadata_losses(source, result, places))
-            marks = tuple(_lost_marks(source, task.media.video.index))
+            place = places[task.media.video.index]
+            marks = tuple(_lost_marks(source, task.media.video.index, result, place))
+        if rendition.container in ISO_MUXERS and (task.maker or task.plan.moov_first):
+            _rewrite(task, place, pictures, pulse)
     except OSError:  # the disk's answer is no fault of the muxer
         raise
     except av.error.FFmpegError as error:
         raise MediaFault("JOIN_FAILED", f"The result cannot be written: {error.strerror}.") from error
-    tracks = report_tracks(task.media, task.plan, task.plan.renditions[task.rendition_index].container, tally)
+    tracks = report_tracks(task.media, task.plan, rendition.container, tally)
     losses = report_losses(task.media.video.index, tracks, tally)
     return Account(tracks=tracks, not_kept=(*losses, *metadata, *marks))
 
@@ -157,8 +167,49 @@ def _pictures(pictures: Pictures, added: Stream, time_base: Fraction) -> Iterato
         yield packet
 
 
-def _lost_marks(source: InputContainer, index: int) -> Iterator[NotKept]:
-    """What FFmpeg would take over from its own encoder only."""
-    for mark in marks_of(first_frame(source, video_stream(source, index))):
+def _lost_marks(source: InputContainer, index: int, result: InputContainer, place: int) -> Iterator[NotKept]:
+    """What FFmpeg's muxer takes over from its own encoder only, or finds beside the parameter sets."""
+    before = first_frame(source, video_stream(source, index))
+    after = first_frame(result, video_stream(result, place))
+    for mark in marks_of(before):
         reason = f"The {mark} of the picture cannot be given to FFmpeg's muxer."
         yield NotKept(what=Loss.PICTURE_MARKS, track_index=index, count=1, reason=reason)
+    for kind in {*picture_metadata_of(before)} - {*picture_metadata_of(after)}:
+        reason = f"The {kind.value} metadata of the first picture is not in the result."
+        yield NotKept(what=loss_of(kind), track_index=index, count=1, reason=reason)
+
+
+def _rewrite(task: JoinTask, place: int, pictures: Pictures, pulse: Pulse) -> None:
+    """Puts the index first, or our own track in, which FFmpeg's muxer does not do in one pass.
+
+    The file that is there loses its name and is read from while its successor is written.
+    """
+    path = Path(task.output_path)
+    with path.open("rb") as muxed:
+        path.unlink()
+        movie = read_movie(muxed.fileno())
+        picture = movie.tracks[place]
+        encoder = task.plan.renditions[task.rendition_index].encoder
+        same = NewPicture(
+            track_id=picture.track_id,
+            timescale=task.plan.output_time_base.denominator,
+            sample_entry=picture.sample_entries[0],
+            pts=pictures.pts,
+            dts=pictures.dts,
+            size=pictures.size,
+            sync=pictures.sync,
+            shown_until=pictures.shown_until,
+            width=encoder.width,
+            height=encoder.height,
+            sample_aspect_ratio=encoder.sample_aspect_ratio or None,
+            read=pictures.read,
+        )
+        with path.open("xb") as out:
+            transplant(
+                muxed.fileno(),
+                out,
+                same,
+                added=maker_tracks(task, pictures, picture.track_id),
+                moov_first=bool(task.plan.moov_first),
+                beat=lambda size: pulse.beat(size=size),
+            )
