@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import imageio_ffmpeg
@@ -31,20 +32,46 @@ class Joined:
     result: JoinResult
 
 
-def joined(source: Path, folder: Path, segment_seconds: Fraction = Fraction(1, 2)) -> Joined:
-    """Plans, encodes and joins; the enhancement is what the plan chooses for a noise of 2."""
-    media, plan = probe_file(source), plan_file(source, segment_seconds=segment_seconds)
+def joined(
+    source: Path,
+    folder: Path,
+    segment_seconds: Fraction = Fraction(1, 2),
+    *,
+    maker: bool = False,
+    **asked: Any,
+) -> Joined:
+    """Plans, encodes and joins; the enhancement is what the plan chooses for a noise of 2.
+
+    Args:
+        source: a clip.
+        folder: where to.
+        segment_seconds: of the plan.
+        maker: whether the file gets our own track.
+        asked: of `plan_file`.
+    """
+    media, plan = probe_file(source), plan_file(source, segment_seconds=segment_seconds, **asked)
     segments = encode(source, plan, plan.segments, folder / "segments")
     paths = tuple(segment.path for segment in segments)
     path = folder / f"result{plan.renditions[0].file_extension}"
-    return Joined(source, media, plan, paths, path, join_again(source, media, plan, paths, path))
+    return Joined(source, media, plan, paths, path, join_again(source, media, plan, paths, path, maker=maker))
 
 
 def join_again(
-    source: Path, media: MediaInfo, plan: Plan, segment_paths: tuple[str, ...], path: Path
+    source: Path,
+    media: MediaInfo,
+    plan: Plan,
+    segment_paths: tuple[str, ...],
+    path: Path,
+    *,
+    maker: bool = False,
 ) -> JoinResult:
     task = JoinTask(
-        media=media, plan=plan, rendition_index=0, segment_paths=segment_paths, output_path=str(path)
+        media=media,
+        plan=plan,
+        rendition_index=0,
+        segment_paths=segment_paths,
+        output_path=str(path),
+        maker=maker,
     )
     with opened(source) as fd:
         return join(task, fd, lambda message: None)
