@@ -7,7 +7,7 @@ fades lose too. Frames that are mostly black or white are passed over first. All
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Final
@@ -77,8 +77,7 @@ def choose_cover(
         at = shown[0] + Fraction(cover_time_ms) / _MILLISECONDS / time_base
         if at < end_pts:
             return shown[bisect_right(shown, at) - 1]
-    among = frozenset(shown)
-    best = _best([score for score in scores if score.pts in among])
+    best = _best([score for score in scores if _is_among(shown, score.pts)])
     return shown[len(shown) // 2] if best is None else best.pts
 
 
@@ -100,6 +99,11 @@ def choose_thumbnails(shown: Sequence[int], end_pts: int, count: int = MOST_THUM
         left_for_others = len(shown) - (parts - part)
         chosen.append(min(max(place, after_others), left_for_others))
     return tuple(shown[place] for place in chosen)
+
+
+def _is_among(shown: Sequence[int], pts: int) -> bool:
+    place = bisect_left(shown, pts)
+    return place < len(shown) and shown[place] == pts
 
 
 def _best(scores: Sequence[FrameScore]) -> FrameScore | None:

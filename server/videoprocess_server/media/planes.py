@@ -25,5 +25,13 @@ def write_plane(frame: VideoFrame, index: int, values: NDArray[Any]) -> None:
     plane.update(lines.tobytes())
 
 
+def write_part(frame: VideoFrame, index: int, top: int, left: int, values: NDArray[Any]) -> None:
+    """Put samples into a part of a plane of one component; nobody else may hold the frame's memory."""
+    plane = frame.planes[index]
+    lines = np.frombuffer(memoryview(plane), dtype=_kind(frame, index)).reshape(plane.height, -1).copy()
+    lines[top : top + values.shape[0], left : left + values.shape[1]] = values
+    plane.update(lines.tobytes())
+
+
 def _kind(frame: VideoFrame, index: int) -> np.dtype[Any]:
     return np.dtype(np.uint8 if frame.format.components[index].bits == 8 else "<u2")

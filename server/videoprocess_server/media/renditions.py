@@ -192,7 +192,7 @@ def _cover(stream: StreamInfo, material: Material) -> Planned:
     """One picture: the one that the camera's user chose, or the best."""
     timeline = material.timeline
     pts = choose_cover(
-        [pts for pts, _ in timeline.results()],
+        timeline.presentable(),
         timeline.end_pts,
         timeline.time_base,
         material.media.cover_time_ms,
@@ -204,7 +204,7 @@ def _cover(stream: StreamInfo, material: Material) -> Planned:
 def _thumbnails(stream: StreamInfo, material: Material) -> Planned:
     """Small pictures, evenly spread over the video."""
     timeline = material.timeline
-    chosen = choose_thumbnails([pts for pts, _ in timeline.results()], timeline.end_pts)
+    chosen = choose_thumbnails(timeline.presentable(), timeline.end_pts)
     return _stills(stream, material, chosen, THUMBNAIL_SIDE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -41,6 +42,14 @@ class Timeline:
             return
         for pts, slot in choose(self.pts, lambda pts: pts, self.grid, self.time_base, self.end_pts):
             yield pts, slot_pts(slot, self.grid, self.time_base)
+
+    def presentable(self) -> Sequence[int]:
+        """Give the source's time stamps of the frames of the result; those that do not decode only where none does."""
+        if self.grid is None and not self.damaged:
+            return self.pts
+        shown = array("q", (pts for pts, _ in self.results()))
+        whole = array("q", (pts for pts in shown if pts not in self.damaged))
+        return whole or shown
 
 
 def output_pts(pts: int, time_base: Fraction, output_time_base: Fraction) -> int:

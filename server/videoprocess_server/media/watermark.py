@@ -6,14 +6,14 @@ integers, so that the pixels are the same on every machine. Graphics in HDR: whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
 from videoprocess_server.media import colour_tables as tables
@@ -21,14 +21,19 @@ from videoprocess_server.media.colour_arrays import Array, Colours, from_srgb
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.images import decode_image
-from videoprocess_server.media.planes import read_plane, write_plane
+from videoprocess_server.media.planes import read_plane, write_part
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour, MediaInfo, VideoTrackInfo
 from videoprocess_server.model.plan import NotKept, Overlay
 from videoprocess_server.model.settings_snapshot import Rect, Watermark
 
-#: pixels a side of a watermark that was sized
-_MAX_SIDE: Final = 8192
+#: pixels of a watermark that was sized, those that are not seen included: as many as a picture may have
+_MAX_SIDE: Final = 16_384
+_MAX_PIXELS: Final = 8192 * 4320
+#: pixels a side that have one sample in the planes with the fewest
+_GRID: Final = 4
+#: lines worked on at once, a multiple of the grid: bounds memory
+_BAND_LINES: Final = 64
 _RIGHT_ANGLE: Final = 90
 _FULL_RANGE: Final = 2
 _OPAQUE: Final = 255
@@ -61,7 +66,7 @@ def plan_overlay(
     if not _is_planar(video.pixel_format):
         raise _bad(f"It cannot be burnt into {video.pixel_format}.")
     image = decode_image(watermark.image)
-    width, height = _size(watermark, (image.width, image.height))
+    width, height = _size(watermark, image)
     right, bottom = watermark.x + width, watermark.y + height
     if right <= 0 or bottom <= 0 or watermark.x >= shown.width or watermark.y >= shown.height:
         raise _bad(
@@ -107,99 +112,112 @@ class Stamp:
     """
 
     def __init__(self, overlay: Overlay, frame: VideoFrame) -> None:
-        colours, alpha = _picture(overlay.watermark)
-        bits = frame.format.components[0].bits
-        self._marks = [
-            _mark(values, alpha, overlay.watermark, frame, index)
-            for index, values in enumerate(_samples(colours, overlay.colour, frame.format, bits))
-        ]
+        image = decode_image(overlay.watermark.image)
+        region = _region(frame, overlay.watermark, _size(overlay.watermark, image))
+        pixels = _placed(overlay.watermark, image, region)
+        self._marks = [_Mark(plane, frame, region) for plane in frame.planes]
+        for top in range(0, region.height, _BAND_LINES):
+            band = pixels[:, top : top + _BAND_LINES].astype(np.int64)
+            samples = _samples((band[0], band[1], band[2]), overlay.colour, frame.format)
+            for mark, values in zip(self._marks, samples, strict=False):
+                mark.add(values, band[3], top)
 
     def burn_into(self, frame: VideoFrame) -> None:
         """Change a frame; others that share its memory stay as they are."""
         frame.make_writable()
         for index, mark in enumerate(self._marks):
-            if mark is None:
-                continue
-            values = read_plane(frame, index).astype(np.int32)
-            part = values[mark.lines, mark.columns]
-            values[mark.lines, mark.columns] = (part * mark.kept + mark.added) // mark.whole
-            write_plane(frame, index, values)
+            write_part(frame, index, mark.top, mark.left, mark.blended(read_plane(frame, index)))
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Mark:
-    """A watermark's part in one plane: a sample becomes (sample x kept + added) / whole, rounded."""
+    """A watermark's part in one plane: a sample becomes (sample x kept + added) / whole, rounded.
 
-    lines: slice
-    columns: slice
-    kept: NDArray[np.int32]
-    added: NDArray[np.int32]
-    whole: int
+    Where the plane has fewer samples than the frame has pixels, each gets the mean of its pixels.
+    """
 
+    def __init__(self, plane: VideoPlane, frame: VideoFrame, region: Rect) -> None:
+        self._across, self._down = -(-frame.width // plane.width), -(-frame.height // plane.height)
+        self.top, self.left = region.y // self._down, region.x // self._across
+        shape = (region.height // self._down, region.width // self._across)
+        self._whole = _OPAQUE * self._down * self._across
+        self._kept = np.full(shape, self._whole, np.int32)
+        self._added = np.full(shape, self._whole // 2, np.int32)
 
-def _mark(values: Array, alpha: Array, watermark: Watermark, frame: VideoFrame, index: int) -> _Mark | None:
-    """Give what a plane gets; where it has fewer samples than the frame has pixels, each gets the mean of its pixels."""
-    plane = frame.planes[index]
-    across, down = -(-frame.width // plane.width), -(-frame.height // plane.height)
-    before = (watermark.y % down, watermark.x % across)
-    after = tuple(
-        -(begin + side) % step for begin, side, step in zip(before, alpha.shape, (down, across), strict=True)
-    )
-    padding = ((before[0], after[0]), (before[1], after[1]))
-    weights = _blocks(np.pad(alpha, padding), down, across)
-    weighted = _blocks(np.pad(alpha * values, padding), down, across)
-    top, left = watermark.y // down, watermark.x // across
-    lines = slice(max(top, 0), min(top + weights.shape[0], plane.height))
-    columns = slice(max(left, 0), min(left + weights.shape[1], plane.width))
-    if lines.start >= lines.stop or columns.start >= columns.stop:
-        return None
-    seen = (slice(lines.start - top, lines.stop - top), slice(columns.start - left, columns.stop - left))
-    whole = _OPAQUE * down * across
-    return _Mark(
-        lines=lines,
-        columns=columns,
-        kept=(whole - weights[seen]).astype(np.int32),
-        added=(weighted[seen] + whole // 2).astype(np.int32),
-        whole=whole,
-    )
+    def add(self, values: Array, alpha: Array, top: int) -> None:
+        """Note lines of the region, which begin at a multiple of the grid."""
+        lines = slice(top // self._down, (top + alpha.shape[0]) // self._down)
+        self._kept[lines] -= self._sums(alpha)
+        self._added[lines] += self._sums(alpha * values)
+
+    def blended(self, plane: NDArray[Any]) -> NDArray[np.int32]:
+        """Give the samples of the part of a plane that is marked."""
+        lines, columns = self._kept.shape
+        part = plane[self.top : self.top + lines, self.left : self.left + columns].astype(np.int32)
+        seen = (slice(part.shape[0]), slice(part.shape[1]))
+        marked: NDArray[np.int32] = (part * self._kept[seen] + self._added[seen]) // self._whole
+        return marked
+
+    def _sums(self, values: Array) -> NDArray[np.int32]:
+        lines, columns = values.shape
+        blocks = values.reshape(lines // self._down, self._down, columns // self._across, self._across)
+        return np.asarray(blocks.sum(axis=(1, 3)), dtype=np.int32)
 
 
-def _blocks(values: Array, down: int, across: int) -> Array:
-    lines, columns = values.shape
-    blocks = values.reshape(lines // down, down, columns // across, across)
-    return np.asarray(blocks.sum(axis=(1, 3)), dtype=np.int64)
+def _region(frame: VideoFrame, watermark: Watermark, size: tuple[int, int]) -> Rect:
+    """Give the part of a frame that the watermark covers, out to the grid of the planes with the fewest samples."""
+    width, height = size
+    left, top = (max(begin, 0) // _GRID * _GRID for begin in (watermark.x, watermark.y))
+    right = -(-min(watermark.x + width, frame.width) // _GRID) * _GRID
+    bottom = -(-min(watermark.y + height, frame.height) // _GRID) * _GRID
+    return Rect(x=left, y=top, width=right - left, height=bottom - top)
 
 
-def _picture(watermark: Watermark) -> tuple[Colours, Array]:
-    """Give red, green, blue and alpha, each of 255, turned and sized."""
-    image = decode_image(watermark.image)
+def _placed(watermark: Watermark, image: VideoFrame, region: Rect) -> NDArray[np.uint8]:
+    """Give red, green, blue and alpha of a region, each of 255; the watermark is turned, sized and cut off in it.
+
+    One plane after the other: a picture may be large.
+    """
+    size = _size(watermark, image)
     lines = np.frombuffer(memoryview(image.planes[0]), np.uint8).reshape(image.height, -1)
-    pixels = lines[:, : image.width * 4].reshape(image.height, image.width, 4).astype(np.int64)
+    pixels = lines[:, : image.width * 4].reshape(image.height, image.width, 4)
     turned = np.rot90(pixels, watermark.rotation_degrees // _RIGHT_ANGLE)
-    size = _size(watermark, (image.width, image.height))
-    alpha = turned[..., 3] * _OPAQUE
-    by_alpha = [turned[..., channel] * turned[..., 3] for channel in range(3)]
-    if size != (turned.shape[1], turned.shape[0]):
-        alpha, *by_alpha = (_sized(plane, size) for plane in (alpha, *by_alpha))
+    own_alpha = turned[..., 3].astype(np.uint16)
+    alpha = _cut_out(_sized(own_alpha * _OPAQUE, size), watermark, region)
     opaque = np.maximum(alpha, 1)
-    red, green, blue = (np.minimum((plane * _OPAQUE + opaque // 2) // opaque, _OPAQUE) for plane in by_alpha)
-    return (red, green, blue), (alpha + _OPAQUE // 2) // _OPAQUE
+    placed = np.zeros((4, region.height, region.width), np.uint8)
+    for channel in range(3):
+        by_alpha = _cut_out(_sized(turned[..., channel] * own_alpha, size), watermark, region)
+        placed[channel] = np.minimum((by_alpha * _OPAQUE + opaque // 2) // opaque, _OPAQUE)
+    placed[3] = (alpha + _OPAQUE // 2) // _OPAQUE
+    return placed
 
 
-def _size(watermark: Watermark, image: tuple[int, int]) -> tuple[int, int]:
+def _cut_out(plane: NDArray[np.uint16], watermark: Watermark, region: Rect) -> NDArray[np.uint32]:
+    """Give what a region has of a plane of the watermark; 0 beside it."""
+    made = np.zeros((region.height, region.width), np.uint32)
+    top, left = watermark.y - region.y, watermark.x - region.x
+    seen = plane[max(-top, 0) : region.height - top, max(-left, 0) : region.width - left]
+    lines, columns = seen.shape
+    made[max(top, 0) : max(top, 0) + lines, max(left, 0) : max(left, 0) + columns] = seen
+    return made
+
+
+def _size(watermark: Watermark, image: VideoFrame) -> tuple[int, int]:
     """Give width and height on the frame."""
     quarters = watermark.rotation_degrees // _RIGHT_ANGLE
-    turned = image[::-1] if quarters % 2 else image
+    turned = (image.height, image.width) if quarters % 2 else (image.width, image.height)
     factor = Fraction(watermark.scale_factor)
     asked = (watermark.width or turned[0], watermark.height or turned[1])
     width, height = (max(1, round(side * factor)) for side in asked)
-    if max(width, height) > _MAX_SIDE:
-        raise _bad(f"It would be {width}x{height}, more than {_MAX_SIDE} a side.")
+    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
+        raise _bad(f"It would be {width}x{height}; it may have {_MAX_SIDE} a side and {_MAX_PIXELS} pixels.")
     return width, height
 
 
-def _sized(plane: Array, size: tuple[int, int]) -> Array:
-    """Scale one plane of 16 bits; areas are averaged where it becomes smaller."""
+def _sized(plane: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Scale one plane; areas are averaged where it becomes smaller."""
+    if size == (plane.shape[1], plane.shape[0]):
+        return plane
     grey = VideoFrame.from_ndarray(np.ascontiguousarray(plane, dtype="<u2"), format="gray16le")
     grey.pts = 0
     smaller = size[0] <= grey.width and size[1] <= grey.height
@@ -207,12 +225,12 @@ def _sized(plane: Array, size: tuple[int, int]) -> Array:
     stages = (f"scale={size[0]}:{size[1]}:flags={way}+accurate_rnd+bitexact", "format=pix_fmts=gray16le")
     chain = FilterChain(grey, stages, Fraction(1))
     made = [*chain.push(grey), *chain.push(None)][0]
-    return read_plane(made, 0).astype(np.int64)
+    return read_plane(made, 0).copy()
 
 
-def _samples(colours: Colours, colour: Colour, kind: VideoFormat, bits: int) -> list[Array]:
+def _samples(colours: Colours, colour: Colour, kind: VideoFormat) -> list[Array]:
     """Give the values of each plane, of as many bits as the frame's."""
-    signals = _signals(colours, colour)
+    signals, bits = _signals(colours, colour), kind.components[0].bits
     if kind.is_rgb:
         most = (1 << bits) - 1
         return [(signals[channel] * most + tables.SIGNAL_MAX // 2) // tables.SIGNAL_MAX for channel in _GBR]
