@@ -27,7 +27,9 @@ from videoprocess_server.media import colour_tables
 from videoprocess_server.media.cover import choose_cover, choose_thumbnails, score_frame
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
+from videoprocess_server.media.inputs import digest_inputs
 from videoprocess_server.media.noise import analyze
+from videoprocess_server.media.plan import only_needed
 from videoprocess_server.media.planes import read_plane, write_plane
 from videoprocess_server.media.still_colour import PIXEL_FORMATS, map_to_jpeg
 from videoprocess_server.media.stills import write_stills
@@ -36,7 +38,7 @@ from videoprocess_server.model.hdi import EncodeType, PixelFormat, StreamIntent
 from videoprocess_server.model.media_info import Colour
 from videoprocess_server.model.plan import FrameScore, Plan
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, StreamInfo
-from videoprocess_server.model.tasks import AnalyzeTask, StillsTask
+from videoprocess_server.model.tasks import AnalyzeTask, DigestTask, StillsTask
 
 COVER = StreamInfo(stream_id=5, intent=StreamIntent.STILL_CAPTURE)
 THUMBNAILS = StreamInfo(stream_id=6, intent=StreamIntent.POST_VIEW)
@@ -456,3 +458,20 @@ def test_files_are_never_overwritten(tmp_path: Path) -> None:
     made_stills(path, tmp_path / "out", plan)
     with pytest.raises(FileExistsError):
         written(plan, (str(tmp_path / "out" / "segments" / "0.mp4"),), tmp_path / "out")
+
+
+def test_the_digest_of_the_inputs_is_of_the_segments_that_are_made(tmp_path: Path) -> None:
+    """What is compared where a source was touched: also where segments between are left out."""
+    path = make_clip(tmp_path / "clip.mp4", frames=90, gop=15, **SMALL).path
+    few = plan_file(path, streams=[THUMBNAILS], segment_seconds=HALF_SECOND)
+    pts = few.renditions[0].still_pts or ()
+    renditions = (replace(few.renditions[0], still_pts=(pts[0], pts[-1])),)
+    plan = replace(few, renditions=renditions, segments=only_needed(few.segments, renditions))
+    assert [segment.start_pts for segment in plan.segments] == [
+        few.segments[0].start_pts,
+        few.segments[-1].start_pts,
+    ]
+    made = encode(path, plan, plan.segments, tmp_path / "segments")
+    with opened(path) as fd:
+        told = digest_inputs(DigestTask(plan=plan), fd, lambda message: None)
+    assert told.input_sha256 == tuple(done.input_sha256 for done in made)
