@@ -128,7 +128,7 @@ REPORT = Report(
         ),
     ),
     not_kept=(
-        NotKept(what=Loss.AUDIO_PACKETS_OUTSIDE_EDIT, track_index=0, count=1, reason="Outside."),
+        NotKept(what=Loss.PACKETS_OUTSIDE_EDIT, track_index=0, count=1, reason="Outside."),
         NotKept(what=Loss.METADATA, track_index=None, count=2, reason="No chapters."),
     ),
     stages=(StageCost(phase=Phase.ENHANCE, wall_seconds=2.5, cpu_seconds=10.0),),

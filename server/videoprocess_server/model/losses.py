@@ -8,20 +8,17 @@ from enum import Enum
 class Loss(Enum):
     """A kind of thing that is not kept, and named in the report when it happens."""
 
-    #: a track that the result's container cannot hold, such as timed metadata (mebx, mett, gpmd) and time code
+    #: a track of a Matroska file that FFmpeg's muxer cannot write; an MP4's, MOV's or 3GP's tracks are all kept
     TRACK = "track"
-    #: sound before or after what the source's edit list shows
-    AUDIO_PACKETS_OUTSIDE_EDIT = "audio_packets_outside_edit"
-    #: the same of another track
+    #: pictures that the source's edit list hides from players; what it hides of other tracks is kept
     PACKETS_OUTSIDE_EDIT = "packets_outside_edit"
-    #: a cut inside a packet of sound: a player hears the packet's hidden samples
+    #: a start or an end that lies between two ticks of the movie and is moved to one of them
     EDIT_LIST = "edit_list"
-    #: times of a copied track that the result cannot tell exactly; they are moved by ticks
+    #: times of a Matroska file's track that the result cannot tell exactly; they are moved by a tick
     TIME_STAMPS = "time_stamps"
-    #: entries of the file's metadata that the container has no field for, or rounds
+    #: metadata of a Matroska file that the container has no field for, or rounds; what tells of an MP4's fragments
     METADATA = "metadata"
-    #: HDR metadata of each picture (Dolby Vision, HDR10+, HDR Vivid) where the picture is not H.265 before and after, of the
-    #: same size and at the same times; HDR10's in H.264
+    #: HDR metadata of single pictures (Dolby Vision, HDR10+) unless H.265 stays H.265 at the same size and times; HDR10's in H.264
     HDR_METADATA = "hdr_metadata"
     #: the time code within pictures of H.264; that of a track of its own is kept
     TIME_CODE = "time_code"
@@ -49,5 +46,3 @@ class Loss(Enum):
     PICTURE_MARKS = "picture_marks"
     #: media, or a watermark, in another file, which is never opened; the reference to it is kept
     EXTERNAL_REFERENCE = "external_reference"
-    #: data in the file that lies beside its tracks and that nothing in the result points to
-    FILE_DATA = "file_data"

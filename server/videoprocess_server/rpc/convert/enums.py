@@ -88,7 +88,6 @@ TRACK_KINDS: Mapping[TrackKind, report_pb2.TrackKind.ValueType] = {
 
 LOSSES: Mapping[Loss, report_pb2.NotKeptCategory.ValueType] = {
     Loss.TRACK: report_pb2.NOT_KEPT_CATEGORY_TRACK,
-    Loss.AUDIO_PACKETS_OUTSIDE_EDIT: report_pb2.NOT_KEPT_CATEGORY_PACKET,
     Loss.PACKETS_OUTSIDE_EDIT: report_pb2.NOT_KEPT_CATEGORY_PACKET,
     Loss.EDIT_LIST: report_pb2.NOT_KEPT_CATEGORY_EDIT_LIST,
     Loss.TIME_STAMPS: report_pb2.NOT_KEPT_CATEGORY_TIMESTAMP,
@@ -107,7 +106,6 @@ LOSSES: Mapping[Loss, report_pb2.NotKeptCategory.ValueType] = {
     Loss.DAMAGED_FRAMES: report_pb2.NOT_KEPT_CATEGORY_FRAME,
     Loss.PICTURE_MARKS: report_pb2.NOT_KEPT_CATEGORY_SIDE_DATA,
     Loss.EXTERNAL_REFERENCE: report_pb2.NOT_KEPT_CATEGORY_EXTERNAL_REFERENCE,
-    Loss.FILE_DATA: report_pb2.NOT_KEPT_CATEGORY_OTHER,
 }
 
 

@@ -46,6 +46,10 @@ UPDATE events SET document = json_remove(
 )
 WHERE json_type(document, '$.report') = 'object';
 
+-- Sound that an edit list hides is kept now; reports that name it have one word for it and for pictures.
+UPDATE jobs SET document = replace(document, '"audio_packets_outside_edit"', '"packets_outside_edit"');
+UPDATE events SET document = replace(document, '"audio_packets_outside_edit"', '"packets_outside_edit"');
+
 INSERT INTO tombstones (kind, "key", create_time_us)
 SELECT 'segments', plan_id, create_time_us FROM plans
 WHERE true
