@@ -12,10 +12,11 @@ import av
 import imageio_ffmpeg
 import pytest
 
+from field_pairs import make_field_pairs
 from frame_pictures import frame_number
 from joining import joined
 from media_factory import make_clip, read_frame_numbers
-from media_tasks import plan_file
+from media_tasks import encode, plan_file
 from videoprocess_server.model.losses import Loss
 
 #: small, and yet large enough for a readable frame number
@@ -146,3 +147,19 @@ def test_frames_that_have_no_time_are_named(codec: str, tmp_path: Path) -> None:
     plan = plan_file(source, segment_seconds=HALF_SECOND)
     assert untimed
     assert [(lost.what, lost.count) for lost in plan.not_kept] == [(Loss.UNTIMED_FRAMES, untimed)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_two_packets_a_frame(suffix: str, tmp_path: Path) -> None:
+    """Each field of a frame is a packet of its own, with a time at which no frame is shown (PAFF)."""
+    source = make_field_pairs(tmp_path / f"clip{suffix}")
+    with av.open(str(source)) as container:
+        assert sum(1 for packet in container.demux(video=0) if packet.size) == 60
+    expected = _shown(source)
+    assert len(expected) == 30
+    plan = plan_file(source, segment_seconds=HALF_SECOND)
+    assert (plan.source_frame_count, len(plan.segments)) == (30, 3)
+    together = encode(source, plan, plan.segments, tmp_path / "together")
+    alone = [encode(source, plan, [segment], tmp_path / "alone")[0] for segment in plan.segments]
+    assert [done.sha256 for done in together] == [done.sha256 for done in alone]
+    assert [shown for done in together for shown in read_frame_numbers(Path(done.path))] == expected
