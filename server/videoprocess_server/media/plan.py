@@ -170,7 +170,7 @@ def _read(
         stream = video_stream(container, track_index)
         opening = read_opening(container, stream, index, conceal_damage=conceal_damage)
     if opening.interlaced:
-        frames = index_frames(fd, track_index, index, pulse)
+        frames = index_frames(fd, track_index, index, pulse, conceal_damage=conceal_damage)
         index, opening = frames, opening if frames is index else replace(opening, pts=frames.pts)
     damage = Damage()
     if conceal_damage:
