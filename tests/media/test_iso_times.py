@@ -126,7 +126,7 @@ def test_a_finer_movie_changes_no_time_of_any_track(tmp_path: Path) -> None:
 def test_a_time_that_no_scale_can_tell_is_rounded_and_named(tmp_path: Path) -> None:
     source = hand_made(tmp_path / "source.mp4", picture_track(), timescale=2_000_000_000)
     made = transplanted(source, new_picture((1, 2, 3), shown_until=4, timescale=7), tmp_path / "made.mp4")
-    assert [(one.what, one.count) for one in made.left] == [(Loss.TIME_STAMPS, 2)]
+    assert [(one.what, one.count) for one in made.left] == [(Loss.EDIT_LIST, 2)]
     assert made.movie.timescale == 2_000_000_000
 
 
@@ -138,6 +138,14 @@ def test_long_times_take_boxes_of_64_bits(tmp_path: Path) -> None:
     assert movie.track(1).edits == (Edit(late, -1), Edit(3, 0))
     assert (movie.header.version, movie.track(1).header.version) == (1, 1)
     assert movie.header.duration == late + 3
+
+
+def test_the_media_is_as_long_as_it_is_shown(tmp_path: Path) -> None:
+    source = hand_made(tmp_path / "source.mp4", picture_track())
+    picture = new_picture((100, 700, 300, 400, 1500), shown_until=1600, dts=(98, 99, 100, 300, 400))
+    made = transplanted(source, picture, tmp_path / "made.mp4").movie.tracks[0]
+    assert made.media_header.duration == 1500
+    assert made.edits == (Edit(100, -1), Edit(1500, 2))
 
 
 def test_the_media_header_keeps_creation_time_and_language(tmp_path: Path) -> None:

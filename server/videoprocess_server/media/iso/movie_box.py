@@ -13,10 +13,12 @@ from videoprocess_server.media.iso.boxes import UINT32_MAX, Box, Parts, children
 from videoprocess_server.media.iso.copied_track import CopiedTrack
 from videoprocess_server.media.iso.defragmented_track import DefragmentedTrack
 from videoprocess_server.media.iso.fragments import FragmentedTrack
+from videoprocess_server.media.iso.interleaving import with_times
 from videoprocess_server.media.iso.layout import Extent, Layout, Run
 from videoprocess_server.media.iso.movie import Movie, Track
 from videoprocess_server.media.iso.picture_track import PictureTrack
 from videoprocess_server.media.iso.pointers import Pointers
+from videoprocess_server.media.iso.table_boxes import seconds_of
 from videoprocess_server.media.iso.timing import finer_scale
 from videoprocess_server.media.iso.user_keys import UserValue, has_user_keys, write_user_keys
 from videoprocess_server.model.losses import Loss
@@ -61,7 +63,7 @@ class MovieBox:
         )
         if rounded:
             reason = "A start or an end lies between two ticks of the movie, which cannot be made finer."
-            self._leave(Loss.TIME_STAMPS, picture.track_id, rounded, reason)
+            self._leave(Loss.EDIT_LIST, picture.track_id, rounded, reason)
         self._metas = children(movie.box, b"meta")
         self._key_meta = self._find_key_meta()
 
@@ -73,7 +75,10 @@ class MovieBox:
     @property
     def runs(self) -> list[Run]:
         """The chunks of all tracks, in the order in which `build` expects their places."""
-        return [track.run for track in (*self._tracks, *self._added)]
+        runs = [track.run for track in (*self._tracks, *self._added)]
+        picture = self._movie.tracks[self._picture_place]
+        chunks = picture.chunks()
+        return with_times(runs, chunks.offset, seconds_of(chunks.dts, picture.timescale))
 
     @property
     def largest_offset(self) -> int:
