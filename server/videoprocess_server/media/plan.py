@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
-from videoprocess_server.media.damage import Damage, damage_losses, find_damage
+from videoprocess_server.media.damage import Damage, damage_losses, find_damage, untimed_losses
 from videoprocess_server.media.declared_end import with_declared_end
 from videoprocess_server.media.encoder_settings import describe_coding
 from videoprocess_server.media.faults import MediaFault
@@ -105,6 +105,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
                 (
                     *(lost for made in renditions for lost in made.not_kept),
                     *damage_losses(damage, video.time_base, video.index),
+                    *untimed_losses(index.untimed_count, video.index),
                     *named_losses(task.media),
                 )
             )
