@@ -18,7 +18,7 @@ from videoprocess_server.media.iso.sample_entries import merge_sample_entry
 from videoprocess_server.media.iso.transplant import transplant
 from videoprocess_server.media.join_maker import maker_tracks
 from videoprocess_server.media.kept_boxes import kept_boxes, lost_boxes
-from videoprocess_server.media.orientation import fit_matrix
+from videoprocess_server.media.orientation import IDENTITY, fit_matrix
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.segment_files import Pictures
 from videoprocess_server.media.source import open_source
@@ -44,7 +44,7 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
         left = transplant(
             fd,
             out,
-            _new_picture(task, picture, pictures, pulse),
+            _new_picture(task, movie, picture, pictures, pulse),
             added=maker_tracks(task, pictures, picture.track_id),
             keys=completion_keys(task.media.video, rendition),
             moov_first=movie.moov_first if plan.moov_first is None else plan.moov_first,
@@ -65,11 +65,12 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
     return Account(tracks=tuple(_reports(task, movie, ids, pictures)), not_kept=not_kept)
 
 
-def _new_picture(task: JoinTask, picture: Track, pictures: Pictures, pulse: Pulse) -> NewPicture:
-    plan, video = task.plan, task.media.video
+def _new_picture(
+    task: JoinTask, movie: Movie, picture: Track, pictures: Pictures, pulse: Pulse
+) -> NewPicture:
+    plan = task.plan
     rendition = plan.renditions[task.rendition_index]
     encoder = rendition.encoder
-    sizes = (video.width, video.height), (encoder.width, encoder.height)
     return NewPicture(
         track_id=picture.track_id,
         timescale=plan.output_time_base.denominator,
@@ -82,9 +83,19 @@ def _new_picture(task: JoinTask, picture: Track, pictures: Pictures, pulse: Puls
         width=encoder.width,
         height=encoder.height,
         sample_aspect_ratio=encoder.sample_aspect_ratio or None,
-        matrix=None if sizes[0] == sizes[1] else fit_matrix(picture.matrix, *sizes),
+        matrix=_matrix(task, movie, picture),
         read=lambda: _told(pictures.read(), pulse),
     )
+
+
+def _matrix(task: JoinTask, movie: Movie, picture: Track) -> tuple[int, ...] | None:
+    """How the track is turned, None as it is; the pictures may come from a file that turns them otherwise."""
+    rendition, video = task.plan.renditions[task.rendition_index], task.media.video
+    size = rendition.encoder.width, rendition.encoder.height
+    fitted = fit_matrix(picture.matrix, (video.width, video.height), size)
+    planned = rendition.display_matrix or IDENTITY
+    turned = planned if movie.header.matrix == IDENTITY else fitted
+    return None if turned == picture.matrix else turned
 
 
 def _sample_entry(encoded: bytes, source: bytes, task: JoinTask) -> bytes:

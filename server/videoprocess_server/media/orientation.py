@@ -16,7 +16,7 @@ _MATRIX: Final = struct.Struct("=9i")
 _ONE: Final = 1 << 16
 #: where the matrix moves the turned picture
 _MOVES: Final = (6, 7)
-_IDENTITY: Final = (_ONE, 0, 0, 0, _ONE, 0, 0, 0, 1 << 30)
+IDENTITY: Final = (_ONE, 0, 0, 0, _ONE, 0, 0, 0, 1 << 30)
 
 
 def read_matrix(container: InputContainer, stream: VideoStream) -> tuple[int, ...] | None:
@@ -35,7 +35,7 @@ def read_matrix(container: InputContainer, stream: VideoStream) -> tuple[int, ..
 def matrix_of(frame: VideoFrame) -> tuple[int, ...] | None:
     """The display matrix that comes with a frame, None where it is shown as it is coded."""
     matrix = _side_data(frame)
-    return None if matrix == _IDENTITY else matrix
+    return None if matrix == IDENTITY else matrix
 
 
 def fit_matrix(matrix: tuple[int, ...], old: tuple[int, int], new: tuple[int, int]) -> tuple[int, ...]:

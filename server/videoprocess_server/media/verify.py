@@ -83,6 +83,7 @@ class _Check:
         self._plan = task.plan
         self._rendition = task.plan.renditions[task.rendition_index]
         self._container = container
+        self._is_matroska = "matroska" in container.format.name
         self._fd = fd
         self._pulse = pulse
         self._time_base = Fraction(1)
@@ -128,7 +129,7 @@ class _Check:
             raise _mismatch(f"frame {self.frames} is damaged")
         if not self.frames:
             _check_picture(self._rendition, frame)
-        pts = _planned_ticks(frame.pts * self._time_base, self._plan, self._rendition.container)
+        pts = _planned_ticks(frame.pts * self._time_base, self._plan, rounded=self._is_matroska)
         if self._last_pts is not None and pts <= self._last_pts:
             raise _mismatch(f"frame {self.frames} is shown before the one before it")
         self._last_pts = pts
@@ -145,7 +146,7 @@ class _Check:
             raise _mismatch("its time stamps are not those of the plan")
         planned = plan.end_pts * plan.time_base
         tick = _MATROSKA_ROUNDING * 2
-        if self._rendition.container != "matroska":
+        if not self._is_matroska:
             self.end, tick = _declared_end(self._fd, track_id, self.end)
         if abs(self.end - planned) > max(plan.output_time_base, tick):
             raise _mismatch(f"it ends at {float(self.end):.4f} s, not {float(planned):.4f}")
@@ -193,9 +194,9 @@ def _check_picture(rendition: Rendition, frame: VideoFrame) -> None:
         raise _mismatch(f"its range is {frame.color_range}, not {wanted.range}")
 
 
-def _planned_ticks(seconds: Fraction, plan: Plan, container: str) -> int:
+def _planned_ticks(seconds: Fraction, plan: Plan, *, rounded: bool) -> int:
     """A frame's time in ticks of the encoder: exact, or in Matroska the one tick its milliseconds can mean."""
-    if container != "matroska":
+    if not rounded:
         ticks = seconds / plan.output_time_base
         if ticks.denominator != 1:
             raise _mismatch(f"a frame at {seconds} s lies between two ticks")
