@@ -17,6 +17,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
+from videoprocess_server.media.declared_end import declared_end
 from videoprocess_server.media.iso.added import Left, NewPicture
 from videoprocess_server.media.iso.boxes import Box, child, split
 from videoprocess_server.media.iso.movie import Movie, read_movie
@@ -226,22 +227,20 @@ def same_picture(path: Path) -> NewPicture:
         packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
         frames = [bytes(packet) for packet in packets]
         track_id, aspect = stream.id, stream.sample_aspect_ratio
-        last = max(packets, key=lambda packet: packet.pts)
-        end = last.pts + (last.duration or 1)
-    movie = movie_of(path)
-    track = movie.track(track_id)
-    if any(edit.duration for edit in track.edits):
-        end = round(Fraction(sum(edit.duration for edit in track.edits), movie.timescale) * track.timescale)
+    track = movie_of(path).track(track_id)
     entry = track.sample_entries[0]
     pts = np.array([packet.pts for packet in packets], dtype=np.int64)
-    shown = np.sort(pts)
-    step = int(shown[1] - shown[0]) if len(shown) > 1 else 1
+    with opened(path) as fd:
+        end = declared_end(fd, track_id)
+    if end is None or end <= int(pts.max()):
+        end = int(pts.max()) + 1
+    steps = np.diff(np.sort(pts)) if len(pts) > 1 else np.array([1])
     return NewPicture(
         track_id=track_id,
         timescale=track.timescale,
         sample_entry=entry,
         pts=pts,
-        dts=rebuild_dts_array(pts, step),
+        dts=rebuild_dts_array(pts, int(steps.min())),
         size=np.array([len(frame) for frame in frames], dtype=np.int64),
         sync=np.array([packet.is_keyframe for packet in packets]),
         shown_until=end,

@@ -148,6 +148,13 @@ def test_the_media_is_as_long_as_it_is_shown(tmp_path: Path) -> None:
     assert made.edits == (Edit(100, -1), Edit(1500, 2))
 
 
+def test_a_last_frame_that_an_edit_cuts_does_not_change_the_rate(tmp_path: Path) -> None:
+    source = hand_made(tmp_path / "source.mp4", picture_track(edits=_edit_box([Edit(113, 0)])))
+    made = transplanted(source, new_picture(shown_until=113), tmp_path / "made.mp4").movie.tracks[0]
+    assert made.samples().duration.tolist() == [40, 40, 40]
+    assert (made.media_header.duration, made.edits, made.header.duration) == (120, (Edit(113, 0),), 113)
+
+
 def test_the_media_header_keeps_creation_time_and_language(tmp_path: Path) -> None:
     source = hand_made(tmp_path / "source.mp4", picture_track())
     data = bytearray(source.read_bytes())

@@ -68,8 +68,10 @@ class Layout:
         owner = np.repeat(np.arange(len(self._runs), dtype=np.int32), [len(run.size) for run in self._runs])
         seconds = np.concatenate([run.seconds for run in self._runs])
         size = np.concatenate([run.size for run in self._runs])
-        # Of chunks of one time the small ones first: who looks at the beginning only finds all tracks there.
-        order = np.lexsort((owner, size, seconds))
+        # Of tracks at one time those of small chunks first: who looks at the beginning only finds all of them there.
+        first_sizes = [int(run.size[0]) if len(run.size) else 0 for run in self._runs]
+        rank = np.argsort(np.argsort(first_sizes, kind="stable"), kind="stable")
+        order = np.lexsort((rank[owner], seconds))
         placed = size[order]
         starts = np.cumsum(placed) - placed
         positions = np.empty_like(starts)

@@ -56,11 +56,13 @@ class PictureTrack:
         self._times = ShownTimes(track.edits, movie.timescale, (start, last_pts, end), picture.timescale)
         self._needs_edits = start >= 0 and bool(track.edits or start > 0 or first_dts != 0)
         dts = picture.dts - first_dts
+        # As long in all as it is shown, which is what readers count frame rates by.
+        last = end - start - int(dts[-1]) + (self._hidden_ticks() if self._needs_edits else 0)
         chunks = first_of_chunks(dts, picture.timescale)
         entry = picture.sample_entry
         self._table = NewTable(
             stsd=build_description(entry[:_DATA_REFERENCE_AT] + b"\0\1" + entry[_DATA_REFERENCE_AT + 2 :]),
-            durations=np.append(np.diff(dts), end - last_pts),
+            durations=np.append(np.diff(dts), last if last > 0 else end - last_pts),
             composition=picture.pts - self._zero - dts,
             size=picture.size,
             sync=picture.sync,
@@ -90,12 +92,8 @@ class PictureTrack:
         if edits:
             return shown_ticks(edits)
         length = Fraction(self._table.media_ticks, self._picture.timescale)
-        known = self._track.header.duration
-        if (
-            known is not None
-            and to_ticks(Fraction(known, self._movie.timescale), self._picture.timescale)
-            == self._table.media_ticks
-        ):
+        known, tick = self._track.header.duration, Fraction(1, self._movie.timescale)
+        if known is not None and abs(known * tick - length) <= tick:
             return known * scale
         return to_ticks(length, self._movie.timescale * scale)
 
@@ -134,6 +132,14 @@ class PictureTrack:
             header = header.with_matrix(self._picture.matrix)
         wider, higher = self._growth()
         return header.with_size(header.size[0] * wider, header.size[1] * higher)
+
+    def _hidden_ticks(self) -> int:
+        """How much longer the last frame is than it is shown: where all others are of one length, as long as they."""
+        shown = np.sort(self._picture.pts)
+        steps = np.diff(shown)
+        if not len(steps) or int(steps.min()) != int(steps.max()):
+            return 0
+        return max(0, int(steps[0]) - (self._picture.shown_until - int(shown[-1])))
 
     def _growth(self) -> tuple[Fraction, Fraction]:
         """How much wider and higher the picture is shown than the source's."""
