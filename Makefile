@@ -5,11 +5,13 @@ BIN    := $(VENV)/bin
 VIDEO  ?= tests/clips/dog_720p30_10s.mp4
 OUTPUT ?= enhanced.mp4
 SOAK   ?= 1
+MEDIA  ?= tests/clips
+WORK   ?= build/kept
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench soak proto docs clean
+.PHONY: help setup run serve test test-slow check format bench kept soak proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +59,11 @@ format: $(VENV)/.dev ## format the code
 
 bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
 	@$(BIN)/python scripts/bench.py --out docs/results/bench
+
+kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made
+	$(BIN)/python scripts/kept_table.py $(MEDIA) --work $(WORK) --jobs 2; kept=$$?; \
+	$(BIN)/python scripts/play_elsewhere.py $(WORK); played=$$?; \
+	$(BIN)/python scripts/compare_tools.py $(WORK) && test $$kept -eq 0 && test $$played -eq 0
 
 soak: $(VENV)/.dev ## the long tests in full, with their numbers under docs/results
 	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal -m ""

@@ -58,10 +58,14 @@ def _handbrake(source: Path, output: Path) -> Sequence[Sequence[str]]:
     return (("HandBrakeCLI", "-i", str(source), "-o", str(output), "-e", "x264", *kept),)
 
 
+#: H.264 goes into Matroska, not into WebM
 TOOLS: Mapping[str, Tool] = {
-    "ffmpeg": Tool("ffmpeg", ("ffmpeg", "-version"), _ffmpeg, {}),
+    "ffmpeg": Tool("ffmpeg", ("ffmpeg", "-version"), _ffmpeg, {".webm": ".mkv"}),
     "HandBrakeCLI": Tool(
-        "handbrake-cli", ("HandBrakeCLI", "--version"), _handbrake, {".mov": ".mp4", ".3gp": ".mp4"}
+        "handbrake-cli",
+        ("HandBrakeCLI", "--version"),
+        _handbrake,
+        {".mov": ".mp4", ".3gp": ".mp4", ".webm": ".mkv"},
     ),
 }
 

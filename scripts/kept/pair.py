@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from kept.facts import FileFacts, is_cover
 from kept.tags import Tag, compared
@@ -39,6 +40,19 @@ class Pair:
     def copied(self) -> Iterator[tuple[int, int]]:
         """Tracks that both have, but for the processed one."""
         return ((a, b) for a, b in self.places.items() if a != self.source.main)
+
+
+def changed_value(before: dict[str, Any], after: dict[str, Any], name: str) -> str | None:
+    """Tell how a value of a source changed; None if it has not, or was not there."""
+    if before.get(name) == after.get(name) or before.get(name) is None:
+        return None
+    return f"{before.get(name)} → {after.get(name)}"
+
+
+def box_value(facts: FileFacts, index: int, name: str) -> bytes:
+    """Return bytes of a track's boxes; nothing where there are none."""
+    value: bytes = getattr(facts.boxes[index], name) if index < len(facts.boxes) else b""
+    return value
 
 
 def _matched(source: FileFacts, result: FileFacts) -> Iterator[tuple[int, int]]:

@@ -27,6 +27,8 @@ DESCRIBES_THE_FILE = (
     # MediaInfo: sizes, rates, the codec's configuration, what the file and its stream tell differently
     r"mediainfo:.*:(@type|typeorder|ID|UniqueID|StreamOrder|.*StreamSize.*|FileSize|FileExtension|CodecID_Compatible)$",
     r"mediainfo:.*:(HeaderSize|DataSize|FooterSize|IsStreamable|File_.*|.*BitRate.*|Encoder|encoder)$",
+    # numbers of other tracks: references are compared by what they mean
+    r"(mediainfo:.*:(Metas|Menus|Menu_For)|exif:.*:ChapterListTrackID)$",
     r"mediainfo:.*:(Encoded_(Library|Application).*|CodecConfigurationBox|CodecID_Version|Format_Version)$",
     r"mediainfo:Video:.*:(Format.*|CodecID.*|BufferSize|Stored_.*|Sampled_.*|ColorSpace|Source_(?!Delay).*|.*_Original)$",
     r"mediainfo:.*:(FrameRate.*|FrameCount|Video_.*_List|.*Count|Compression_Mode|Conformance.*|IsTruncated)$",
@@ -60,16 +62,16 @@ _COLUMNS = (
     (r"(exif|mediainfo):.*:\w*(Duration|Segments?Time|EndTime|FrameCount)\w*$", "durations"),
     (r"mediainfo:.*:(\w+_)?Delay\w*$", "sound offset"),
     (r"exif:.*:(GraphicsMode|OpColor|Track(Default|Forced|Language|Type|Used|Enabled|Name))$", "tracks"),
-    (r"mediainfo:.*:Metas$", "tracks"),
     (r"exif:.*:(VideoFieldOrder|VideoScanType)$", "pixels"),
     (r"exif:.*:Audio\w+$", "sample entries"),
     (r"mediainfo:.*:Standard$", "colour"),
     (r".*:(chapter\w*|_\d\d_\d\d_\d\d\w*)$", "chapters"),
     (r"exif:.*:(CoverArt|Attached\w*|Picture)$", "cover art"),
     (r"mediainfo:.*:Cover\w*$", "cover art"),
-    (r"exif:Track\d+:Doc\d+:.*", "other packets"),
+    (r"exif:Track\d+:Doc:.*", "other packets"),
     (r"ffprobe:\d+:(language|handler_name|title|vendor_id)$", "tracks"),
     (r"exif:.*:(Handler\w+|MediaLanguageCode|Track(Layer|Volume|ID)|TrackHeaderVersion|MediaHeaderVersion)$", "tracks"),
+    (r"mediainfo:General:.*:Title$", "user keys"),
     (r"mediainfo:.*:(Language|Title|Default|Forced|AlternateGroup|MuxingMode|ServiceKind)$", "tracks"),
     (r"(mediainfo:.*:TimeCode\w*|ffprobe:.*:timecode|exif:.*:TimeCode)$", "time code"),
 )  # fmt: skip
@@ -160,7 +162,7 @@ def _tags(facts: FileFacts) -> Iterator[tuple[str, int | None, str]]:
     for name, value in facts.exif.items():
         track = re.match(r"Track(\d+):", name)
         yield (
-            f"exif:{re.sub(r':(Main|Copy[0-9]+)(?=:)', '', name)}",
+            f"exif:{re.sub(r':(Main|Copy[0-9]+)(?=:)|(?<=:Doc)[0-9]+(-[0-9]+)*', '', name)}",
             int(track[1]) - 1 if track else None,
             str(value),
         )

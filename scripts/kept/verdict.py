@@ -64,9 +64,13 @@ def judge(made: Made) -> Row:
     if made.result is None:
         return Row(made.source.name, {}, made.report.get("failure", "no result"))
     losses = made.report.get("notKept", [])
+    try:
+        pair = Pair(FileFacts(made.source), FileFacts(made.result))
+    except ValueError as error:
+        return Row(made.source.name, {}, str(error))
     return Row(
         made.source.name,
-        cells(Pair(FileFacts(made.source), FileFacts(made.result)), losses),
+        cells(pair, losses),
         not_kept=tuple(_loss(loss) for loss in losses),
     )
 

@@ -33,7 +33,7 @@ def main(path: str) -> None:
 
 
 def _play(path: str, *, from_middle: bool) -> dict[str, Any]:
-    player = Gst.ElementFactory.make("playbin3")
+    player = Gst.ElementFactory.make("playbin")
     player.set_property("uri", Path(path).resolve().as_uri())
     times: dict[str, list[int]] = {}
     for kind in ("video", "audio"):

@@ -1,0 +1,165 @@
+"""What became of the tracks beside the picture: packets, marks, references, descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+from kept.facts import Packet, is_cover
+from kept.pair import Difference, Pair, box_value, changed_value
+from kept.tag_columns import of_tags
+
+
+def sound(pair: Pair) -> Iterator[Difference]:
+    """Compare all packets of sound."""
+    return _packets(pair, "audio")
+
+
+def other_packets(pair: Pair) -> Iterator[Difference]:
+    """Compare packets of all other tracks but the picture."""
+    for kind in ("video", "subtitle", "data"):
+        yield from _packets(pair, kind)
+    yield from of_tags("other packets")(pair)
+
+
+def _packets(pair: Pair, kind: str) -> Iterator[Difference]:
+    """Compare the packets of copied tracks: bytes and times, with the edit list and without."""
+    for stream in pair.source.streams:
+        index = stream["index"]
+        if stream.get("codec_type") != kind or index == pair.source.main:
+            continue
+        if index not in pair.places:
+            yield Difference(index, f"its {len(pair.source.all_packets[index])} packets are gone")
+            continue
+        yield from _track_packets(pair, index, pair.places[index])
+
+
+def _track_packets(pair: Pair, index: int, place: int) -> Iterator[Difference]:
+    if pair.source.identity(index) != pair.result.identity(place):
+        a, b = len(pair.source.all_packets[index]), len(pair.result.all_packets[place])
+        yield Difference(index, f"{a} packets became {b}" if a != b else f"other bytes in its {a} packets")
+        return
+    rows = [("", pair.source.packets[index], pair.result.packets[place])]
+    if pair.source.is_iso == pair.result.is_iso:
+        without = " without the edit list"
+        rows.append((without, pair.source.all_packets[index], pair.result.all_packets[place]))
+    for told, before, after in rows:
+        # Without the edit list a reader guesses how long the last packet is.
+        starts_only = pair.source.is_grouped(index) or bool(told)
+        both = (
+            zip_longest(before[:1], after[:1])
+            if pair.source.is_grouped(index)
+            else zip_longest(before, after)
+        )
+        other = [(a, b) for a, b in both if not _at_one_time(a, b, starts_only=starts_only)]
+        if other:
+            seen = [f"{p.pts}+{p.duration} {p.skipped}" if p else "none" for p in other[0]]
+            yield Difference(index, f"{len(other)} packets{told} have another time: {seen[0]} → {seen[1]}")
+
+
+def _at_one_time(a: Packet | None, b: Packet | None, *, starts_only: bool) -> bool:
+    if a is None or b is None:
+        return False
+    return a.pts == b.pts and (starts_only or (a.duration, a.skipped) == (b.duration, b.skipped))
+
+
+def tracks(pair: Pair) -> Iterator[Difference]:
+    """Compare which there are, their order, marks, names, languages and references."""
+    for stream in pair.source.streams:
+        index = stream["index"]
+        if index not in pair.places:
+            yield Difference(index, f"{_track_name(stream)} is gone")
+            continue
+        made = pair.result.streams[pair.places[index]]
+        for name, mark in stream.get("disposition", {}).items():
+            alone = sum(s.get("codec_type") == stream.get("codec_type") for s in pair.source.streams) == 1
+            if name == "default" and alone:  # of one track, it says nothing
+                continue
+            if mark != made.get("disposition", {}).get(name):
+                yield Difference(
+                    index, f"the mark {name} became {made.get('disposition', {}).get(name)}", name
+                )
+    if list(pair.places.values()) != sorted(pair.places.values()):
+        yield Difference(None, f"the tracks are in another order: {list(pair.places.values())}")
+    yield from of_tags("tracks")(pair)
+    yield from _references(pair)
+
+
+def _references(pair: Pair) -> Iterator[Difference]:
+    """Compare references by the tracks they mean, not by their numbers."""
+    before, after = pair.source.boxes, pair.result.boxes
+    if not before:
+        return
+    places = [{track.track_id: k for k, track in enumerate(tracks)} for tracks in (before, after)]
+    for index, place in pair.places.items():
+        if index >= len(before) or place >= len(after):
+            continue
+        wanted = {
+            kind: tuple(pair.places.get(places[0].get(n, -1)) for n in ids)
+            for kind, ids in before[index].references.items()
+        }
+        made = {kind: tuple(places[1].get(n) for n in ids) for kind, ids in after[place].references.items()}
+        if wanted != {kind: made.get(kind) for kind in wanted}:
+            yield Difference(index, f"references {before[index].references} became {after[place].references}")
+        if before[index].handler != after[place].handler:
+            yield Difference(index, f"handler {before[index].handler} became {after[place].handler}")
+
+
+def sample_entries(pair: Pair) -> Iterator[Difference]:
+    """Compare codecs and sample descriptions."""
+    for index, place in pair.places.items():
+        a, b = pair.source.streams[index], pair.result.streams[place]
+        same_container = pair.source.is_iso == pair.result.is_iso
+        for name in ("codec_tag_string", "codec_name") if same_container else ("codec_name",):
+            if (changed := changed_value(a, b, name)) is not None:
+                yield Difference(index, f"{name} {changed}")
+        if index == pair.source.main:
+            yield from _extensions(pair, index, place)
+        elif (changed := changed_value(a, b, "extradata_hash")) is not None:
+            yield Difference(index, f"other codec configuration {changed}")
+        elif pair.source.boxes and box_value(pair.source, index, "stsd") != box_value(
+            pair.result, place, "stsd"
+        ):
+            yield Difference(index, "other bytes in its sample description")
+
+
+def _extensions(pair: Pair, index: int, place: int) -> Iterator[Difference]:
+    """Compare the boxes within the processed track's sample entry, but for the codec's own."""
+    if not pair.source.boxes or not pair.result.boxes:
+        return
+    own = {"avcC", "hvcC", "av1C", "vpcC", "d263", "esds", "btrt", "free", "mjpg", "jpeg"}
+    kept = pair.result.boxes[place].extensions
+    for kind in sorted(set(pair.source.boxes[index].extensions) - own - set(kept)):
+        yield Difference(index, f"box {kind} of the sample entry is gone", kind)
+
+
+def cover_art(pair: Pair) -> Iterator[Difference]:
+    """Compare pictures and files that belong to the file."""
+    for stream in pair.source.streams:
+        index = stream["index"]
+        if not (is_cover(stream) or stream.get("codec_type") == "attachment"):
+            continue
+        place = pair.places.get(index)
+        if place is None or pair.source.identity(index) != pair.result.identity(place):
+            yield Difference(index, "the picture or file is gone or another")
+        elif not is_cover(pair.result.streams[place]) and is_cover(stream):
+            yield Difference(index, "it is no longer marked as a cover picture")
+    yield from of_tags("cover art")(pair)
+
+
+def offset(pair: Pair) -> Iterator[Difference]:
+    """Compare when each track begins, from the first frame on."""
+    first = [facts.frame_times[0] if facts.frame_times else None for facts in (pair.source, pair.result)]
+    for index, place in pair.copied:
+        packets = pair.source.packets[index], pair.result.packets[place]
+        begins = [row[0].pts if row else None for row in packets]
+        seen = [a - b for a, b in zip(begins, first, strict=True) if a is not None and b is not None]
+        if len(seen) == 2 and seen[0] != seen[1]:
+            yield Difference(index, f"it begins {seen[1]} s after the picture, not {seen[0]} s")
+    yield from of_tags("sound offset")(pair)
+
+
+def _track_name(stream: dict[str, Any]) -> str:
+    codec = stream.get("codec_name") or stream.get("codec_tag_string", "")
+    return f"track {stream['index']} ({stream.get('codec_type')} {codec})"

@@ -1,0 +1,81 @@
+"""The checker of scripts/kept tells kept, named and lost apart, on files of which that is known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from kept import programs  # noqa: E402
+from kept.facts import FileFacts  # noqa: E402
+from kept.made_clips import MADE  # noqa: E402
+from kept.pair import Pair  # noqa: E402
+from kept.verdict import KEPT, LOST, NAMED, NOTHING, Cell, cells  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(programs.missing()), reason=f"needs Debian's {', '.join(programs.missing())}"),
+]
+#: what is done to a copy → columns that must tell of it
+DAMAGES = {
+    ("-map", "0:v:0", "-map", "0:a:0", "-map_chapters", "-1"): {"audio packets", "other packets", "tracks", "chapters", "cover art"},
+    ("-map", "0", "-map_chapters", "-1"): {"chapters"},
+    ("-map", "0", "-metadata", "title=Another"): {"user keys"},
+    ("-map", "0", "-metadata:s:a:1", "language=spa"): {"tracks"},
+    ("-map", "0", "-aspect", "4:3"): {"size"},
+    ("-map", "0", "-bsf:v:0", "setts=pts=PTS+1000*eq(N\\,7)"): {"time stamps"},
+    ("-map", "0", "-bsf:a:1", "noise=drop=eq(n\\,9)"): {"audio packets"},
+    ("-map", "0", "-bsf:v:0", "h264_metadata=colour_primaries=9"): {"colour"},
+}  # fmt: skip
+
+
+@pytest.fixture(name="source", scope="module")
+def _source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("kept") / "everything.mp4"
+    MADE["everything.mp4"](path)
+    return path
+
+
+def _cells(source: Path, result: Path, *losses: dict[str, object]) -> dict[str, Cell]:
+    return cells(Pair(FileFacts(source), FileFacts(result)), losses)
+
+
+def _changed(source: Path, *arguments: str) -> Path:
+    result = source.with_name("changed.mp4")
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    command = [program, "-v", "error", "-y", "-i", str(source), "-c", "copy", *arguments, str(result)]
+    subprocess.run(command, check=True)
+    return result
+
+
+def test_a_copy_of_a_file_keeps_everything(source: Path) -> None:
+    found = _cells(source, source)
+    assert {KEPT, NOTHING} == {cell.verdict for cell in found.values()}
+    there = {name for name, cell in found.items() if cell.verdict == KEPT}
+    assert {"chapters", "cover art", "other packets", "user keys"} <= there
+
+
+@pytest.mark.parametrize("arguments", DAMAGES)
+def test_what_is_changed_is_lost(source: Path, arguments: tuple[str, ...]) -> None:
+    found = _cells(source, _changed(source, *arguments))
+    assert DAMAGES[arguments] <= {name for name, cell in found.items() if cell.verdict == LOST}
+
+
+def test_what_a_report_names_of_that_track_is_named(source: Path) -> None:
+    result = _changed(source, "-map", "0", "-bsf:a:1", "noise=drop=eq(n\\,9)")
+    loss = {"what": "NOT_KEPT_CATEGORY_PACKET", "trackIndex": 2, "count": "1", "reason": "It is damaged."}
+    assert NAMED == _cells(source, result, loss)["audio packets"].verdict
+    assert LOST == _cells(source, result, {**loss, "trackIndex": 1})["audio packets"].verdict
+
+
+def test_a_report_has_to_tell_the_keys(source: Path) -> None:
+    result = _changed(source, "-map", "0", "-metadata", "title=Another")
+    loss = {"what": "NOT_KEPT_CATEGORY_USER_METADATA", "count": "1", "reason": "No field for: title, movie."}
+    assert NAMED == _cells(source, result, loss)["user keys"].verdict
+    assert LOST == _cells(source, result, {**loss, "reason": "Something."})["user keys"].verdict
