@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from iso_files import (
@@ -30,6 +31,9 @@ from iso_files import (
 )
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.iso.boxes import child
+from videoprocess_server.media.iso.interleaving import with_times
+from videoprocess_server.media.iso.layout import Layout, Run
+from videoprocess_server.media.iso.samples import Ticks
 from videoprocess_server.model.losses import Loss
 
 CLIPS = [
@@ -191,6 +195,21 @@ def test_a_picture_in_another_file_becomes_one_of_this(tmp_path: Path) -> None:
     assert bytes(dref.data) == full("dref", u32(1), full("url ", flags=1))
 
 
+def test_chunks_without_times_stay_behind_what_they_were_behind() -> None:
+    picture = Run(size=_ticks(40, 40, 40), seconds=np.array([0.0, 0.5, 1.0]), read=lambda: iter(()))
+    recovery = Run(size=_ticks(1, 1, 1, 1), seconds=np.zeros(4), offset=_ticks(5, 105, 106, 205))
+    runs = with_times([picture, recovery], _ticks(10, 110, 210), picture.seconds)
+    assert runs[0] is picture
+    assert runs[1].seconds.tolist() == [0.0, 0.0, 0.0, 0.5]
+    layout = Layout(runs, (), file_size=300)
+    assert [positions.tolist() for positions in layout.positions[:2]] == [[3, 44, 84], [0, 1, 2, 43]]
+
+
+def test_chunks_of_one_time_stay_in_their_track_s_order() -> None:
+    large_first = Run(size=_ticks(9, 1), seconds=np.array([0.0, 0.0]), offset=_ticks(0, 9))
+    assert Layout([large_first], (), file_size=10).positions[0].tolist() == [0, 9]
+
+
 def test_a_chunk_beyond_the_end_is_refused(tmp_path: Path) -> None:
     source = hand_made(tmp_path / "source.mp4", picture_track(), HandTrack(track_id=2, per_chunk=3))
     cut = tmp_path / "cut.mp4"
@@ -263,6 +282,10 @@ def test_brands_that_became_untrue_go_and_others_stay(tmp_path: Path) -> None:
     source.write_bytes(ftyp + data[int.from_bytes(data[:4], "big") :])
     made = transplanted(source, new_picture(), tmp_path / "made.mp4", false_brands={"3gp6"})
     assert made.data.startswith(box("ftyp", b"isom", u32(7), b"isommp42"))
+
+
+def _ticks(*numbers: int) -> Ticks:
+    return np.array(numbers, dtype=np.int64)
 
 
 def _shown(packets: list[tuple[object, ...]]) -> list[tuple[object, ...]]:

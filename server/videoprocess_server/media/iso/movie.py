@@ -17,6 +17,8 @@ from videoprocess_server.media.iso.user_keys import UserValue, read_user_keys
 __all__ = ["Movie", "Track", "read_movie"]
 #: tracks of a file; cameras write up to about ten
 _MOST_TRACKS: Final = 1000
+#: real ones name about ten brands
+_MOST_FTYP_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def read_movie(fd: int) -> Movie:
         raise broken("moov", f"has {len(traks)} tracks")
     tracks = [read_track(trak, top_level.file_size) for trak in traks]
     fragments = _read_fragments(fd, top_level, child(moov, b"mvex"), tracks)
-    ftyp = read_at(fd, top_level.ftyp.offset, min(top_level.ftyp.size, 4096)) if top_level.ftyp else b""
+    ftyp = _read_ftyp(fd, top_level.ftyp)
     major, minor, compatible = _brands(ftyp, top_level.ftyp)
     return Movie(
         box=moov,
@@ -94,6 +96,14 @@ def read_movie(fd: int) -> Movie:
         top_level=top_level,
         ftyp=ftyp,
     )
+
+
+def _read_ftyp(fd: int, place: Place | None) -> bytes:
+    if place is None:
+        return b""
+    if place.size > _MOST_FTYP_BYTES:
+        raise broken("ftyp", f"has {place.size} bytes")
+    return read_at(fd, place.offset, place.size)
 
 
 def _read_fragments(

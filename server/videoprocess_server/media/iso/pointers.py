@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from videoprocess_server.media.faults import MediaFault
@@ -96,10 +97,10 @@ class Pointers:
         extents = self._auxiliary[key]
         if extents is None:
             return changes | {(*_STBL, kind): lambda _: [] for kind in (b"saio", b"saiz")}
-        waiting = list(extents)
+        waiting = iter(extents)
 
         def rebuilt(saio: Box) -> Parts:
-            own = [waiting.pop(0) for _ in range(entry_count(saio))]
+            own = list(islice(waiting, entry_count(saio)))
             return with_moved_offsets(saio, own, moved, wide=wide)
 
         return changes | {(*_STBL, b"saio"): rebuilt}
