@@ -145,10 +145,10 @@ def test_metadata_of_the_container_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "lost"),
     [
-        ("iphone12pm_hlg_main10_mebx.mp4", set()),
+        pytest.param("iphone12pm_hlg_main10_mebx.mp4", set(), marks=pytest.mark.slow),
         ("rot90_iphone_3f.mov", set()),
         ("samsung_sef_slowmotion.mp4", {("PACKETS_OUTSIDE_EDIT", 1, 1)}),
-        ("nasa_2video_2audio_2subs.mp4", set()),
+        pytest.param("nasa_2video_2audio_2subs.mp4", set(), marks=pytest.mark.slow),
         ("phone_2004_h263_amr_vfr.3gp", set()),
         pytest.param("flir_thermal_vfr_7fps_bframes.mp4", set(), marks=pytest.mark.slow),
     ],

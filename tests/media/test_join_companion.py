@@ -15,8 +15,15 @@ from media_tasks import probe_file
 SMALL = {"width": 128, "height": 96, "frames": 30, "gop": 12}
 
 
-@pytest.mark.parametrize("pictures", ["pictures.mp4", "pictures.mov", "pictures.mkv"])
-@pytest.mark.parametrize("sound", ["sound.mp4", "sound.mkv"])
+@pytest.mark.parametrize(
+    ("pictures", "sound"),
+    [
+        ("pictures.mov", "sound.mp4"),
+        ("pictures.mkv", "sound.mp4"),
+        pytest.param("pictures.mp4", "sound.mkv", marks=pytest.mark.slow),
+        pytest.param("pictures.mkv", "sound.mkv", marks=pytest.mark.slow),
+    ],
+)
 def test_each_part_comes_from_its_file(pictures: str, sound: str, tmp_path: Path) -> None:
     """Frames, their times and how they are turned from the first, packets of sound from the second."""
     first = make_clip(tmp_path / pictures, **SMALL, fps=Fraction(25), rotation=90)

@@ -142,6 +142,7 @@ def test_a_change_of_anything_in_a_matroska_file_is_refused(
     assert told in caught.value.message
 
 
+@pytest.mark.slow
 def test_a_real_webcam_clip_loses_nothing(clips: Path, tmp_path: Path) -> None:
     made = joined(clips / "h264_fullrange_webcam.mkv", tmp_path, Fraction(4))
     assert verified(made).frame_count == 109
