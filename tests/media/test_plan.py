@@ -200,9 +200,6 @@ def test_the_encode_type_that_is_asked_for_is_made(tmp_path: Path, asked: Encode
 @pytest.mark.parametrize(
     "streams",
     [
-        (),
-        (VIDEO_STREAM, VIDEO_STREAM),
-        (VIDEO_STREAM, StreamInfo(stream_id=2, intent=StreamIntent.PREVIEW)),
         (StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, encode_type=EncodeType.JPEG),),
         (StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, format=99),),
     ],
