@@ -23,7 +23,7 @@ from videoprocess_server.media.iso.sample_entries import extension_kinds, merge_
 from videoprocess_server.media.iso.transplant import transplant
 from videoprocess_server.media.iso.user_keys import UserValue
 
-CASES = 20_000 if SOAKING else 150
+CASES = 20_000 if SOAKING else 100
 SEED = random.SystemRandom().getrandbits(32) if SOAKING else 4
 SECONDS = 10.0
 #: more than the process has before
