@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_factory import Colours, make_clip
-from media_tasks import VIDEO_STREAM, plan_file, probe_file
+from media_tasks import plan_file, probe_file
 from videoprocess_server.media.encoders import declared_rate
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.model.cuts import MIN_SEGMENT_FRAMES, CutRules, choose_cuts
