@@ -148,3 +148,24 @@ def test_a_real_webcam_clip_loses_nothing(clips: Path, tmp_path: Path) -> None:
     assert verified(made).frame_count == 109
     assert losses_of(made) == set()
     assert messages_of_ffmpeg(made.path) == ""
+
+
+def test_packets_of_one_millisecond_stay_in_it(tmp_path: Path) -> None:
+    """Matroska may have several with one time, and so may its copy."""
+    path = tmp_path / "dense.mkv"
+    sound = ("-f", "lavfi", "-i", "sine=440:r=44100,asetnsamples=n=20", "-c:a", "pcm_s16le")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25", *sound, "-t", "0.4", "-c:v", "libx264", path)
+    made = joined(path, tmp_path)
+    assert verified(made).frame_count == 10
+    assert losses_of(made) == set()
+    assert packets_of(made.path, "audio") == packets_of(path, "audio")
+
+
+def test_a_picture_of_two_eyes_in_matroska_is_named(tmp_path: Path) -> None:
+    """FFmpeg's muxer takes such a mark from its own encoder only."""
+    path = tmp_path / "stereo.mkv"
+    marked = ("-c:v", "libx264", "-metadata:s:v:0", "stereo_mode=left_right")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25", "-t", "0.4", *marked, path)
+    made = joined(path, tmp_path)
+    assert verified(made).frame_count == 10
+    assert losses_of(made) == {("METADATA", 0, 1), ("PICTURE_MARKS", 0, 1)}

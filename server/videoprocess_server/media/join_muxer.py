@@ -113,7 +113,7 @@ def _write(
         demuxed = [stream for stream in copied if stream.index not in attached]
         packets = heapq.merge(
             _pictures(pictures, added[picture], task.plan.output_time_base),
-            copied_packets(source, added, demuxed, tally),
+            copied_packets(source, added, demuxed, tally, ascending=rendition.container in ISO_MUXERS),
             key=decode_time,
         )
         for packet in packets:

@@ -113,9 +113,22 @@ def muxer_options(muxer: str, metadata: Mapping[str, str], time_bases: Iterable[
 
 
 def copied_packets(
-    source: InputContainer, added: Mapping[int, Stream], copied: Sequence[Stream], tally: Tally
+    source: InputContainer,
+    added: Mapping[int, Stream],
+    copied: Sequence[Stream],
+    tally: Tally,
+    *,
+    ascending: bool,
 ) -> Iterator[Packet[Stream]]:
-    """The packets of the copied tracks as the demuxer gives them, for their tracks of the result."""
+    """The packets of the copied tracks as the demuxer gives them, for their tracks of the result.
+
+    Args:
+        source: freshly opened.
+        added: tracks of the result by index of the source's.
+        copied: of the source.
+        tally: what is written is counted in it.
+        ascending: whether no two packets of a track may have one decode time, as in MP4.
+    """
     last: dict[int, int] = {}
     for stream in source.streams:
         if stream not in copied:
@@ -123,7 +136,7 @@ def copied_packets(
     for demuxed in source.demux(copied) if copied else ():
         index = demuxed.stream_index
         for packet in single_units(demuxed) if demuxed.size else ():
-            tally.moved[index] += _settle_times(packet, last.get(index))
+            tally.moved[index] += _settle_times(packet, last.get(index), step=int(ascending))
             last[index] = packet.dts or 0
             tally.packets[index] += count_units(packet)
             tally.rounded[index] += _lies_between(packet, added[index])
@@ -131,13 +144,13 @@ def copied_packets(
             yield packet
 
 
-def _settle_times(packet: Packet[Stream], last_dts: int | None) -> bool:
-    """Gives the packet times that a muxer takes; whether its decode time had to be moved."""
+def _settle_times(packet: Packet[Stream], last_dts: int | None, step: int) -> bool:
+    """Gives the packet times that a muxer takes, `step` after the last; whether its decode time had to be moved."""
     if packet.dts is None:
         packet.dts = _missing_dts(packet, last_dts)
-    moved = last_dts is not None and packet.dts <= last_dts
+    moved = last_dts is not None and packet.dts < last_dts + step
     if moved:
-        packet.dts = (last_dts or 0) + 1
+        packet.dts = (last_dts or 0) + step
     if packet.pts is None or packet.pts < packet.dts:
         packet.pts = packet.dts
     return moved
