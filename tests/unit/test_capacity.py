@@ -250,13 +250,13 @@ def test_an_encoding_worker_stays_within_its_estimate(
     )
     encoder, made, peak_bytes = json.loads(told.stdout.splitlines()[-1])
     assert (encoder, made) == (codec, pixel_format)
-    estimate = estimate_worker_bytes(640, 360, bit_depth)
+    estimate = estimate_worker_bytes(640 * 360, bit_depth)
     assert estimate / 2 < peak_bytes <= estimate
 
 
 def test_estimates_grow_with_the_picture_and_the_depth() -> None:
     estimates = [
-        estimate_worker_bytes(width, height, depth)
+        estimate_worker_bytes(width * height, depth)
         for width, height in ((640, 360), (1920, 1080), (3840, 2160), (7680, 4320))
         for depth in (8, 10)
     ]
@@ -265,6 +265,18 @@ def test_estimates_grow_with_the_picture_and_the_depth() -> None:
     # as measured, MiB; see the module
     assert estimates[4] > 1716 << 20
     assert estimates[5] > 2723 << 20
+
+
+def test_each_further_stream_and_a_watermark_need_more() -> None:
+    pixels = 1280 * 720
+    alone = estimate_worker_bytes(pixels, 8)
+    assert (
+        estimate_worker_bytes(pixels, 8, further_pixels=(pixels,)) > 458 << 20
+    )  # as measured, H.264 and H.265
+    assert estimate_worker_bytes(pixels, 8, further_pixels=(640 * 360,)) > alone + (55 << 20)
+    assert estimate_worker_bytes(3840 * 2160, 8, has_watermark=True) > estimate_worker_bytes(
+        3840 * 2160, 8
+    ) + (150 << 20)
 
 
 def test_a_worker_keeps_the_encoders_threads_busy_and_one_core_at_least() -> None:

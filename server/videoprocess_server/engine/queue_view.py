@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, next_overtakes, oldest_first
+from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.states import BlockReason, JobState
 from videoprocess_server.model.worker_costs import estimate_worker_bytes
 from videoprocess_server.store.repository import Reader
+
+#: intents of streams that are encoded; ANALYZE and CUSTOM tell of the others' frames
+_PICTURE_INTENTS = frozenset(StreamIntent) - {StreamIntent.ANALYZE, StreamIntent.CUSTOM}
+#: those whose pictures are small unless a size is asked for, and how many pixels that is at most
+_SMALL_INTENTS = frozenset({StreamIntent.PREVIEW, StreamIntent.POST_VIEW})
+_SMALL_PIXELS = 640 * 640
 
 #: users looked at in one pass beyond those who may run at once: those who have had least
 USERS_AHEAD = 8
@@ -142,16 +150,27 @@ def _queued(job: Job, video: Video, *, turn: bool, alone: bool) -> Candidate:
 
 
 def _worker_bytes(job: Job, video: Video) -> int:
-    """Estimate by the larger of the source's picture and the one that was asked for."""
-    if video.media is None:
+    """Estimate by the larger of the source's picture and the largest that was asked for, and those beside it."""
+    if video.media is None or job.snapshot is None:
         return 0
     source = video.media.video
-    asked = job.snapshot.streams if job.snapshot is not None else ()
-    width, height = max(
-        [(source.width, source.height), *((stream.width, stream.height) for stream in asked)],
-        key=lambda size: size[0] * size[1],
+    whole = source.width * source.height
+    asked = sorted(
+        _pixels(stream, whole) for stream in job.snapshot.streams if stream.intent in _PICTURE_INTENTS
     )
-    return estimate_worker_bytes(width, height, source.bit_depth)
+    return estimate_worker_bytes(
+        max(whole, *asked[-1:]),
+        source.bit_depth,
+        further_pixels=asked[:-1],
+        has_watermark=job.snapshot.mode_setting.watermark is not None,
+    )
+
+
+def _pixels(stream: StreamInfo, whole: int) -> int:
+    """Of a stream's picture; of the small ones, whose sizes the plan chooses, what a proxy has at most."""
+    if stream.width and stream.height:
+        return stream.width * stream.height
+    return min(whole, _SMALL_PIXELS) if stream.intent in _SMALL_INTENTS else whole
 
 
 def _in_order(candidate: Candidate, jobs: Mapping[str, Job]) -> tuple[bool, int]:
