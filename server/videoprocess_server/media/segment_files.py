@@ -93,10 +93,12 @@ def read_pictures(plan: Plan, rendition: Rendition, paths: Sequence[str], pulse:
     shown = _shown(pts, plan)
     shown_until = max(round(plan.end_pts * plan.time_base / plan.output_time_base), int(shown[-1]) + 1)
     durations = np.append(shown[1:], shown_until) - shown
+    # A wide first step would make the media longer than it is shown, and its frame rate as readers average it lower.
+    step = int(durations[:-1].min()) if len(durations) > 1 else int(durations[0])
     return Pictures(
         sample_entry=files[0].sample_entry,
         pts=pts,
-        dts=rebuild_dts_array(pts, int(durations[0])),
+        dts=rebuild_dts_array(pts, step),
         duration=durations[np.searchsorted(shown, pts)],
         size=np.concatenate([file.size for file in files]),
         sync=np.concatenate([file.sync for file in files]),
