@@ -12,6 +12,17 @@ from kept import programs
 _SPACE = "{https://mediaarea.net/mediatrace}"
 
 
+_TABLE = ("mdia", "minf", "stbl")
+_TIMING = (
+    ("edts",),
+    ("mdia", "mdhd"),
+    (*_TABLE, "stts"),
+    (*_TABLE, "ctts"),
+    (*_TABLE, "stsz"),
+    (*_TABLE, "stz2"),
+)
+
+
 @dataclass(frozen=True)
 class Box:
     """A box: its four letters, where it is, and what is in it."""
@@ -46,6 +57,8 @@ class TrackBoxes:
     display_size: bytes
     #: handler type
     handler: str
+    #: all that says when its samples are shown: the movie's time scale, edit list, durations, offsets
+    timing: bytes
 
 
 def read_boxes(path: Path) -> tuple[Box, ...]:
@@ -61,10 +74,12 @@ def read_tracks(path: Path) -> list[TrackBoxes]:
     if moov is None:
         return []
     data = path.read_bytes()
-    return [_track(box, data) for box in moov.inner if box.kind == "trak"]
+    movie = _bytes(moov.find("mvhd"), data)
+    scale = movie[28:32] if movie[8:9] == b"\1" else movie[20:24]
+    return [_track(box, data, scale) for box in moov.inner if box.kind == "trak"]
 
 
-def _track(trak: Box, data: bytes) -> TrackBoxes:
+def _track(trak: Box, data: bytes, movie_scale: bytes) -> TrackBoxes:
     header, stsd = trak.find("tkhd"), trak.find("mdia", "minf", "stbl", "stsd")
     handler = trak.find("mdia", "hdlr")
     tkhd = _bytes(header, data)
@@ -78,6 +93,7 @@ def _track(trak: Box, data: bytes) -> TrackBoxes:
         matrix=tkhd[-44:-8],
         display_size=tkhd[-8:],
         handler=_bytes(handler, data)[16:20].decode("latin-1"),
+        timing=b"".join((movie_scale, *(_bytes(trak.find(*path), data) for path in _TIMING))),
     )
 
 

@@ -55,6 +55,12 @@ def box_value(facts: FileFacts, index: int, name: str) -> bytes:
     return value
 
 
+def same_timing(pair: Pair, index: int, place: int) -> bool:
+    """Tell whether a copied track's boxes of time are equal, byte for byte; whatever a reader makes of the file is then no loss."""
+    timing = box_value(pair.source, index, "timing")
+    return bool(timing) and timing == box_value(pair.result, place, "timing")
+
+
 def _matched(source: FileFacts, result: FileFacts) -> Iterator[tuple[int, int]]:
     """Pair tracks: the processed one, then those of the same bytes, then those of one kind, in order."""
     yield source.main, result.main

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kept.facts import FileFacts
-from kept.pair import Difference, Pair, box_value, changed_value
+from kept.pair import Difference, Pair, box_value, changed_value, same_timing
 from kept.programs import COLUMNS, ROWS
 from kept.tag_columns import has_tags, of_tags
 
@@ -64,18 +64,25 @@ def time_stamps(pair: Pair) -> Iterator[Difference]:
 def durations(pair: Pair) -> Iterator[Difference]:
     """Compare when the last frame, each track and the file end."""
     main = pair.source.main
-    ends = [
-        max((p.pts or Fraction(0)) + p.duration for p in facts.packets[facts.main])
-        for facts in (pair.source, pair.result)
-    ]
-    if ends[0] != ends[1]:
+    ends = [_end(facts) for facts in (pair.source, pair.result)]
+    if ends[0] != ends[1] and None not in ends:
         yield Difference(main, f"the last frame ends at {ends[1]} s, not {ends[0]} s")
     for a, b in pair.places.items():
+        if same_timing(pair, a, b):
+            continue
         if (changed := changed_value(pair.source.streams[a], pair.result.streams[b], "duration")) is not None:
             yield Difference(a, f"duration {changed}")
     if (changed := changed_value(pair.source.format, pair.result.format, "duration")) is not None:
         yield Difference(None, f"duration of the file {changed}")
     yield from of_tags("durations")(pair)
+
+
+def _end(facts: FileFacts) -> Fraction | None:
+    """Return when the last frame ends; None where ffprobe does not tell how long frames are."""
+    packets = facts.packets[facts.main]
+    if not all(packet.duration for packet in packets):
+        return None
+    return max((packet.pts or Fraction(0)) + packet.duration for packet in packets)
 
 
 def rotation(pair: Pair) -> Iterator[Difference]:

@@ -30,7 +30,7 @@ DESCRIBES_THE_FILE = (
     # numbers of other tracks: references are compared by what they mean
     r"(mediainfo:.*:(Metas|Menus|Menu_For)|exif:.*:ChapterListTrackID)$",
     r"mediainfo:.*:(Encoded_(Library|Application).*|CodecConfigurationBox|CodecID_Version|Format_Version)$",
-    r"mediainfo:Video:.*:(Format.*|CodecID.*|BufferSize|Stored_.*|Sampled_.*|ColorSpace|Source_(?!Delay).*|.*_Original)$",
+    r"mediainfo:Video:.*:(Format.*|CodecID.*|BufferSize|Stored_.*|Sampled_.*|ColorSpace|Source_.*|.*_Original)$",
     r"mediainfo:.*:(FrameRate.*|FrameCount|Video_.*_List|.*Count|Compression_Mode|Conformance.*|IsTruncated)$",
     r"mediainfo:.*:(mdhd_Duration|.*_Source|Media_Type|colour_description_present)$",
 )

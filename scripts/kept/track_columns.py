@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from kept.facts import Packet, is_cover
-from kept.pair import Difference, Pair, box_value, changed_value
+from kept.pair import Difference, Pair, box_value, changed_value, same_timing
 from kept.tag_columns import of_tags
 
 
@@ -39,6 +39,8 @@ def _track_packets(pair: Pair, index: int, place: int) -> Iterator[Difference]:
     if pair.source.identity(index) != pair.result.identity(place):
         a, b = len(pair.source.all_packets[index]), len(pair.result.all_packets[place])
         yield Difference(index, f"{a} packets became {b}" if a != b else f"other bytes in its {a} packets")
+        return
+    if same_timing(pair, index, place):
         return
     rows = [("", pair.source.packets[index], pair.result.packets[place])]
     if pair.source.is_iso == pair.result.is_iso:
