@@ -58,11 +58,13 @@ def plan_file(
     segment_seconds: Fraction = Fraction(4),
     longest_gop_seconds: Fraction | None = None,
     media: MediaInfo | None = None,
+    companion: MediaInfo | None = None,
     emit: Callable[[TaskMessage], None] | None = None,
     noise: NoiseEstimate = SOME_NOISE,
 ) -> Plan:
     task = PlanTask(
         media=media or probe_file(path),
+        companion=companion,
         snapshot=Snapshot(streams=tuple(streams), mode_setting=setting or ModeSetting()),
         enhance_from_us=enhance_from_us,
         noise=noise,

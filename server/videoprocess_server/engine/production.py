@@ -232,6 +232,7 @@ class Production:
                 Phase.PLAN,
                 lambda: PlanTask(
                     media=media,
+                    companion=video.companion_media,
                     snapshot=snapshot,
                     enhance_from_us=enhance_from_us,
                     noise=noise,

@@ -51,6 +51,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         MediaFault: one of the slips of errors.py, or NO_DECODABLE_FRAME, DECODE_FAILED, NOT_A_VIDEO, SOURCE_CHANGED.
     """
     video, setting = task.media.video, task.snapshot.mode_setting
+    base = task.companion or task.media
     shown = zoomed(Rect(x=0, y=0, width=video.width, height=video.height), setting)
     index, opening, damage, matrix = _read(
         fd, video.index, Pulse(emit), conceal_damage=setting.conceal_damage
@@ -64,9 +65,10 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     segments = plan_segments(
         timeline, _rules(task, video.time_base), enhance_from_pts, chain.pre_roll_frames, roll
     )
-    asked = parse_enc_param(task.media.encoder_parameters)
+    asked = parse_enc_param(base.encoder_parameters)
     material = Material(
         media=task.media,
+        base=base,
         index=index,
         coding=describe_coding(video.codec, opening.configuration, index, asked),
         segments=segments,
@@ -106,7 +108,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
                     *(lost for made in renditions for lost in made.not_kept),
                     *damage_losses(damage, video.time_base, video.index),
                     *untimed_losses(index.untimed_count, video.index),
-                    *named_losses(task.media),
+                    *named_losses(base),
                 )
             )
         ),

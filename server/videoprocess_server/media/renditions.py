@@ -54,6 +54,8 @@ class Material:
     """What renditions are made of."""
 
     media: MediaInfo
+    #: the file that sound and metadata come from: the same, unless three were given
+    base: MediaInfo
     #: the part of the source's picture that is shown
     shown: Rect
     timeline: Timeline
@@ -107,7 +109,7 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
     pixel_format = choose_pixel_format(video, bit_depth)
     geometry = plan_geometry(video, material.shown, stream.width, stream.height, pixel_format)
     check_size(encoder, geometry.width, geometry.height)
-    container, extension = choose_container(material.media)
+    container, extension = choose_container(material.base)
     settings = _settings(encoder, geometry, pixel_format, material)
     carried = _carried_length_size(encoder, geometry, material)
     matrix = material.display_matrix
@@ -130,7 +132,7 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
         pixel_format,
         opening,
         material.undecodable_count,
-        boxes=is_iso(material.media),
+        boxes=is_iso(material.base),
         carried=carried > 0,
     )
     remarks = (_remark(video.index, sentence) for sentence in settings.remarks)
@@ -160,7 +162,7 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
         # What was rounded to even sides is no other shape.
         geometry = replace(geometry, sample_aspect_ratio=video.sample_aspect_ratio)
     settings = EncoderSettings(options=encoder.options, segment_options=(), remarks=())
-    container, extension = choose_container(material.media)
+    container, extension = choose_container(material.base)
     matrix = material.display_matrix
     rendition = Rendition(
         stream_id=stream.stream_id,
@@ -180,7 +182,7 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
         pixel_format,
         material.opening,
         material.undecodable_count,
-        boxes=is_iso(material.media),
+        boxes=is_iso(material.base),
         carried=False,
     )
     return Planned(
@@ -195,7 +197,7 @@ def _cover(stream: StreamInfo, material: Material) -> Planned:
         timeline.presentable(),
         timeline.end_pts,
         timeline.time_base,
-        material.media.cover_time_ms,
+        material.base.cover_time_ms,
         material.scores,
     )
     return _stills(stream, material, (pts,), None)

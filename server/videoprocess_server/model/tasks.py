@@ -76,6 +76,8 @@ class PlanTask:
     """Reads the packet index and decides cuts, filters and encoder. Answer: Plan."""
 
     media: MediaInfo
+    #: of the file that sound and metadata come from, where that is another
+    companion: MediaInfo | None = None
     snapshot: Snapshot
     #: enhance from the first frame at or after this, relative to the first frame
     enhance_from_us: int
