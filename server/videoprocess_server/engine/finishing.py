@@ -210,7 +210,7 @@ class Finishing:
         key = self._new_key(_MAKER_EXTENSION)
 
         def task() -> Task:
-            return MakerTask(plan=self._plan, output_path=self._fresh_path(key))
+            return MakerTask(media=self._media, plan=self._plan, output_path=self._fresh_path(key))
 
         made = cast("MakerResult", self._tasks.run(Phase.JOIN, task, self._guard.open))
         return Product(

@@ -159,7 +159,7 @@ def _worker_bytes(job: Job, video: Video) -> int:
         _pixels(stream, whole) for stream in job.snapshot.streams if stream.intent in _PICTURE_INTENTS
     )
     return estimate_worker_bytes(
-        max(whole, *asked[-1:]),
+        max([whole, *asked[-1:]]),
         source.bit_depth,
         further_pixels=asked[:-1],
         has_watermark=job.snapshot.mode_setting.watermark is not None,

@@ -15,6 +15,7 @@ from videoprocess_server.model.tasks import (
     DigestTask,
     EncodeTask,
     JoinTask,
+    MakerTask,
     PlanTask,
     ProbeTask,
     StillsTask,
@@ -48,6 +49,7 @@ def media_handlers() -> Handlers:
         DigestTask: _foreseeing(inputs.digest_inputs),
         JoinTask: _foreseeing(_join),
         StillsTask: _foreseeing(_write_stills),
+        MakerTask: _foreseeing(_write_maker),
         VerifyTask: _foreseeing(_verify),
     }
 
@@ -62,6 +64,12 @@ def _write_stills(task: StillsTask, _fd: int, emit: Emit) -> TaskResult:
     from videoprocess_server.media import stills
 
     return stills.write_stills(task, emit)
+
+
+def _write_maker(task: MakerTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media import maker_file
+
+    return maker_file.write_maker(task, fd, emit)
 
 
 def _analyze(task: AnalyzeTask, fd: int, emit: Emit) -> TaskResult:

@@ -115,6 +115,19 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     )
 
 
+def read_timeline(plan: Plan, video: VideoTrackInfo, fd: int, pulse: Pulse) -> Timeline:
+    """Read anew what becomes of which frame.
+
+    Raises:
+        MediaFault: SOURCE_CHANGED where that is not what was planned.
+    """
+    index, opening, damage, _ = _read(fd, video.index, pulse, conceal_damage=bool(plan.damaged_pts))
+    timeline = _timeline(index, opening, video, plan.grid, damage)
+    if summarise(timeline) != (plan.frame_count, plan.pts_sha256):
+        raise MediaFault("SOURCE_CHANGED", "The file has other frames than were planned.")
+    return timeline
+
+
 def _ids_of(intent: StreamIntent, task: PlanTask) -> tuple[int, ...]:
     return tuple(stream.stream_id for stream in task.snapshot.streams if stream.intent is intent)
 

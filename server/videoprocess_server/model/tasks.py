@@ -216,6 +216,8 @@ class StillsResult:
 class MakerTask:
     """Writes what was done to each frame as a file of its own, for the times that the source tells. Answer: MakerResult."""
 
+    #: of the source
+    media: MediaInfo
     plan: Plan
     #: must not exist
     output_path: str
