@@ -38,10 +38,12 @@ from videoprocess_client.errors import (
 from videoprocess_client.events import Event, ProcessDone, ProcessError, ProgressChanged, StatusChanged
 from videoprocess_client.job_status import JobStatus
 from videoprocess_client.jobs import Job, ProcessResult
+from videoprocess_client.results import FetchedFile
 from videoprocess_client.retry import RetryPolicy
 from videoprocess_client.session import Session
 from videoprocess_client.sources import passed, shared, stream, uploaded
 from videoprocess_client.uploads import UploadResult, new_upload_id
+from videoprocess_client.watermarks import WatermarkFile
 
 __all__ = [
     "Busy",
@@ -58,6 +60,7 @@ __all__ = [
     "Event",
     "ExecutionMode",
     "FailedPrecondition",
+    "FetchedFile",
     "Internal",
     "InvalidArgument",
     "Job",
@@ -83,6 +86,7 @@ __all__ = [
     "Unsupported",
     "UploadResult",
     "VideoProcessError",
+    "WatermarkFile",
     "new_upload_id",
     "passed",
     "shared",

@@ -239,7 +239,7 @@ class Client:
 
         Args:
             source: A file of this machine, which is uploaded; or a descriptor, see `shared`.
-            output: Where the enhanced video goes.
+            output: Where the enhanced video goes; further files go beside it. A directory: all files go into it.
             options: What is asked for. None: the defaults.
             on_progress: Called with the stage and how far it is.
 

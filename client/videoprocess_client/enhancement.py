@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,8 +22,10 @@ from videoprocess_client.errors import JobFailed, NotFound, ServiceError, Sessio
 from videoprocess_client.events import Event
 from videoprocess_client.job_status import JobStatus
 from videoprocess_client.jobs import Job, ProcessResult
+from videoprocess_client.results import FetchedFile, fetch_all, place
 from videoprocess_client.session import Session
 from videoprocess_client.sources import stream, uploaded
+from videoprocess_client.watermarks import WatermarkFile, with_watermark
 
 if TYPE_CHECKING:
     from videoprocess_client.client import Client
@@ -43,6 +45,10 @@ class EnhanceOptions:
     video_id: str | None = None
     #: serialised camera metadata, the typed form, or None for the defaults
     settings: bytes | ModeSetting | None = None
+    #: a picture that is burnt into every frame; not together with serialised metadata
+    watermark: WatermarkFile | None = None
+    #: what is made, see `stream`; none: the enhanced video alone, as the next three fields say
+    streams: tuple[types_pb2.StreamInfoV11, ...] = ()
     #: codec of the result; NULL: the source's
     encode_type: EncodeType = EncodeType.NULL
     #: width of the result in pixels; 0: the source's
@@ -84,14 +90,22 @@ class EnhanceResult(ProcessResult):
     """What `Client.enhance` made.
 
     Attributes:
-        output: The file that was written.
-        artifact: The enhanced video as the service described it, with size in bytes and SHA-256.
+        files: What was written, the enhanced video first.
         kept: Whether the video is still on the server.
     """
 
-    output: Path = field(default_factory=Path)
-    artifact: Artifact = field(default_factory=Artifact)
+    files: tuple[FetchedFile, ...] = ()
     kept: bool = False
+
+    @property
+    def output(self) -> Path:
+        """The first file: the enhanced video, where one was asked for."""
+        return self.files[0].path
+
+    @property
+    def artifact(self) -> Artifact:
+        """The first file as the service described it, with size in bytes and SHA-256."""
+        return self.files[0].artifact
 
 
 ProgressListener: TypeAlias = Callable[[EnhanceProgress], None]
@@ -123,13 +137,13 @@ class Enhancement:
         self._was_there = await self._is_there()
         try:
             result = await self._made(await self._descriptor())
-            artifact = await self._fetch(result)
+            files = await self._fetch(result)
             stays = self._options.keep or (self._was_there and not self._options.own)
             kept = stays or not await self._removed()
         finally:
             await self._close()
         return EnhanceResult(
-            result.video_id, result.job_id, result.report, result.meta_data, self._output, artifact, kept
+            result.video_id, result.job_id, result.report, result.meta_data, tuple(files), kept
         )
 
     async def _is_there(self) -> bool:
@@ -172,8 +186,11 @@ class Enhancement:
         session = self._session = await self._client.open_session(options.execution_mode)
         await session.prepare(self._video_id, descriptor)
         video = stream(STREAM_ID, encode_type=options.encode_type, width=options.width, height=options.height)
-        await session.create_streams([video])
-        await session.commit_streams(options.settings)
+        await session.create_streams(options.streams or [video])
+        settings = options.settings
+        if options.watermark is not None:
+            settings = await with_watermark(self._client, settings, options.watermark)
+        await session.commit_streams(settings)
         return await session.process(self._video_id, options.timestamp_us, priority=options.priority)
 
     async def _process(self, job: Job) -> ProcessResult:
@@ -192,13 +209,13 @@ class Enhancement:
                     await session.interrupt([self._video_id])
             raise
 
-    async def _fetch(self, result: ProcessResult) -> Artifact:
-        artifact = result.video_artifact
-        if artifact is None:
-            raise NotFound("ARTIFACT_NOT_FOUND", "The job made no video.")
-        return await self._client.download(
-            artifact.artifact_id,
-            self._output,
+    async def _fetch(self, result: ProcessResult) -> list[FetchedFile]:
+        artifacts = result.report.artifacts
+        if not artifacts:
+            raise NotFound("ARTIFACT_NOT_FOUND", "The job made no file.")
+        return await fetch_all(
+            self._client,
+            place(artifacts, self._output),
             overwrite=self._options.overwrite,
             on_progress=lambda done, total: self._tell("download", done, total),
         )
@@ -251,12 +268,13 @@ def check_output(output: Path, source: Path | types_pb2.FileDescriptor, *, overw
     Raises:
         OSError: It cannot; the subclass and the text say why.
     """
-    if output.is_dir():
-        raise _os_error(errno.EISDIR, output)
-    if not output.parent.is_dir():
-        raise _os_error(errno.ENOENT, output.parent)
-    if not os.access(output.parent, os.W_OK):
-        raise _os_error(errno.EACCES, output.parent)
+    folder = output if output.is_dir() else output.parent
+    if not folder.is_dir():
+        raise _os_error(errno.ENOENT, folder)
+    if not os.access(folder, os.W_OK):
+        raise _os_error(errno.EACCES, folder)
+    if folder is output:
+        return  # the names in it are the service's to choose
     is_source = isinstance(source, Path) and output.exists() and source.exists() and output.samefile(source)
     if is_source or (os.path.lexists(output) and not overwrite):
         raise _os_error(errno.EEXIST, output)

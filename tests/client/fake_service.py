@@ -109,6 +109,10 @@ class State:
     settings: list[session.CommitStreamsRequest] = field(default_factory=list)
     streams: list[types_pb2.StreamInfo] = field(default_factory=list)
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    #: files that jobs make beside the video -> their bytes
+    further: dict[str, bytes] = field(default_factory=dict)
+    #: whether jobs make a video
+    has_video: bool = True
     events: list[callback.CallbackEvent] = field(default_factory=list)
     requests: dict[str, session.ProcessVideoResponse] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -139,13 +143,15 @@ class State:
         self.changed = asyncio.Event()
         return event
 
-    def add_artifact(self, data: bytes, kind: int = report_pb2.ARTIFACT_KIND_VIDEO) -> report_pb2.Artifact:
+    def add_artifact(
+        self, data: bytes, kind: int = report_pb2.ARTIFACT_KIND_VIDEO, file_name: str = "a_enhanced.mp4"
+    ) -> report_pb2.Artifact:
         artifact_id = hashlib.sha256(data).hexdigest()[:32]
         self.artifacts[artifact_id] = data
         return report_pb2.Artifact(
             artifact_id=artifact_id,
             kind=kind,
-            file_name="a.mp4",
+            file_name=file_name,
             media_type="video/mp4",
             size_bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
@@ -157,9 +163,11 @@ class State:
         video = next(video for video in self.videos.values() if video.job.job_id == job_id)
         upload_id = video.sources[0].upload_id if video.sources else ""
         source = bytes(self.uploads.get(upload_id, b"shared"))
-        artifact = self.add_artifact(source[::-1])
+        made = [self.add_artifact(source[::-1])] if self.has_video else []
+        further = self.further.items()
+        made += [self.add_artifact(data, report_pb2.ARTIFACT_KIND_STILL, name) for name, data in further]
         report = report_pb2.ProcessReport(
-            artifacts=[artifact],
+            artifacts=made,
             frames=report_pb2.FrameCounts(source=300, decoded=300, encoded=300, enhanced=300),
             noise=report_pb2.NoiseReport(
                 planes=[report_pb2.PlaneNoise(plane="Y", sigma_before=4, sigma_after=1)]
@@ -174,7 +182,8 @@ class State:
             output_size_bytes=len(source),
         )
         video.state = video_pb2.VIDEO_STATE_COMPLETED
-        video.artifacts.append(artifact)
+        del video.artifacts[:]
+        video.artifacts.extend(made)
         video.report.CopyFrom(report)
         done = callback.OnProcessDone(report=report)
         done.meta_data.entries["scalingFactor"].double_value = 1.5

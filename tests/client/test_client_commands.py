@@ -48,6 +48,40 @@ async def test_upload_prepare_process_fetch(command: Command, state: State) -> N
     assert "CloseVideoProcessSession" not in state.calls
 
 
+async def test_streams_and_a_watermark_stay_with_the_session_and_all_files_are_fetched(
+    command: Command, state: State
+) -> None:
+    state.further = {"a_cover.jpg": b"cover"}
+    (command.directory / "logo.png").write_bytes(b"a picture")
+    await prepared(command)
+    asked = [
+        "--stream",
+        "video:h265",
+        "--stream",
+        "still-capture",
+        "--watermark",
+        "logo.png",
+        "--watermark-at",
+        "-4,8",
+    ]
+    done = await command("process", "v", *asked, "--json")
+    assert done.code == 0, done.err
+    assert [file["file_name"] for file in done.json["artifacts"]] == ["a_enhanced.mp4", "a_cover.jpg"]
+    assert [(info.stream_id, info.intent, info.encode_type) for info in state.streams] == [
+        (0, 1, 2),
+        (1, 2, 0),
+    ]
+    placed = state.settings[0].typed.watermark
+    assert (placed.x, placed.y, bytes(state.uploads[placed.image.upload_id])) == (-4, 8, b"a picture")
+    again = await command("process", "v")
+    assert "--watermark ... --stream video:h265 --stream still-capture" in again.err
+    (command.directory / "into").mkdir()
+    fetched = await command("fetch", "v", "-o", "into", "--json")
+    assert [file["path"] for file in fetched.json["files"]] == ["into/a_enhanced.mp4", "into/a_cover.jpg"]
+    beside = await command("fetch", "v", "-o", "out.mp4")
+    assert beside.out.splitlines() == ["out.mp4: 3 B", "out_cover.jpg: 5 B"]
+
+
 async def test_an_upload_goes_on_over_a_restart_and_in_another_terminal(
     command: Command, fake: FakeService, state: State
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ from videoprocess_client import (
     EnhanceProgress,
     JobAborted,
     JobFailed,
+    StreamIntent,
     Unsupported,
+    WatermarkFile,
     shared,
     stream,
 )
@@ -59,11 +62,6 @@ async def test_a_video_is_uploaded_processed_fetched_and_removed(
 async def test_it_goes_on_over_cuts_at_every_step(
     client: Client, state: State, source: Path, tmp_path: Path
 ) -> None:
-    {
-        "CreateStreams answer": [cut()],
-        "ProcessVideo answer": [cut()],
-        "Subscribe event": [cut()],
-    }
     state.faults = {
         **{
             name: [cut()] for name in ("CreateVideoProcessSession", "Prepare", "CommitStreams", "RemoveVideo")
@@ -183,13 +181,89 @@ async def test_what_cannot_be_written_is_refused_before_the_work(
 ) -> None:
     for target, overwrite in [
         (source, True),
-        (tmp_path, True),
         (tmp_path / "none" / "out.mp4", False),
         (source, False),
     ]:
         with pytest.raises(OSError, match=r"exists|directory"):
             await client.enhance(source, target, EnhanceOptions(overwrite=overwrite))
     assert state.calls == []
+
+
+async def test_further_files_go_beside_the_video(
+    client: Client, state: State, source: Path, tmp_path: Path, left: Callable[[], list[str]]
+) -> None:
+    state.further = {"a_cover.jpg": b"cover", "a_thumbnail_01.jpg": b"one", "a_thumbnail_02.jpg": b"two"}
+    streams = (stream(3), stream(4, StreamIntent.POST_VIEW, encode_type=EncodeType.JPEG, width=320))
+    seen: list[EnhanceProgress] = []
+    options = EnhanceOptions(streams=streams)
+    result = await client.enhance(source, tmp_path / "out.mp4", options, on_progress=seen.append)
+    assert left() == ["a b.mp4", "out.mp4", "out_cover.jpg", "out_thumbnail_01.jpg", "out_thumbnail_02.jpg"]
+    assert (tmp_path / "out_thumbnail_02.jpg").read_bytes() == b"two"
+    assert (result.output, result.artifact.size_bytes) == (tmp_path / "out.mp4", len(DATA))
+    assert [file.path.name for file in result.files] == left()[1:]
+    asked = [(info.stream_id, info.intent, info.encode_type, info.width) for info in state.streams]
+    assert asked == [(3, StreamIntent.VIDEO, 0, 0), (4, StreamIntent.POST_VIEW, EncodeType.JPEG, 320)]
+    downloads = [event.bytes_done for event in seen if event.stage == "download"]
+    assert (downloads, downloads[-1]) == (sorted(downloads), len(DATA) + len(b"coveronetwo"))
+
+
+async def test_into_a_directory_all_go_by_their_names(
+    client: Client, state: State, source: Path, tmp_path: Path
+) -> None:
+    state.further = {"a_cover.jpg": b"cover", "../../evil": b"no", "": b"nameless"}
+    folder = tmp_path / "out"
+    folder.mkdir()
+    await client.enhance(source, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    assert (
+        names[:3]
+        == sorted([hashlib.sha256(b"nameless").hexdigest()[:32], "a_cover.jpg", "a_enhanced.mp4"])[:3]
+    )
+    assert len(names) == 4
+    assert "evil" in names
+
+
+async def test_without_a_video_the_first_file_is_the_output(
+    client: Client, state: State, source: Path, tmp_path: Path, left: Callable[[], list[str]]
+) -> None:
+    state.has_video, state.further = False, {"a_cover.jpg": b"cover", "a_report.json": b"{}"}
+    result = await client.enhance(source, tmp_path / "out.jpg")
+    assert left() == ["a b.mp4", "out.jpg", "out_report.json"]
+    assert (result.output, result.artifact.size_bytes) == (tmp_path / "out.jpg", len(b"cover"))
+
+
+async def test_a_further_file_that_is_there_keeps_all_from_being_fetched(
+    client: Client, state: State, source: Path, tmp_path: Path
+) -> None:
+    state.further = {"a_cover.jpg": b"cover"}
+    (tmp_path / "out_cover.jpg").write_bytes(b"mine")
+    with pytest.raises(FileExistsError):
+        await client.enhance(source, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+    assert (tmp_path / "out_cover.jpg").read_bytes() == b"mine"
+    assert len(state.videos) == 1  # what was made can still be fetched
+    await client.enhance(source, tmp_path / "out.mp4", EnhanceOptions(overwrite=True))
+    assert (tmp_path / "out_cover.jpg").read_bytes() == b"cover"
+
+
+async def test_a_watermark_is_uploaded_and_committed_with_the_settings(
+    client: Client, state: State, source: Path, tmp_path: Path
+) -> None:
+    logo = tmp_path / "logo.png"
+    logo.write_bytes(b"a picture")
+    mark = WatermarkFile(logo, x=-4, y=8, width=16, height=9, scale_factor=2.0, rotation_degrees=90)
+    settings = ModeSetting(zoom_ratio=2)
+    await client.enhance(source, tmp_path / "out.mp4", EnhanceOptions(settings=settings, watermark=mark))
+    typed = state.settings[0].typed
+    assert bytes(state.uploads[typed.watermark.image.upload_id]) == b"a picture"
+    placed = typed.watermark
+    assert (placed.x, placed.y, placed.width, placed.height) == (-4, 8, 16, 9)
+    assert (placed.scale_factor, placed.rotation_degrees, typed.zoom_ratio) == (2.0, 90, 2.0)
+    assert not settings.HasField("watermark")
+    with pytest.raises(ValueError, match="typed form"):
+        await client.enhance(
+            source, tmp_path / "b.mp4", EnhanceOptions(settings=b"\0", watermark=mark, video_id="v")
+        )
 
 
 async def test_a_mistaken_duplicate_is_refused_even_after_a_cut(client: Client, state: State) -> None:

@@ -9,11 +9,21 @@ import typer
 from rich.console import Console
 
 from videoprocess.v1.job_pb2 import JOB_PHASE_ENHANCE, BlockReason, JobPhase, JobProgress
-from videoprocess_client.cli.options import check_target, parse_rates, parse_seconds, parse_shared, parse_size
+from videoprocess_client.cli.options import (
+    check_target,
+    parse_point,
+    parse_rates,
+    parse_seconds,
+    parse_shared,
+    parse_size,
+)
 from videoprocess_client.cli.progress import display
+from videoprocess_client.cli.stream_options import parse_stream
+from videoprocess_client.cli.stream_settings import StreamSpec
 from videoprocess_client.cli.texts import blocked, clock, megabytes
 from videoprocess_client.cli.video_texts import STATE_WIDTH
 from videoprocess_client.enhancement import EnhanceProgress
+from videoprocess_client.enums import EncodeType, StreamIntent
 from videoprocess_client.names import short_name
 
 
@@ -39,6 +49,13 @@ def test_seconds_are_exact_microseconds() -> None:
         (parse_rates, "0"),
         (parse_shared, "a"),
         (parse_shared, ":b"),
+        (parse_point, "1"),
+        (parse_point, "1.5,2"),
+        (parse_stream, "film"),
+        (parse_stream, "video:h266"),
+        (parse_stream, "video:640x360:h264"),
+        (parse_stream, "video:h264:640x360:1"),
+        (parse_stream, ""),
     ],
 )
 def test_malformed_values_are_refused(parse: Callable[[str], object], text: str) -> None:
@@ -46,7 +63,21 @@ def test_malformed_values_are_refused(parse: Callable[[str], object], text: str)
         parse(text)
 
 
+def test_streams_are_read_and_told() -> None:
+    for text in (
+        "video",
+        "preview:h264:320x180",
+        "still-capture:jpeg",
+        "post-view:160x90",
+        "analyze",
+        "custom",
+    ):
+        assert parse_stream(text).describe() == text
+    assert parse_stream("VIDEO:H265") == StreamSpec(intent=StreamIntent.VIDEO, encode_type=EncodeType.H265)
+
+
 def test_values_are_read() -> None:
+    assert (parse_point("16,-4"), parse_point("0,0")) == ((16, -4), (0, 0))
     assert parse_size("640x360") == (640, 360)
     assert (parse_rates("24-30"), parse_rates("30")) == ((24, 30), (30, 30))
     paths = [parse_shared(text).shared_path for text in ("media:a/b:c.mp4", "media/a/b:c.mp4")]

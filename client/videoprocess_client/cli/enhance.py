@@ -35,10 +35,17 @@ from videoprocess_client.cli.stream_options import (
     MaxFps,
     SettingsFile,
     Size,
+    StreamOption,
+    WatermarkAt,
+    WatermarkOption,
+    WatermarkSize,
     Zoom,
     encode_type_of,
     settings_of,
+    streams_of,
+    watermark_of,
 )
+from videoprocess_client.cli.stream_settings import messages
 from videoprocess_client.cli.texts import labelled, report_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceOptions, EnhanceProgress, EnhanceResult
@@ -50,7 +57,10 @@ Source: TypeAlias = Annotated[
 OutputPath: TypeAlias = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="OUT", help="Where the enhanced video goes; its container is the source's."
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="Where the enhanced video goes; what else is made goes beside it. A directory: all goes into it.",
     ),
 ]
 VideoId: TypeAlias = Annotated[
@@ -82,6 +92,10 @@ def enhance(
     codec: CodecOption = None,
     size: Size = None,
     start: From = "0",
+    stream: StreamOption = None,
+    watermark: WatermarkOption = None,
+    watermark_at: WatermarkAt = None,
+    watermark_size: WatermarkSize = None,
     settings_file: SettingsFile = None,
     keep: Keep = False,
     report: ReportPath = None,
@@ -97,9 +111,12 @@ def enhance(
     width, height = parse_size(size) if size else (0, 0)
     given = _source(source, shared)
     _check_outputs(source, output, report)
+    settings = settings_of(settings_file, zoom, fps, max_fps)
     options = EnhanceOptions(
         video_id=video_id,
-        settings=settings_of(settings_file, zoom, fps, max_fps),
+        settings=settings,
+        watermark=watermark_of(watermark, watermark_at, watermark_size, settings),
+        streams=tuple(messages(streams_of(stream, codec, size))),
         encode_type=encode_type_of(codec),
         width=width,
         height=height,
@@ -185,13 +202,14 @@ def _values(result: EnhanceResult) -> dict[str, Any]:
         "job_id": result.job_id,
         "output": str(result.output),
         "artifact": plain(result.artifact),
+        "files": [{"path": str(file.path), "artifact": plain(file.artifact)} for file in result.files],
         "kept_on_server": result.kept,
         "report": plain(result.report),
     }
 
 
 def _lines(result: EnhanceResult) -> Iterator[str]:
-    yield str(result.output)
+    yield from (str(file.path) for file in result.files)
     yield from report_lines(result.report, result.report.source_size_bytes, result.artifact.size_bytes)
     if result.kept:
         yield labelled("on server", f"kept as {result.video_id}, until videoprocess remove {result.video_id}")

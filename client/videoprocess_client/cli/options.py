@@ -67,13 +67,19 @@ Shared: TypeAlias = Annotated[
 ]
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """`1280x720` as width and height in pixels."""
     found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.lower())
     if found is None:
-        raise typer.BadParameter(
-            f"{text!r} is not WIDTHxHEIGHT in pixels, e.g. 1280x720", param_hint="--size"
-        )
+        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT in pixels, e.g. 1280x720", param_hint=option)
+    return int(found[1]), int(found[2])
+
+
+def parse_point(text: str) -> tuple[int, int]:
+    """`16,-4` as left and top in pixels."""
+    found = re.fullmatch(r"(-?\d{1,5}),(-?\d{1,5})", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not X,Y in pixels, e.g. 16,16", param_hint="--watermark-at")
     return int(found[1]), int(found[2])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 import typer
+from msgspec.structs import replace
 
 from videoprocess.v1 import job_pb2
 from videoprocess_client.channel import DEFAULT_TARGET
@@ -35,9 +36,15 @@ from videoprocess_client.cli.stream_options import (
     MaxFps,
     SettingsFile,
     Size,
+    StreamOption,
+    WatermarkAt,
+    WatermarkOption,
+    WatermarkSize,
     Zoom,
     encode_type_of,
     settings_of,
+    streams_of,
+    watermark_of,
 )
 from videoprocess_client.cli.stream_settings import StreamSettings, pack
 from videoprocess_client.cli.texts import labelled, report_lines
@@ -48,6 +55,7 @@ from videoprocess_client.errors import ConnectionFailed, JobAborted, JobFailed
 from videoprocess_client.events import Event
 from videoprocess_client.job_status import JobStatus
 from videoprocess_client.jobs import Job, ProcessResult
+from videoprocess_client.watermarks import WatermarkFile, with_watermark
 
 TimestampUs: TypeAlias = Annotated[
     int | None,
@@ -88,6 +96,10 @@ def process(
     max_fps: MaxFps = None,
     codec: CodecOption = None,
     size: Size = None,
+    stream: StreamOption = None,
+    watermark: WatermarkOption = None,
+    watermark_at: WatermarkAt = None,
+    watermark_size: WatermarkSize = None,
     settings_file: SettingsFile = None,
     defaults: Defaults = False,
     session: SessionId = None,
@@ -102,8 +114,12 @@ def process(
     if timestamp_us is not None and start is not None:
         raise typer.BadParameter("not together with --timestamp-us", param_hint="--from")
     width, height = parse_size(size) if size else (0, 0)
-    asked = pack(settings_of(settings_file, zoom, fps, max_fps), encode_type_of(codec), width, height)
-    if defaults and asked != StreamSettings():
+    streams = streams_of(stream, codec, size)
+    settings = settings_of(settings_file, zoom, fps, max_fps)
+    mark = watermark_of(watermark, watermark_at, watermark_size, settings)
+    asked = pack(settings, encode_type_of(codec), width, height, streams)
+    is_asked = mark is not None or asked != StreamSettings()
+    if defaults and is_asked:
         raise typer.BadParameter("not together with other settings", param_hint="--defaults")
     connection = Connection(target, user, as_json, session)
     command = _Command(
@@ -111,7 +127,8 @@ def process(
         video_id,
         parse_seconds(start) if start is not None else timestamp_us or 0,
         Priority.HIGH if high else Priority.UNSPECIFIED,
-        asked if defaults or asked != StreamSettings() else None,
+        asked if defaults or is_asked else None,
+        mark,
         wait,
     )
     execute(connection, command.run, patience_seconds=LONG_PATIENCE_SECONDS)
@@ -127,12 +144,13 @@ class _Command:
     priority: Priority
     #: None: what the session has
     settings: StreamSettings | None
+    watermark: WatermarkFile | None
     wait: bool
 
     async def run(self, client: Client, output: Output) -> None:
         """Do it, and tell what came of it."""
         kept = self.connection.kept_session(client, output)
-        job = await self._accepted(kept, output)
+        job = await self._accepted(client, kept, output)
         # What the user has processed is his own: a later `enhance` of the same id leaves it on the server.
         kept.book.change(lambda entry: without_enhancing(entry, self.video_id))
         if not self.wait:
@@ -143,12 +161,16 @@ class _Command:
             result = await self._followed(job, shown, output)
         output.result(_values(result), self._lines(result))
 
-    async def _accepted(self, kept: KeptSession, output: Output) -> Job:
-        if self.settings is None:
+    async def _accepted(self, client: Client, kept: KeptSession, output: Output) -> Job:
+        settings = self.settings
+        if settings is None:
             earlier = kept.settings()
             if earlier is not None and earlier.describe():
                 output.note(f"As asked for before: {earlier.describe()} (--defaults uses none).")
-        return await kept.process(self.video_id, self.timestamp_us, self.priority, self.settings)
+        elif self.watermark is not None:
+            typed = await with_watermark(client, settings.settings(), self.watermark)
+            settings = replace(settings, mode_setting=typed.SerializeToString(deterministic=True))
+        return await kept.process(self.video_id, self.timestamp_us, self.priority, settings)
 
     async def _followed(self, job: Job, shown: Display, output: Output) -> ProcessResult:
         status = JobStatus(job)
@@ -191,7 +213,8 @@ class _Command:
         report = result.report
         yield self.video_id
         yield from report_lines(report, report.source_size_bytes, report.output_size_bytes)
-        if result.video_artifact is not None:
+        if report.artifacts:
+            yield from (labelled("made", file.file_name) for file in report.artifacts)
             yield labelled("result", f"videoprocess fetch {shlex.quote(self.video_id)} -o OUT")
 
 
@@ -220,6 +243,7 @@ def _values(result: ProcessResult) -> dict[str, Any]:
         "video_id": result.video_id,
         "job_id": result.job_id,
         "artifact": plain(artifact) if artifact is not None else None,
+        "artifacts": [plain(file) for file in result.report.artifacts],
         "report": plain(result.report),
         "meta_data": dict(result.meta_data),
     }

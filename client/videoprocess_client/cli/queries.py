@@ -22,8 +22,8 @@ from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceProgress
 from videoprocess_client.enums import CamRetCode
 from videoprocess_client.errors import NotFound
-from videoprocess_client.jobs import find_video
 from videoprocess_client.names import short_name
+from videoprocess_client.results import fetch_all, place
 from videoprocess_client.session import Session
 
 AnyVideoId: TypeAlias = Annotated[
@@ -31,7 +31,13 @@ AnyVideoId: TypeAlias = Annotated[
 ]
 Trash: TypeAlias = Annotated[bool, typer.Option("--trash", help="List the videos that restore brings back.")]
 OutputPath: TypeAlias = Annotated[
-    Path, typer.Option("--output", "-o", metavar="OUT", help="Where the enhanced video goes.")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="Where the enhanced video goes; what else was made goes beside it. A directory: all goes into it.",
+    ),
 ]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")]
 
@@ -84,27 +90,32 @@ def fetch(
     user: User = DEFAULT_USER_ID,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the enhanced video of an earlier job."""
+    """Fetch the files that the newest job made."""
 
     async def work(client: Client, out: Output) -> None:
-        artifact = find_video((await client.get_video(video_id)).artifacts)
-        if artifact is None:
+        artifacts = (await client.get_video(video_id)).artifacts
+        if not artifacts:
             raise NotFound(
                 "ARTIFACT_NOT_FOUND",
                 f"The video {video_id} has no result to fetch.",
                 cam_ret_code=CamRetCode.INVALID_ARGUMENT,
             )
         with display(out.stderr) as shown:
-            fetched = await client.download(
-                artifact.artifact_id,
-                output,
+            files = await fetch_all(
+                client,
+                place(artifacts, output),
                 overwrite=overwrite,
                 on_progress=lambda done, total: shown.update(
                     EnhanceProgress("download", video_id, done, total)
                 ),
             )
-        values = {"video_id": video_id, "output": str(output), "artifact": plain(fetched)}
-        out.result(values, [f"{output}: {megabytes(fetched.size_bytes)}"])
+        values = {
+            "video_id": video_id,
+            "output": str(files[0].path),
+            "artifact": plain(files[0].artifact),
+            "files": [{"path": str(file.path), "artifact": plain(file.artifact)} for file in files],
+        }
+        out.result(values, [f"{file.path}: {megabytes(file.artifact.size_bytes)}" for file in files])
 
     execute(Connection(target, user, as_json), work)
 
@@ -134,6 +145,10 @@ def _capability_lines(answer: GetCapabilitiesResponse) -> Iterator[str]:
     for mode in answer.operation_modes:
         name = words(short_name(hdi_enums_pb2.OperationMode.DESCRIPTOR, mode.mode))
         yield labelled("mode", f"{name}: {mode.description}")
+    for intent in answer.intents:
+        name = words(short_name(hdi_enums_pb2.StreamIntent.DESCRIPTOR, intent.intent))
+        if intent.encode_types:
+            yield labelled("stream", f"{name}: {intent.description}")
     for setting in answer.settings:
         if setting.supported:
             yield labelled("setting", f"{setting.name}: {setting.accepted_values}")

@@ -1,23 +1,53 @@
-"""The one stream and the settings that the command commits, in the form that is remembered."""
+"""The streams and the settings that the command commits, in the form that is remembered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from google.protobuf.message import DecodeError
 
+from videoprocess.v1 import types_pb2
 from videoprocess.v1.mode_setting_pb2 import ModeSetting
-from videoprocess_client.enums import EncodeType
+from videoprocess_client.enums import EncodeType, StreamIntent
 from videoprocess_client.session import Session
 from videoprocess_client.sources import stream
 
 STREAM_ID = 0
+#: streams of a session; those of this command are numbered from 0
+MAX_STREAMS = 16
+
+
+class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What one stream asks for."""
+
+    intent: StreamIntent = StreamIntent.VIDEO
+    encode_type: EncodeType = EncodeType.NULL
+    #: pixels; 0: the source's, or what suits the intent
+    width: int = 0
+    height: int = 0
+
+    def message(self, stream_id: int) -> types_pb2.StreamInfoV11:
+        """The stream as CreateStreams takes it."""
+        return stream(
+            stream_id, self.intent, encode_type=self.encode_type, width=self.width, height=self.height
+        )
+
+    def describe(self) -> str:
+        """What is asked for, as the value of `--stream`."""
+        parts = [self.intent.name.lower().replace("_", "-")]
+        if self.encode_type:
+            parts.append(self.encode_type.name.lower())
+        if self.width or self.height:
+            parts.append(f"{self.width}x{self.height}")
+        return ":".join(parts)
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a VIDEO stream and its settings ask for."""
+    """What the streams and their settings ask for."""
 
+    #: none: one VIDEO stream, as the next three fields say
+    streams: tuple[StreamSpec, ...] = ()
     encode_type: EncodeType = EncodeType.NULL
     #: of the result in pixels; 0: the source's
     width: int = 0
@@ -39,10 +69,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     async def commit(self, session: Session) -> None:
         """Make them the session's, instead of those that this command committed before."""
-        await session.release_streams([STREAM_ID])
-        await session.create_streams(
-            [stream(STREAM_ID, encode_type=self.encode_type, width=self.width, height=self.height)]
-        )
+        await session.release_streams(range(MAX_STREAMS))
+        alone = StreamSpec(encode_type=self.encode_type, width=self.width, height=self.height)
+        await session.create_streams(messages(self.streams or (alone,)))
         await session.commit_streams(self.settings())
 
     def describe(self) -> str:
@@ -61,10 +90,23 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             yield f"--codec {self.encode_type.name.lower()}"
         if self.width:
             yield f"--size {self.width}x{self.height}"
+        if setting.HasField("watermark"):
+            yield "--watermark ..."
+        for spec in self.streams:
+            yield f"--stream {spec.describe()}"
+
+
+def messages(specs: Sequence[StreamSpec]) -> list[types_pb2.StreamInfoV11]:
+    """The streams as CreateStreams takes them, numbered from 0."""
+    return [spec.message(number) for number, spec in enumerate(specs, STREAM_ID)]
 
 
 def pack(
-    settings: bytes | ModeSetting | None, encode_type: EncodeType, width: int, height: int
+    settings: bytes | ModeSetting | None,
+    encode_type: EncodeType,
+    width: int,
+    height: int,
+    streams: Sequence[StreamSpec] = (),
 ) -> StreamSettings:
     """The form that is remembered.
 
@@ -73,9 +115,11 @@ def pack(
         encode_type: Codec of the result; NULL: the source's.
         width: Width of the result in pixels; 0: the source's.
         height: Height of the result in pixels; 0: the source's.
+        streams: What is made; none: one VIDEO stream of that codec and size.
     """
     typed = settings.SerializeToString(deterministic=True) if isinstance(settings, ModeSetting) else b""
     return StreamSettings(
+        streams=tuple(streams),
         encode_type=encode_type,
         width=width,
         height=height,

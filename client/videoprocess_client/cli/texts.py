@@ -85,8 +85,10 @@ def _phase(number: int) -> str:
 
 
 def _noise(report: ProcessReport) -> Iterator[str]:
+    has_after = any(plane.sigma_after for plane in report.noise.planes)
     for plane in report.noise.planes:
-        yield f"{plane.plane} {plane.sigma_before:.2f} -> {plane.sigma_after:.2f}"
+        after = f" -> {plane.sigma_after:.2f}" if has_after else ""
+        yield f"{plane.plane} {plane.sigma_before:.2f}{after}"
 
 
 def _not_kept(entry: NotKept) -> str:
