@@ -105,6 +105,7 @@ REPORT = Report(
             pixel_format="yuv420p",
             size_bytes=700,
             is_moving=True,
+            note="Anything to say.",
         ),
         Encoding(
             stream_id=0,
@@ -208,6 +209,7 @@ class TestReports:
             made.encodings[0].bitrate_bps,
         ) == ("hevc", "libx265", "preset=medium crf=22", 560)
         assert set() == unset(made.encodings[0])
+        assert [encoding.note for encoding in made.encodings] == ["Anything to say.", ""]
         assert [(encoding.stream_id, encoding.bitrate_bps) for encoding in made.encodings] == [
             (7, 560),
             (0, 0),

@@ -109,6 +109,7 @@ def _encoding(made: Encoding) -> dict[str, Any]:
         "height": made.height,
         "pixel_format": made.pixel_format,
         "size_bytes": made.size_bytes,
+        "note": made.note,
     }
 
 

@@ -115,6 +115,7 @@ class Outcome:
                 pixel_format=made.encoder.pixel_format,
                 size_bytes=sum(file.size_bytes for file in self.products if file.stream_id == made.stream_id),
                 is_moving=made.is_moving,
+                note=made.note,
             )
             for made in self.plan.renditions
         )

@@ -170,6 +170,8 @@ class Encoding:
     size_bytes: int
     #: False for pictures
     is_moving: bool
+    #: anything to say about it, one sentence; "" where there is nothing
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,7 @@ def _encoding(made: Report, encoded: Encoding) -> report_pb2.EncodingReport:
         pixel_format=encoded.pixel_format,
         settings=" ".join(f"{name}={value}" for name, value in encoded.options.items()),
         bitrate_bps=bits // made.duration_us if made.duration_us else 0,
+        note=encoded.note,
     )
 
 
