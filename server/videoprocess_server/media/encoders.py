@@ -57,7 +57,8 @@ ENCODERS = {
         name="libx265",
         codec="hevc",
         codec_tag="hvc1",
-        options={"preset": "medium", "x265-params": X265_PARAMS},
+        # captions are left out by default, by x264 they are not
+        options={"preset": "medium", "a53cc": "1", "x265-params": X265_PARAMS},
         quality=22,
         usable_buffer=Fraction(3, 10),
         min_side=16,
