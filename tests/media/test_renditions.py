@@ -33,6 +33,8 @@ H265 = StreamInfo(stream_id=5, intent=StreamIntent.VIDEO, encode_type=EncodeType
 EVERYTHING = (VIDEO, PREVIEW, COVER, THUMBNAILS, H265)
 HALF_SECOND = Fraction(1, 2)
 HLG = Colours(primaries=9, transfer=18, matrix=9)
+HDR10 = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
+CLIPS = Path(__file__).parent.parent / "clips"
 
 
 def files_of(source: Path, folder: Path, plan: Plan) -> dict[int, list[bytes]]:
@@ -219,6 +221,40 @@ def test_what_a_proxy_cannot_be_is_refused(clip: Path, changes: dict[str, object
 def test_a_proxy_is_said_to_lack_no_more_than_frames(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=2, codec="libx265", pix_fmt="yuv422p10le").path
     assert plan_file(path, streams=[PREVIEW]).not_kept == ()
+
+
+def make_hdr10(path: Path) -> Path:
+    with av.open(str(path), "w") as out:
+        options = {"x265-params": f"log-level=error:pools=none:frame-threads=1:hdr10=1:{HDR10}"}
+        stream = out.add_stream("libx265", rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        stream.codec_context.color_trc = 16
+        for pts in range(3):
+            frame = av.VideoFrame(64, 64, "yuv420p10le")
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.pts = pts
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("asked", [EncodeType.NULL, EncodeType.H264])
+def test_a_proxy_says_what_it_lacks_of_hdr(tmp_path: Path, asked: EncodeType) -> None:
+    """Metadata of HDR10 in H.264, and of each picture in any: the video keeps them, so the proxy is no failure."""
+    path = make_hdr10(tmp_path / "clip.mp4")
+    plan = plan_file(path, streams=[VIDEO, replace(PREVIEW, encode_type=asked)])
+    assert [len(files) for files in files_of(path, tmp_path / "out", plan).values()] == [1, 1]
+    assert plan.not_kept == ()
+    assert ("HDR10" in plan.renditions[1].note) is (asked is EncodeType.H264)
+
+
+@pytest.mark.slow
+def test_a_proxy_of_dolby_vision_says_that_it_is_none(tmp_path: Path) -> None:
+    path = CLIPS / "iphone14pro_hlg_noaudio_opengop_rot90.mov"
+    plan = plan_file(path, streams=[replace(PREVIEW, width=160)])
+    assert list(files_of(path, tmp_path / "out", plan)) == [PREVIEW.stream_id]
+    assert "Dolby Vision" in plan.renditions[0].note
 
 
 def test_streams_may_come_twice(clip: Path, tmp_path: Path) -> None:

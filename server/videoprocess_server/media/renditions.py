@@ -43,7 +43,7 @@ from videoprocess_server.media.still_encoding import (
 from videoprocess_server.media.timeline import Timeline
 from videoprocess_server.media.upright import plan_upright
 from videoprocess_server.model.hdi import StreamIntent
-from videoprocess_server.model.losses import Loss
+from videoprocess_server.model.losses import LACKED_BY_PROXIES, Loss
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import EncoderPlan, FrameScore, NotKept, Rendition, SegmentPlan
 from videoprocess_server.model.settings_snapshot import Rect, StreamInfo
@@ -174,19 +174,24 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
         display_matrix=matrix
         and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
     )
-    not_kept = known_losses(
-        video,
-        stream,
-        encoder,
-        geometry,
-        pixel_format,
-        material.opening,
-        material.undecodable_count,
-        boxes=is_iso(material.base),
-        carried=False,
+    lacked = tuple(
+        known_losses(
+            video,
+            stream,
+            encoder,
+            geometry,
+            pixel_format,
+            material.opening,
+            material.undecodable_count,
+            boxes=is_iso(material.base),
+            carried=False,
+        )
     )
     return Planned(
-        rendition=rendition, not_kept=tuple(lost for lost in not_kept if lost.what in _LOST_BY_PROXIES)
+        rendition=replace(
+            rendition, note=" ".join(lost.reason for lost in lacked if lost.what in LACKED_BY_PROXIES)
+        ),
+        not_kept=tuple(lost for lost in lacked if lost.what in _LOST_BY_PROXIES),
     )
 
 

@@ -46,3 +46,7 @@ class Loss(Enum):
     PICTURE_MARKS = "picture_marks"
     #: media, or a watermark, in another file, which is never opened; the reference to it is kept
     EXTERNAL_REFERENCE = "external_reference"
+
+
+#: what proxies have not and are not named for: they are small, and not what is kept. Their encoding's note tells
+LACKED_BY_PROXIES = frozenset({Loss.HDR_METADATA, Loss.TIME_CODE})
