@@ -10,6 +10,7 @@ import pytest
 from box_places import body_of, changed
 from iso_files import box, full, run_ffmpeg, u32
 from joining import joined, losses_of, verified
+from media_factory import make_clip, read_frame_numbers
 from videoprocess_server.media.faults import MediaFault
 
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=128x96:r=30:d=1")
@@ -128,3 +129,16 @@ def test_a_matroska_file_that_ends_early_is_refused(tmp_path: Path) -> None:
     assert verified(joined(path, tmp_path)).frame_count == 30
     path.write_bytes(path.read_bytes()[:-4000])
     assert _refused(path, tmp_path / "again")[0] == "TRUNCATED_FILE"
+
+
+def test_a_last_sample_without_a_duration_is_not_guessed_at(tmp_path: Path) -> None:
+    """FFmpeg gives the last empty subtitle the length that other tracks have with their edit lists ignored."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=30, width=128, height=96, hidden_frames=3, audio="aac")
+    words = tmp_path / "words.srt"
+    words.write_text("1\n00:00:00,100 --> 00:00:00,400\nHello\n")
+    source = tmp_path / "source.mp4"
+    run_ffmpeg(
+        "-i", clip.path, "-i", words, "-map", "0", "-map", "1", "-c", "copy", "-c:s", "mov_text", source
+    )
+    made = joined(source, tmp_path)
+    assert verified(made).frame_count == len(read_frame_numbers(source))

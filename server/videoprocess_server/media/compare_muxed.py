@@ -104,8 +104,8 @@ def _of_packets(index: int, old: TrackDigest, new: TrackDigest, tick: Fraction) 
     if old.packets != new.packets:
         text = f"packets of track {index} have other times"
         yield Difference(what=Loss.TIME_STAMPS, track_index=index, text=text)
-    for name in ("start", "end"):
+    for name in ("start", "last"):
         times = getattr(old, name), getattr(new, name)
         if None not in times and abs(times[0] - times[1]) > 2 * tick:
-            text = f"the {name} of track {index} is {float(times[1]):.6f} s, not {float(times[0]):.6f}"
+            text = f"the {name} time of track {index} is {float(times[1]):.6f} s, not {float(times[0]):.6f}"
             yield Difference(what=None, track_index=index, text=text)

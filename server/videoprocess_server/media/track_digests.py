@@ -27,10 +27,12 @@ class TrackDigest:
     size_bytes: int = 0
     #: seconds; None without packets
     start: Fraction | None = None
-    end: Fraction | None = None
+    #: the latest presentation time
+    last: Fraction | None = None
     #: of all bytes
     content: str = ""
-    #: of every packet's size, times, flags and side data; of a track that demuxers group as they like, of nothing
+    #: of every packet's size, times, flags and side data; of a track that demuxers group as they like, of nothing. The last
+    #: packet's duration does not count: where the sample table has none, FFmpeg guesses one by the other tracks
     packets: str = ""
 
 
@@ -43,6 +45,8 @@ class _Running:
     content: Any = field(default_factory=hashlib.sha256)
     packets: Any = field(default_factory=hashlib.sha256)
     origin: int | None = None
+    #: of the packet before
+    duration: int | None = None
 
 
 def digest_tracks(
@@ -98,7 +102,7 @@ def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bo
     if track.origin is None:
         track.origin = dts if relative else 0
         told.start = pts * packet.time_base
-    told.end = max(told.end or pts * packet.time_base, (pts + (packet.duration or 0)) * packet.time_base)
+    told.last = max(told.last or pts * packet.time_base, pts * packet.time_base)
     if track.grouped:
         return
     if track.ticks is not None:
@@ -106,7 +110,14 @@ def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bo
         facts = (packet.size, *(_rounded(time * packet.time_base / track.ticks) for time in (pts, length)))
         track.packets.update(repr(facts).encode())
         return
-    facts_of_it = (packet.size, pts - track.origin, dts - track.origin, packet.duration, packet.is_keyframe)
+    facts_of_it = (
+        track.duration,
+        packet.size,
+        pts - track.origin,
+        dts - track.origin,
+        packet.is_keyframe,
+    )
+    track.duration = packet.duration
     track.packets.update(repr(facts_of_it).encode())
     if not marks:
         return
