@@ -57,6 +57,21 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"typed": mode.ModeSetting(operation_mode=hdi.OPERATION_MODE_NIGHT)},
     {"typed": mode.ModeSetting(zoom_ratio=float("nan"))},
     {"typed": mode.ModeSetting(orientation_degrees=-(2**31))},
+    {"typed": mode.ModeSetting(damage=mode.DAMAGE_HANDLING_CONCEAL, moov_first=True)},
+    {"typed": mode.ModeSetting(watermark=mode.Watermark())},
+    {
+        "typed": mode.ModeSetting(
+            watermark=mode.Watermark(image=types.FileDescriptor(upload_id="no"), width=-1)
+        )
+    },
+    {"typed": mode.ModeSetting(watermark=mode.Watermark(image=types.FileDescriptor(upload_id="no")))},
+    {
+        "typed": mode.ModeSetting(
+            watermark=mode.Watermark(
+                image=types.FileDescriptor(shared_path=types.SharedPath(root="media", path="short.mp4"))
+            )
+        )
+    },
     {"serialized": b"\0"},
     {"serialized": b"\xff" * 100},
 )

@@ -55,7 +55,21 @@ BAD_FILES: dict[str, tuple[list[types.FileDescriptor], Code, str]] = {
     "no file for a new id": ([], Code.INVALID_ARGUMENT, "NO_FILE"),
     "two files": ([_path("dog_720p30_10s.mp4")] * 2, Code.INVALID_ARGUMENT, "BAD_FD_COUNT"),
     "a descriptor that names nothing": ([types.FileDescriptor()], Code.INVALID_ARGUMENT, "MISSING_FIELD"),
-    "three files": ([_path("dog_720p30_10s.mp4")] * 3, Code.UNIMPLEMENTED, "METHOD_NOT_SUPPORTED"),
+    "three files of which the second is not the first": (
+        [_path("dog_720p30_10s.mp4"), _path("flower_540p_5s.mp4"), _path("dog_720p30_10s.mp4")],
+        Code.INVALID_ARGUMENT,
+        "MOVIES_DIFFER",
+    ),
+    "three files of different length": (
+        [*[_path("dog_720p30_10s.mp4")] * 2, _path("flower_540p_5s.mp4")],
+        Code.INVALID_ARGUMENT,
+        "DURATIONS_DIFFER",
+    ),
+    "three files of which the third is no video": (
+        [*[_path("dog_720p30_10s.mp4")] * 2, _path("text.mp4")],
+        Code.INVALID_ARGUMENT,
+        "NOT_A_VIDEO",
+    ),
     "a token": ([types.FileDescriptor(fd_token="t")], Code.UNIMPLEMENTED, "METHOD_NOT_SUPPORTED"),
 }
 
@@ -142,6 +156,10 @@ async def test_create_streams_refuses_and_the_next_call_works(api: Api, name: st
     await api.commit_video(session_id)
 
 
+def _watermark(**fields: Any) -> dict[str, Any]:
+    return {"typed": mode.ModeSetting(watermark=mode.Watermark(**fields))}
+
+
 BAD_SETTINGS: dict[str, tuple[dict[str, Any], Code, int, str]] = {
     "bytes that do not parse": (
         {"serialized": b"\x01\x02\x03"},
@@ -169,6 +187,43 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], Code, int, str]] = {
         "INVALID_SETTING",
     ),
     "zoom 0.1": ({"typed": mode.ModeSetting(zoom_ratio=0.1)}, Code.INVALID_ARGUMENT, -3, "INVALID_SETTING"),
+    "a watermark without a picture": (_watermark(x=1), Code.INVALID_ARGUMENT, -3, "MISSING_FIELD"),
+    "a watermark that is a video": (
+        _watermark(image=_path("rot90_iphone_3f.mov")),
+        Code.INVALID_ARGUMENT,
+        -3,
+        "BAD_WATERMARK",
+    ),
+    "a watermark that is text": (
+        _watermark(image=_path("text.mp4")),
+        Code.INVALID_ARGUMENT,
+        -3,
+        "BAD_WATERMARK",
+    ),
+    "a watermark that is too large": (
+        _watermark(image=_path("dog_720p30_10s.mp4")),
+        Code.INVALID_ARGUMENT,
+        -3,
+        "BAD_WATERMARK",
+    ),
+    "a watermark that is not there": (
+        _watermark(image=_path("none.png")),
+        Code.INVALID_ARGUMENT,
+        -3,
+        "NO_SUCH_PATH",
+    ),
+    "a watermark by a token": (
+        _watermark(image=types.FileDescriptor(fd_token="t")),
+        Code.UNIMPLEMENTED,
+        -4,
+        "METHOD_NOT_SUPPORTED",
+    ),
+    "a watermark that is turned by 45 degrees": (
+        _watermark(image=_path("none.png"), rotation_degrees=45),
+        Code.UNIMPLEMENTED,
+        -4,
+        "SETTING_NOT_SUPPORTED",
+    ),
     "an operation mode we cannot do": (
         {"typed": mode.ModeSetting(operation_mode=hdi.OPERATION_MODE_NIGHT)},
         Code.UNIMPLEMENTED,

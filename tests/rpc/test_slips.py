@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from cpu_independence import png_of
 from service_harness import USER, Api
 from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import job_pb2 as job
@@ -15,8 +19,14 @@ from videoprocess.v1 import video_process_session_pb2 as session
 CLIP = "rot90_iphone_3f.mov"
 
 
-async def _commit(api: Api, session_id: str, intent: hdi.StreamIntent, setting: mode.ModeSetting) -> None:
-    info = types.StreamInfoV11(v1_0=types.StreamInfo(stream_id=1, intent=intent))
+async def _commit(
+    api: Api,
+    session_id: str,
+    intent: hdi.StreamIntent,
+    setting: mode.ModeSetting,
+    encode_type: hdi.EncodeType = hdi.ENCODE_TYPE_NULL,
+) -> None:
+    info = types.StreamInfoV11(v1_0=types.StreamInfo(stream_id=1, intent=intent, encode_type=encode_type))
     await api.session.CreateStreams(session.CreateStreamsRequest(session_id=session_id, stream_infos=[info]))
     await api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, typed=setting))
 
@@ -43,22 +53,26 @@ async def test_a_session_without_committed_streams(api: Api) -> None:
     await _slips(api, session_id, "no streams", "NO_COMMITTED_STREAMS")
 
 
-@pytest.mark.parametrize(
-    "intent",
-    [
-        hdi.STREAM_INTENT_PREVIEW,
-        hdi.STREAM_INTENT_STILL_CAPTURE,
-        hdi.STREAM_INTENT_POST_VIEW,
-        hdi.STREAM_INTENT_ANALYZE,
-        hdi.STREAM_INTENT_CUSTOM,
-    ],
-)
-async def test_a_stream_this_version_cannot_make(api: Api, intent: hdi.StreamIntent) -> None:
+@pytest.mark.parametrize("intent", [hdi.STREAM_INTENT_STILL_CAPTURE, hdi.STREAM_INTENT_POST_VIEW])
+@pytest.mark.parametrize("encode_type", [hdi.ENCODE_TYPE_HEIC, hdi.ENCODE_TYPE_DNG_XDRAW])
+async def test_a_picture_that_no_encoder_here_makes(
+    api: Api, intent: hdi.StreamIntent, encode_type: hdi.EncodeType
+) -> None:
     session_id = await api.open_session()
-    await _commit(api, session_id, intent, mode.ModeSetting())
-    name = f"unmade {intent}"
+    await _commit(api, session_id, intent, mode.ModeSetting(), encode_type=encode_type)
+    name = f"unmade {intent} {encode_type}"
     await api.prepare_path(session_id, name, CLIP)
     await _slips(api, session_id, name, "STREAM_NOT_SUPPORTED")
+
+
+async def test_a_watermark_that_would_not_be_seen(api: Api, media_root: Path) -> None:
+    (media_root / "logo.png").write_bytes(png_of(np.full((8, 8, 4), 255, np.uint8)))
+    image = types.FileDescriptor(shared_path=types.SharedPath(root="media", path="logo.png"))
+    session_id = await api.open_session()
+    setting = mode.ModeSetting(watermark=mode.Watermark(image=image, x=60_000))
+    await _commit(api, session_id, hdi.STREAM_INTENT_VIDEO, setting)
+    await api.prepare_path(session_id, "unseen", CLIP)
+    await _slips(api, session_id, "unseen", "BAD_WATERMARK")
 
 
 async def test_a_time_stamp_beyond_the_end(api: Api) -> None:

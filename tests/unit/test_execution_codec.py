@@ -40,6 +40,7 @@ _LEAVES: dict[typing.Any, st.SearchStrategy[typing.Any]] = {
     float: st.floats(allow_nan=False),
     bool: st.booleans(),
     str: st.text(max_size=5),
+    bytes: st.binary(max_size=5),
     Fraction: st.fractions(),
     type(None): st.none(),
 }

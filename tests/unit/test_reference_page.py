@@ -10,8 +10,9 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 PAGE = (TESTS.parent / "docs" / "reference-cases.md").read_text()
-CASES = {*range(1, 15), *range(36, 74), 81, *range(96, 99), *range(107, 113)}
+CASES = {*range(1, 16), *range(36, 74), 81, *range(96, 113)}
 WEAKNESSES = [f"W{number}" for number in range(1, 19)]
+FEATURES = [f"F{number}" for number in range(51, 70)]
 TABLES = [
     [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     for table in re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE)
@@ -30,8 +31,8 @@ def _names(path: Path) -> set[str]:
     return {name for name in found if name.startswith(("test_", "Test"))}
 
 
-def test_the_tables_are_two_and_every_row_is_whole() -> None:
-    cases, weaknesses = TABLES
+def test_the_tables_are_three_and_every_row_is_whole() -> None:
+    cases, weaknesses, features = TABLES
     assert {len(row) for row in ROWS} == {4}
     assert all(all(row[:3]) for row in ROWS)
     numbers = [row[0] for row in cases]
@@ -39,6 +40,7 @@ def test_the_tables_are_two_and_every_row_is_whole() -> None:
     assert CASES <= {int(number) for number in numbers if number != "054"}
     assert "054" in numbers
     assert [row[0] for row in weaknesses] == WEAKNESSES
+    assert [row[0] for row in features] == FEATURES
 
 
 def test_a_case_is_the_same_or_different_or_does_not_apply() -> None:
