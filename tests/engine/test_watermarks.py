@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine.engine_under_test import CALLER, USER, Engine
-from engine.scripted_executor import ScriptedExecutor, crash, fail
+from engine.scripted_executor import Act, Gate, ScriptedExecutor, crash, fail
 from videoprocess_server.engine.source_files import FileReference, SharedReference, UploadReference
 from videoprocess_server.engine.watermarks import MAX_IMAGE_BYTES
 from videoprocess_server.errors import VideoProcessError
@@ -49,6 +49,34 @@ def test_the_job_has_the_picture_as_it_was_committed(
     assert engine.finished(session_id).kind is EventKind.PROCESS_DONE
     (task,) = (task for task in workers.begun if isinstance(task, PlanTask))
     assert task.snapshot.mode_setting.watermark == replace(PLACE, image=IMAGE)
+
+
+@pytest.mark.parametrize("acts", [[], [fail("DECODE_FAILED")]])
+def test_jobs_that_have_ended_keep_the_place_but_not_the_picture(
+    engine: Engine, workers: ScriptedExecutor, acts: list[Act]
+) -> None:
+    """There may be many, and a list of videos would read the pictures of all."""
+    workers.will(PlanTask, *acts)
+    session_id = engine.ready()
+    engine.commit(session_id, read(engine, session_id, shared(engine, IMAGE)))
+    snapshot = engine.job(engine.finished(session_id).job_id).snapshot
+    assert snapshot
+    assert snapshot.mode_setting.watermark == PLACE
+
+
+def test_no_view_of_a_video_holds_the_picture(engine: Engine, workers: ScriptedExecutor) -> None:
+    gate = Gate()
+    workers.will(PlanTask, gate)
+    session_id = engine.ready()
+    engine.commit(session_id, read(engine, session_id, shared(engine, IMAGE)))
+    accepted = engine.process(session_id)
+    gate.wait()
+    view = engine.videos.get(CALLER, USER, "v")
+    gate.open()
+    assert view.job
+    assert view.job.job_id == accepted.job.job_id
+    assert view.job.snapshot is None
+    engine.end_of(accepted)
 
 
 def test_another_picture_is_another_setting(engine: Engine, workers: ScriptedExecutor) -> None:

@@ -27,7 +27,7 @@ STOP_MESSAGES = {
 
 def complete(tx: Transaction, job: Job, report: Report, artifacts: Sequence[Artifact], now_us: int) -> Job:
     """End a job in OnProcessDone."""
-    ended = replace(job, state=JobState.COMPLETED, end_time_us=now_us, report=report, fault=None)
+    ended = replace(_ended(job, JobState.COMPLETED, now_us), report=report, fault=None)
     tx.put_job(ended)
     tx.append_event(_event(ended, EventKind.PROCESS_DONE, now_us, report=report, artifacts=tuple(artifacts)))
     return ended
@@ -36,7 +36,7 @@ def complete(tx: Transaction, job: Job, report: Report, artifacts: Sequence[Arti
 def fail(tx: Transaction, job: Job, fault: Fault, now_us: int) -> Job:
     """End a job in OnError: ABORTED for ABORT, FAILED otherwise."""
     state = JobState.ABORTED if fault.error_code is ErrorCode.ABORT else JobState.FAILED
-    ended = replace(job, state=state, end_time_us=now_us, fault=fault)
+    ended = replace(_ended(job, state, now_us), fault=fault)
     tx.put_job(ended)
     tx.append_event(_event(ended, EventKind.ERROR, now_us, fault=fault))
     return ended
@@ -76,6 +76,11 @@ def move(
     )
     tx.put_video(moved)
     return moved
+
+
+def _ended(job: Job, state: JobState, now_us: int) -> Job:
+    snapshot = job.snapshot.without_picture() if job.snapshot else None
+    return replace(job, state=state, end_time_us=now_us, snapshot=snapshot)
 
 
 def _event(

@@ -44,7 +44,7 @@ class VideoView:
     """A video with what belongs to it."""
 
     video: Video
-    #: the newest job, running ones with their progress of this moment
+    #: the newest job, running ones with their progress of this moment; without its snapshot, whose picture may be large
     job: Job | None
     artifacts: Sequence[Artifact]
     #: of the newest result
@@ -241,9 +241,10 @@ class Videos:
 def view_of(reader: Reader, video: Video) -> VideoView:
     """Return a video with its newest job and result."""
     result_job = reader.get_job(video.result_job_id) if video.result_job_id else None
+    job = reader.get_job(video.last_job_id) if video.last_job_id else None
     return VideoView(
         video=video,
-        job=reader.get_job(video.last_job_id) if video.last_job_id else None,
+        job=replace(job, snapshot=None) if job else None,
         artifacts=reader.list_artifacts_of_job(video.result_job_id) if video.result_job_id else (),
         result_job=result_job,
     )

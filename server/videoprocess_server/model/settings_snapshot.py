@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, OperationMode, StreamIntent
 
@@ -96,3 +96,11 @@ class Snapshot:
 
     streams: tuple[StreamInfo, ...]
     mode_setting: ModeSetting = field(default_factory=ModeSetting)
+
+    def without_picture(self) -> Snapshot:
+        """Return it as ended jobs keep it, of which there may be many: without the watermark's bytes."""
+        watermark = self.mode_setting.watermark
+        if watermark is None:
+            return self
+        slim = replace(self.mode_setting, watermark=replace(watermark, image=b""))
+        return replace(self, mode_setting=slim)
