@@ -18,8 +18,9 @@ from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.engine.uploads import EXPIRED_PER_PASS, Uploads
 from videoprocess_server.errors import VideoProcessError
-from videoprocess_server.model.hdi import ErrorCode
+from videoprocess_server.model.hdi import ErrorCode, StreamIntent
 from videoprocess_server.model.records import EventKind
+from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.states import VideoState
 from videoprocess_server.model.tasks import JoinTask
 
@@ -92,6 +93,19 @@ class TestResults:
         assert (new.sha256, workers.count(JoinTask)) == (old.sha256, 2)
         assert new.artifact_id != old.artifact_id
         assert engine.blobs.keys(BlobKind.RESULT) == [new.artifact_id]
+
+    def test_all_files_of_a_job_go_in_one_pass(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However few a pass takes: otherwise a repeated ProcessVideo would be told of those that are left."""
+        monkeypatch.setattr("videoprocess_server.engine.retention.ROWS_PER_PASS", 1)
+        streams = [StreamInfo(stream_id=number, intent=StreamIntent.POST_VIEW) for number in range(3)]
+        session_id = engine.ready_session(streams=streams)
+        engine.prepare(session_id, "v")
+        first = engine.finished(session_id)
+        assert len(first.artifacts) == 6
+        _pass(engine, 7 * DAY)
+        assert engine.blobs.keys(BlobKind.RESULT) == []
+        again = engine.finished(engine.ready_session(streams=streams))
+        assert [file.sha256 for file in again.artifacts] == [file.sha256 for file in first.artifacts]
 
     def test_the_video_tells_when(self, engine: Engine) -> None:
         (artifact,) = engine.finished(engine.ready()).artifacts

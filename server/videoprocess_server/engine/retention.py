@@ -77,10 +77,11 @@ class Expirations:
             return of(tx)(self._clock.now_us() - self._retention.events_us, ROWS_PER_PASS)
 
     def _expire_results(self) -> int:
-        """The videos stay COMPLETED."""
+        """The videos stay COMPLETED. All files of a job go at once: a result that is half gone is none to be told again."""
         with self._repository.transaction() as tx:
             now = self._clock.now_us()
-            expired = tx.list_expired_artifacts(now, ROWS_PER_PASS)
+            job_ids = {artifact.job_id for artifact in tx.list_expired_artifacts(now, ROWS_PER_PASS)}
+            expired = [file for job_id in sorted(job_ids) for file in tx.list_artifacts_of_job(job_id)]
             for artifact in expired:
                 tx.delete_artifact(artifact.artifact_id)
                 bury(tx, BlobKind.RESULT, artifact.artifact_id, now)
