@@ -207,6 +207,22 @@ def test_another_builds_plan_is_not_gone_on_with(engine: Engine, workers: Script
     assert old_key not in engine.blobs.keys(BlobKind.SEGMENT)
 
 
+def test_a_job_of_another_build_is_joined(engine: Engine, workers: ScriptedExecutor) -> None:
+    """Callers that ask again after an upgrade ask for the same settings: theirs are no slip."""
+    session_id = engine.ready()
+    gate = Gate()
+    workers.will(1, gate)
+    accepted = engine.process(session_id)
+    gate.wait()
+    engine.kill()
+    engine.build = other_build(engine.build)
+    engine.restart()
+    joined = engine.process(session_id)
+    assert joined.job.job_id == accepted.job.job_id
+    assert engine.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert len(engine.events()) == 1
+
+
 def test_another_builds_result_is_not_repeated(engine: Engine, workers: ScriptedExecutor) -> None:
     session_id = engine.ready()
     engine.finished(session_id)

@@ -139,7 +139,8 @@ class Jobs:
         )
         active = tx.get_active_job(job.user_id, job.video_id)
         if active is not None:
-            if active.settings_fingerprint == settings:
+            # Not by its fingerprint, which an earlier build of the service may have made.
+            if active.snapshot == snapshot:
                 return _reprioritised(tx, active, priority)
             raise SlipError(
                 ErrorCode.PROCESS, "ALREADY_RUNNING", "the video is processed with other settings"
