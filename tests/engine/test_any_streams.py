@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from videoprocess_server.model.records import Artifact, ArtifactKind, Event, Eve
 from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.states import VideoState
 from videoprocess_server.model.tasks import EncodeTask, JoinTask, MakerTask, PlanTask, StillsTask, VerifyTask
+from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
 
 VIDEO = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
 PREVIEW = StreamInfo(stream_id=2, intent=StreamIntent.PREVIEW)
@@ -130,6 +132,38 @@ class TestFiles:
         engine.prepare(session_id, "v")
         assert outcome(engine.finished(session_id)) == (ErrorCode.PROCESS, "STREAM_NOT_SUPPORTED")
         assert engine.state() is VideoState.PENDING
+
+
+class Lying:
+    """A store that says once that a completed job could not be kept, though it was."""
+
+    def __init__(self, inner: Repository) -> None:
+        self._inner = inner
+        self._has_lied = False
+
+    def read(self) -> AbstractContextManager[Reader]:
+        return self._inner.read()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._inner.transaction() as tx:
+            yield tx
+            is_end = bool(tx.list_all_artifact_ids())
+        if is_end and not self._has_lied:
+            self._has_lied = True
+            raise StoreUnavailableError("it was durable, and then the store went away")
+
+
+class TestPublishing:
+    def test_files_that_rows_name_stay_though_their_commit_seemed_to_fail(self, engine: Engine) -> None:
+        durable = engine.scheduler._durable
+        durable._repository = Lying(durable._repository)  # type: ignore[assignment]
+        event = done(engine, *ALL)
+        engine.idle()
+        assert len(event.artifacts) == 6
+        for artifact in event.artifacts:
+            assert len(content(engine, artifact)) == artifact.size_bytes
+        assert len(engine.events()) == 1
 
 
 class TestReport:

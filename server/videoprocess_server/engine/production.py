@@ -325,11 +325,22 @@ class Production:
                 self._shop.blobs.publish(product.work_key, BlobKind.RESULT, artifact.artifact_id)
             self._durable.write(lambda tx: self._complete(tx, record, report, artifacts, now))
         except (StoppedError, OSError, BlobStoreFullError):
-            for artifact in artifacts:
-                self._shop.blobs.delete(BlobKind.RESULT, artifact.artifact_id)
+            self._withdraw(artifacts)
             raise
         self._shop.sweeper.sweep()
         log.info("job_completed", job_id=job.job_id, files=len(artifacts), size_bytes=report.size_bytes)
+
+    def _withdraw(self, artifacts: list[Artifact]) -> None:
+        """Delete files that were not told of. A commit may have failed after it was durable: those that rows name stay."""
+        with suppress(StoppedError):  # the store is away: the next start looks
+            named = self._durable.read(
+                lambda reader: [
+                    reader.get_artifact(artifact.artifact_id) is not None for artifact in artifacts
+                ]
+            )
+            for artifact, is_named in zip(artifacts, named, strict=True):
+                if not is_named:
+                    self._shop.blobs.delete(BlobKind.RESULT, artifact.artifact_id)
 
     def _complete(
         self, tx: Transaction, record: PlanRecord, report: Report, artifacts: list[Artifact], now_us: int
