@@ -7,15 +7,18 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.engine_under_test import CALLER, USER, Engine, outcome, running_engine, until
+from engine.made_up_media import MEDIA, plan_of
 from engine.scripted_executor import Gate, ScriptedExecutor, crash, fail
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import scheduler
+from videoprocess_server.engine.outcome import Outcome
 from videoprocess_server.model.hdi import ErrorCode, StreamIntent
 from videoprocess_server.model.records import Artifact, ArtifactKind, Event, EventKind
 from videoprocess_server.model.settings_snapshot import StreamInfo
@@ -182,6 +185,21 @@ class TestReport:
         assert [encoding["stream_id"] for encoding in told["encodings"]] == [1, 2, 3, 4]
         assert told["noise"]["before"] == {"sigma_y": 2.0, "sigma_u": 1.0, "sigma_v": 1.0}
         assert told["frames"] == {"source": 30, "decoded": 30, "made": 30, "dropped": 0, "enhanced": 30}
+
+    def test_rates_of_segments_are_told_with_the_least_and_the_most(self) -> None:
+        plan = plan_of(2, streams=[VIDEO, SECOND_VIDEO])
+        rates = ({1: {"b": "900", "bufsize": "5"}}, {1: {"b": "1000", "bufsize": "5"}})
+        segments = [
+            replace(part, encoder_options=own) for part, own in zip(plan.segments, rates, strict=True)
+        ]
+        made = Outcome(
+            plan=replace(plan, segments=tuple(segments)), media=MEDIA, products=(), joins={}, verifications={}
+        )
+        common = plan.renditions[0].encoder.options
+        assert [encoding.options for encoding in made.encodings] == [
+            common | {"b": "900..1000", "bufsize": "5"},
+            common,
+        ]
 
     def test_its_bytes_are_the_same_however_often_it_is_made(self, folder: Path) -> None:
         """In other runs, at another time, after crashes: nothing of those is in it."""

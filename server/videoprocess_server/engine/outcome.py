@@ -109,7 +109,7 @@ class Outcome:
                 stream_id=made.stream_id,
                 codec=made.encoder.codec,
                 encoder=made.encoder.encoder,
-                options=dict(made.encoder.options),
+                options=_options(self.plan, made),
                 width=made.encoder.width,
                 height=made.encoder.height,
                 pixel_format=made.encoder.pixel_format,
@@ -131,3 +131,18 @@ class Outcome:
     def _shown(self) -> Rendition | None:
         """That rendition, else the first of all."""
         return next(iter(self.plan.renditions[self._main or 0 :]), None)
+
+
+def _options(plan: Plan, made: Rendition) -> dict[str, str]:
+    """Return the options of a stream's encoder; of what each segment has for itself, rates above all, the least and the most."""
+    own: dict[str, set[str]] = {}
+    for segment in plan.segments:
+        for name, value in segment.encoder_options.get(made.stream_id, {}).items():
+            own.setdefault(name, set()).add(value)
+    return made.encoder.options | {name: _span(values) for name, values in own.items()}
+
+
+def _span(values: set[str]) -> str:
+    """Return "least..most", or the value where there is but one."""
+    ordered = sorted(values, key=lambda value: (len(value), value))  # which numbers are in the order of
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]}..{ordered[-1]}"
