@@ -13,6 +13,12 @@ from videoprocess_server.media.encoders import KEYFRAME_INTERVAL, Encoder
 from videoprocess_server.media.levels import H264_LEVELS, Declared, Demand, Level, choose_level, read_declared
 from videoprocess_server.media.packets import PacketIndex
 from videoprocess_server.media.rate_control import SHORTEST_BUFFER, Bounds, RateControl, Share, plan_rates
+from videoprocess_server.media.video_usability import (
+    NOT_TOLD,
+    VideoUsability,
+    read_usability,
+    with_usability,
+)
 from videoprocess_server.model.enc_param import BFrameGopMode, EncParam
 
 #: codecs whose key frames and B frames say something about how a result may be coded
@@ -31,6 +37,7 @@ class SourceCoding:
     gop_frames: int | None
     b_frames: bool
     asked: EncParam
+    usability: VideoUsability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,8 @@ class Picture:
     frames_kept: Fraction = Fraction(1)
     #: x265's parameters of HDR10's static metadata, "" without
     hdr_static: str = ""
+    #: what parameter sets tell of it beside colours
+    usability: VideoUsability = NOT_TOLD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +83,7 @@ def describe_coding(codec: str, configuration: bytes, index: PacketIndex, asked:
         gop_frames=_longest_gop(index),
         b_frames=index.reordered,
         asked=asked,
+        usability=read_usability(codec, configuration),
     )
 
 
@@ -98,7 +108,7 @@ def plan_encoder(
     _WRITERS[encoder.codec](options, _Shape(profile, level, b_frames, source.asked.b_frame_gop_mode), picture)
     unread = tuple(f"encParam's {pair!r} cannot be read." for pair in source.asked.unread)
     return EncoderSettings(
-        options=options,
+        options=with_usability(encoder.codec, options, picture.usability),
         segment_options=tuple(spending.options() for spending in control.spending),
         remarks=(*unread, *control.remarks),
     )

@@ -8,6 +8,7 @@ from fractions import Fraction
 from av.video.format import VideoFormat
 
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.video_usability import ChromaLocation
 from videoprocess_server.model.media_info import Colour, VideoTrackInfo
 from videoprocess_server.model.settings_snapshot import ModeSetting, Rect
 
@@ -41,6 +42,7 @@ def plan_geometry(
     asked_height: int,
     pixel_format: str,
     *,
+    chroma_location: ChromaLocation | None = None,
     even: bool = True,
 ) -> Geometry:
     """Plan scale and format.
@@ -51,6 +53,7 @@ def plan_geometry(
         asked_width: of the stream, 0 for the source's.
         asked_height: of the stream, 0 for the source's.
         pixel_format: of the encoder.
+        chroma_location: of source and result; None where it is not told.
         even: whether the encoder takes even sizes only.
 
     Raises:
@@ -60,7 +63,7 @@ def plan_geometry(
     if even and (width % 2 or height % 2):
         raise MediaFault("SIZE_NOT_SUPPORTED", f"{width}x{height} is odd; the encoders take even sizes.")
     return Geometry(
-        fit=_fit(shown, width, height, video, pixel_format),
+        fit=_fit(shown, width, height, video, pixel_format, chroma_location),
         width=width,
         height=height,
         sample_aspect_ratio=_aspect(video.sample_aspect_ratio, shown, width, height),
@@ -105,18 +108,31 @@ def zoomed(whole: Rect, setting: ModeSetting) -> Rect:
     )
 
 
-def _fit(shown: Rect, width: int, height: int, video: VideoTrackInfo, pixel_format: str) -> tuple[str, ...]:
+def _fit(
+    shown: Rect,
+    width: int,
+    height: int,
+    video: VideoTrackInfo,
+    pixel_format: str,
+    chroma_location: ChromaLocation | None,
+) -> tuple[str, ...]:
     """Give the last stages; the explicit format keeps FFmpeg from choosing another one on its own."""
     to_format = f"format=pix_fmts={pixel_format}"
     if (shown.width, shown.height) == (width, height) and pixel_format == video.pixel_format:
         return (to_format,)
     colour = _from_rgb() if VideoFormat(video.pixel_format).is_rgb else _unchanged_colour(video.colour)
-    return (f"scale={width}:{height}:flags={SCALE_FLAGS}{colour}", to_format)
+    siting = "" if chroma_location is None else _unchanged_siting(chroma_location.name.lower())
+    return (f"scale={width}:{height}:flags={SCALE_FLAGS}{colour}{siting}", to_format)
 
 
 def _from_rgb() -> str:
     """Options of the colours that `encoded_colour` declares."""
     return ":out_range=limited:out_color_matrix=bt709"
+
+
+def _unchanged_siting(location: str) -> str:
+    """Options that keep chroma samples where they are; the filter does not ask frames, and takes them for centred."""
+    return f":in_chroma_loc={location}:out_chroma_loc={location}"
 
 
 def encoded_colour(video: VideoTrackInfo) -> Colour:

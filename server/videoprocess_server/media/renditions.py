@@ -42,6 +42,7 @@ from videoprocess_server.media.still_encoding import (
 )
 from videoprocess_server.media.timeline import Timeline
 from videoprocess_server.media.upright import plan_upright
+from videoprocess_server.media.video_usability import VideoUsability, kept_usability, with_usability
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.losses import LACKED_BY_PROXIES, Loss
 from videoprocess_server.model.media_info import MediaInfo
@@ -107,10 +108,18 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
     bit_depth = choose_bit_depth(video, stream)
     encoder = choose_encoder(video, stream, bit_depth)
     pixel_format = choose_pixel_format(video, bit_depth)
-    geometry = plan_geometry(video, material.shown, stream.width, stream.height, pixel_format)
+    usability = kept_usability(material.coding.usability, video.pixel_format, pixel_format)
+    geometry = plan_geometry(
+        video,
+        material.shown,
+        stream.width,
+        stream.height,
+        pixel_format,
+        chroma_location=usability.chroma_location,
+    )
     check_size(encoder, geometry.width, geometry.height)
     container, extension = choose_container(material.base)
-    settings = _settings(encoder, geometry, pixel_format, material)
+    settings = _settings(encoder, geometry, pixel_format, material, usability)
     carried = _carried_length_size(encoder, geometry, material)
     matrix = material.display_matrix
     rendition = Rendition(
@@ -156,12 +165,16 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
     encoder = choose_proxy_encoder(stream, bit_depth, material.opening.hdr_static)
     size = fit_proxy((video.width, video.height), stream, encoder.min_side)
     pixel_format = proxy_pixel_format(bit_depth)
-    geometry = plan_geometry(video, material.shown, *size, pixel_format)
+    chroma_location = kept_usability(
+        material.coding.usability, video.pixel_format, pixel_format
+    ).chroma_location
+    geometry = plan_geometry(video, material.shown, *size, pixel_format, chroma_location=chroma_location)
     check_size(encoder, geometry.width, geometry.height)
     if not stream.width or not stream.height:
         # What was rounded to even sides is no other shape.
         geometry = replace(geometry, sample_aspect_ratio=video.sample_aspect_ratio)
-    settings = EncoderSettings(options=encoder.options, segment_options=(), remarks=())
+    options = with_usability(encoder.codec, encoder.options, VideoUsability(chroma_location=chroma_location))
+    settings = EncoderSettings(options=options, segment_options=(), remarks=())
     container, extension = choose_container(material.base)
     matrix = material.display_matrix
     rendition = Rendition(
@@ -264,7 +277,9 @@ def _carried_length_size(encoder: Encoder, geometry: Geometry, material: Materia
     return length_size(opening.configuration)
 
 
-def _settings(encoder: Encoder, geometry: Geometry, pixel_format: str, material: Material) -> EncoderSettings:
+def _settings(
+    encoder: Encoder, geometry: Geometry, pixel_format: str, material: Material, usability: VideoUsability
+) -> EncoderSettings:
     video, rate = material.media.video, _frame_rate(material)
     shares = source_shares(
         material.index,
@@ -283,6 +298,7 @@ def _settings(encoder: Encoder, geometry: Geometry, pixel_format: str, material:
             sum(segment.frame_count for segment in material.segments), len(material.timeline.pts)
         ),
         hdr_static=material.opening.hdr_static,
+        usability=usability,
     )
     return plan_encoder(encoder, picture, material.coding, shares)
 

@@ -22,6 +22,7 @@ from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
 from videoprocess_server.media.pulse import Pulse, sha256_of
 from videoprocess_server.media.source import open_source, video_stream
+from videoprocess_server.media.video_usability import untold
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.plan import Plan, Rendition
 from videoprocess_server.model.tasks import TaskMessage, VerifyResult, VerifyTask
@@ -178,6 +179,9 @@ def _check_declared(rendition: Rendition, stream: VideoStream) -> None:
         raise _mismatch(f"its picture is {context.codec.canonical_name}, not {encoder.codec}")
     if encoder.sample_aspect_ratio and (stream.sample_aspect_ratio or 1) != encoder.sample_aspect_ratio:
         raise _mismatch(f"its pixels are {stream.sample_aspect_ratio}, not {encoder.sample_aspect_ratio}")
+    missing = untold(encoder.codec, encoder.options, context.extradata or b"")
+    if missing:
+        raise _mismatch(f"its parameter sets do not tell {', '.join(missing)}")
 
 
 def _check_picture(rendition: Rendition, frame: VideoFrame) -> None:
