@@ -107,8 +107,9 @@ def test_the_largest_picture_is_taken(engine: Engine) -> None:
 def test_what_does_not_decode_is_refused(engine: Engine, workers: ScriptedExecutor) -> None:
     session_id = engine.ready()
     workers.will(WatermarkTask, fail("BAD_WATERMARK"), crash(-11))
-    with pytest.raises(VideoProcessError, match="BAD_WATERMARK"):
+    with pytest.raises(VideoProcessError, match="BAD_WATERMARK") as caught:
         read(engine, session_id, shared(engine, b"text"))
+    assert list(caught.value.violations) == ["typed.watermark.image"]
     with pytest.raises(VideoProcessError, match="PROBE_FAILED"):
         read(engine, session_id, shared(engine, b"text"))
 

@@ -37,8 +37,13 @@ class Watermarks:
         assert setting.watermark is not None
         session = self._sessions.use(caller, session_id)
         image = self._read(session.user_id, file)
-        with self._probes.place():
-            self._probes.run(WatermarkTask(image=image), None)
+        try:
+            with self._probes.place():
+                self._probes.run(WatermarkTask(image=image), None)
+        except VideoProcessError as error:
+            if error.reason != "BAD_WATERMARK":
+                raise
+            raise _bad(error.message) from error
         return replace(setting, watermark=replace(setting.watermark, image=image))
 
     def _read(self, user_id: int, file: FileReference) -> bytes:
@@ -58,4 +63,4 @@ class Watermarks:
 
 
 def _bad(message: str) -> VideoProcessError:
-    return VideoProcessError("BAD_WATERMARK", message, {"mode_setting.typed.watermark.image": message})
+    return VideoProcessError("BAD_WATERMARK", message, {"typed.watermark.image": message})
