@@ -66,6 +66,7 @@ def test_another_plan_is_refused(made: Joined, change: dict[str, object], told: 
         ({"colour": Colour(primaries=9, transfer=16, matrix=9, range=1)}, "colour"),
         ({"colour": Colour(primaries=2, transfer=2, matrix=2, range=2)}, "range"),
         ({"sample_aspect_ratio": Fraction(4, 3)}, "pixels"),
+        ({"options": {"x264-params": "chromaloc=2"}}, "chromaloc=2"),
     ],
 )
 def test_another_picture_is_refused(made: Joined, change: dict[str, object], told: str) -> None:

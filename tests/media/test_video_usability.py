@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frame_pictures import draw_frame
+from joining import joined, verified
 from media_factory import make_clip
 from media_tasks import VIDEO_STREAM, encode, plan_file
 from videoprocess_server.media.filters import FilterChain
@@ -143,6 +144,15 @@ def test_the_result_tells_what_the_source_told(tmp_path: Path, codec: str, resul
     name, configuration = _configuration(made)
     assert read_usability(name, configuration) == EVERYTHING
     assert untold(name, encoder.options, configuration) == ()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_a_published_file_tells_it(tmp_path: Path, codec: str, suffix: str) -> None:
+    source = _clip(tmp_path / f"clip{suffix}", codec, "chromaloc=2:videoformat=ntsc:overscan=crop")
+    made = joined(source, tmp_path)
+    assert verified(made).frame_count == 12
+    assert read_usability(*_configuration(made.path)) == EVERYTHING
 
 
 def test_a_proxy_tells_where_its_chroma_is_and_no_more(tmp_path: Path) -> None:
@@ -352,7 +362,7 @@ def _everything_of_h265() -> bytes:
     bits.u(1, 0, 0)
     bits.u(1, 1)
     bits.ue(2, 2)
-    bits.u(1, *[0] * 12)
+    bits.u(1, *[0] * 7)
     return b"\x00\x00\x00\x01" + bits.unit(b"\x42\x01")
 
 
