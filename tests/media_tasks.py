@@ -59,6 +59,7 @@ def plan_file(
     longest_gop_seconds: Fraction | None = None,
     media: MediaInfo | None = None,
     companion: MediaInfo | None = None,
+    noise: NoiseEstimate = SOME_NOISE,
     emit: Callable[[TaskMessage], None] | None = None,
     noise: NoiseEstimate = SOME_NOISE,
 ) -> Plan:

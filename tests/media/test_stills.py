@@ -153,6 +153,21 @@ def test_a_cover_is_sharp_and_neither_a_fade_nor_black_nor_white() -> None:
     assert deep == scores[3]
 
 
+def test_a_cover_is_enhanced_where_only_a_part_is(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", frames=60, width=128, height=96).path
+    ticks = int(probe_file(path).video.time_base.denominator)
+    scores = tuple(
+        FrameScore(pts=ticks * second // 2, sharpness=sharp, exposure=1.0)
+        for second, sharp in ((0, 9.0), (1, 1.0), (3, 2.0))
+    )
+    noise = replace(SOME_NOISE, frames=scores)
+    covers = [
+        plan_file(path, streams=[COVER], enhance_from_us=from_us, noise=noise).renditions[0].still_pts
+        for from_us in (0, 1_000_000, 1_900_000)
+    ]
+    assert covers == [(0,), (ticks * 3 // 2,), (0,)]
+
+
 def test_a_frame_that_is_not_shown_is_no_cover() -> None:
     scores = [FrameScore(pts=3, sharpness=9.0, exposure=1.0), FrameScore(pts=8, sharpness=1.0, exposure=1.0)]
     assert choose_cover([4, 8, 12], 16, Fraction(1, 4), None, scores) == 8

@@ -18,6 +18,7 @@ from videoprocess_server.media.encoders import (
     choose_encoder,
     choose_pixel_format,
     declared_rate,
+    options_for_width,
 )
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.geometry import Geometry, encoded_colour, plan_geometry
@@ -211,12 +212,13 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
 def _cover(stream: StreamInfo, material: Material) -> Planned:
     """One picture: the one that the camera's user chose, or the best."""
     timeline = material.timeline
+    enhanced_from = next((part.start_pts for part in material.segments if part.enhanced), timeline.end_pts)
     pts = choose_cover(
         timeline.presentable(),
         timeline.end_pts,
         timeline.time_base,
         material.base.cover_time_ms,
-        material.scores,
+        [score for score in material.scores if score.pts >= enhanced_from] or material.scores,
     )
     return _stills(stream, material, (pts,), None)
 
@@ -318,7 +320,7 @@ def _encoder_plan(
     return EncoderPlan(
         encoder=encoder.name,
         codec=encoder.codec,
-        options=settings.options,
+        options=options_for_width(settings.options, geometry.width),
         pixel_format=pixel_format,
         width=geometry.width,
         height=geometry.height,
