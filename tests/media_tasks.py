@@ -61,7 +61,6 @@ def plan_file(
     companion: MediaInfo | None = None,
     noise: NoiseEstimate = SOME_NOISE,
     emit: Callable[[TaskMessage], None] | None = None,
-    noise: NoiseEstimate = SOME_NOISE,
 ) -> Plan:
     task = PlanTask(
         media=media or probe_file(path),
