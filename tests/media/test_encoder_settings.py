@@ -213,3 +213,12 @@ def test_the_encoder_says_nothing_of_itself(tmp_path: Path) -> None:
         assert b"x264" not in made
         assert b"x265" not in made
         assert len(made) > 1000
+
+
+@pytest.mark.parametrize("width", [34, 48])
+def test_narrow_pictures_of_h265_do_not_break_the_encoder(tmp_path: Path, width: int) -> None:
+    """x265's cutree corrupts memory there: the process dies of it, now or at its end."""
+    clip = make_clip(tmp_path / "clip.mp4", width=width, height=34, frames=30)
+    plan = plan_file(clip.path, streams=[replace(VIDEO_STREAM, encode_type=EncodeType.H265)])
+    assert ":cutree=0" in _options(plan)["x265-params"]
+    assert _made_bytes(clip.path, plan, tmp_path / "made") > 0

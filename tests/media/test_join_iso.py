@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import pytest
 
 from iso_files import box, movie_of, payloads_of, visual_entry
-from joining import Joined, joined, losses_of, verified
+from joining import Joined, joined, losses_of, packets_of, verified
 from media_factory import make_clip
 from videoprocess_server.media.kept_boxes import kept_boxes, lost_boxes
 from videoprocess_server.model.hdi import StreamIntent
@@ -140,3 +142,27 @@ def test_two_eyes_become_one_and_are_named(made: Joined) -> None:
     (named,) = lost_boxes(entry, *told)
     assert "lhvC" in named.reason
     assert named.count == 3
+
+
+def test_sound_with_a_layout_of_its_own_is_compared(tmp_path: Path) -> None:
+    """PCM of a chnl box: PyAV frees its layout twice where channels are asked for, and the process dies."""
+    silent, path = make_clip(tmp_path / "silent.mp4", **SMALL).path, tmp_path / "clip.mp4"
+    sound = (
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=440:r=48000",
+        "-t",
+        "0.3",
+        "-ac",
+        "4",
+        "-c:a",
+        "pcm_s16be",
+        "-c:v",
+        "copy",
+    )
+    command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(silent), *sound, str(path))
+    subprocess.run(command, check=True, timeout=60)
+    made = joined(path, tmp_path / "made")
+    verified(made)
+    assert packets_of(path, "audio") == packets_of(made.path, "audio")

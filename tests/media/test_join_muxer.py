@@ -169,3 +169,13 @@ def test_a_picture_of_two_eyes_in_matroska_is_named(tmp_path: Path) -> None:
     made = joined(path, tmp_path)
     assert verified(made).frame_count == 10
     assert losses_of(made) == {("METADATA", 0, 1), ("PICTURE_MARKS", 0, 1)}
+
+
+def test_a_time_code_of_a_matroska_file_is_named(tmp_path: Path) -> None:
+    """MP4's muxer would make a track of it, at a rate it is not told, and fail."""
+    path = tmp_path / "coded.mkv"
+    coded = ("-c:v", "libx264", "-metadata", "timecode=10:00:00:00")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25", "-t", "0.4", *coded, path)
+    made = joined(path, tmp_path)
+    assert verified(made).frame_count == 10
+    assert losses_of(made) == {("METADATA", None, 1)}

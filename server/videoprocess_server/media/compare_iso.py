@@ -41,7 +41,6 @@ _OF_A_TRACK: Final[Mapping[str, tuple[Callable[[Stream], Any], Loss | None]]] = 
     "width": (lambda stream: _of_codec(stream, "width"), None),
     "height": (lambda stream: _of_codec(stream, "height"), None),
     "sample rate": (lambda stream: _of_codec(stream, "sample_rate"), None),
-    "channels": (lambda stream: _of_codec(stream, "channels"), None),
 }
 #: what of it the new picture has, too
 _OF_THE_PICTURE: Final = ("id", "kind", "disposition", "metadata")

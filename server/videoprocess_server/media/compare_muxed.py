@@ -25,7 +25,6 @@ _OF_A_TRACK: Final[Mapping[str, tuple[Callable[[Stream], Any], Loss | None]]] = 
     "kind": (lambda stream: stream.type, None),
     "codec": (lambda stream: stream.codec_context and stream.codec_context.codec.canonical_name, None),
     "sample rate": (lambda stream: getattr(stream.codec_context, "sample_rate", None), None),
-    "channels": (lambda stream: getattr(stream.codec_context, "channels", None), None),
     "language": (lambda stream: stream.metadata.get("language", "und"), Loss.METADATA),
 }
 #: what of it the new picture has, too

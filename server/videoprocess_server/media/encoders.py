@@ -65,6 +65,8 @@ ENCODERS = {
         max_side=16_384,
     ),
 }
+#: x265's analysis of how blocks are referred to writes beyond its buffer in pictures of three blocks of 16 pixels (valgrind)
+_NARROWEST_CUTREE = 64
 #: pixels of an encoded picture at most, as many as a source may have
 MAX_ENCODED_PIXELS = 8192 * 4320
 
@@ -141,6 +143,19 @@ def choose_pixel_format(video: VideoTrackInfo, bit_depth: int) -> str:
     else:
         chroma = "422" if source.chroma_height(chroma_side) == chroma_side else "420"
     return f"yuv{chroma}p" if bit_depth == _DEPTHS[0] else f"yuv{chroma}p{bit_depth}le"
+
+
+def options_for_width(options: dict[str, str], width: int) -> dict[str, str]:
+    """Take out of options what an encoder must not be asked for in narrow pictures.
+
+    Args:
+        options: of an encoder.
+        width: of its pictures.
+    """
+    name = "x265-params"
+    if name not in options or width >= _NARROWEST_CUTREE:
+        return options
+    return {**options, name: f"{options[name]}:cutree=0"}
 
 
 def check_size(encoder: Encoder, width: int, height: int) -> None:

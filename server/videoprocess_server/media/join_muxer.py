@@ -41,6 +41,7 @@ from videoprocess_server.media.tracks import (
     copied_streams,
     decode_time,
     metadata_losses,
+    muxable_metadata,
     muxer_options,
     picture_metadata,
 )
@@ -97,7 +98,7 @@ def _write(
     ):
         # Without it Matroska draws a random number and every muxer writes FFmpeg's version.
         out.flags |= cast("int", Flags.bitexact.value)
-        out.metadata.update(metadata)
+        out.metadata.update(muxable_metadata(metadata, rendition.container))
         out.set_chapters(source.chapters())
         added: dict[int, Stream] = {}
         for stream in source.streams:

@@ -22,7 +22,7 @@ from videoprocess_server.media.units import count_units, is_grouped
 class TrackDigest:
     """One track as the demuxer gave it."""
 
-    #: frames of AMR, samples of PCM, packets of everything else
+    #: frames of AMR, samples of PCM's channels, packets of everything else
     units: int = 0
     size_bytes: int = 0
     #: seconds; None without packets

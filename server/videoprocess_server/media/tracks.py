@@ -84,6 +84,12 @@ def container_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in metadata.items() if key.lower() not in _OF_THE_FILE}
 
 
+def muxable_metadata(metadata: Mapping[str, str], muxer: str) -> dict[str, str]:
+    """What of it the muxer may be given: of a time code MP4's makes a track at a rate it is not told, and fails."""
+    left_out = "timecode" if muxer in ISO_MUXERS else None
+    return {key: value for key, value in metadata.items() if key.lower() != left_out}
+
+
 def track_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """What of a track's metadata its copy gets."""
     return {key: value for key, value in metadata.items() if key.lower() not in _OF_THE_TRACK}
@@ -140,8 +146,19 @@ def copied_packets(
             last[index] = packet.dts or 0
             tally.packets[index] += count_units(packet)
             tally.rounded[index] += _lies_between(packet, added[index])
+            if ascending:
+                _end_where_sound_ends(packet)
             packet.stream = added[index]
             yield packet
+
+
+def _end_where_sound_ends(packet: Packet[Stream]) -> None:
+    """MP4 has no field for what is not played of a packet's end: the packet is shorter by it."""
+    silent = silent_end(packet)
+    if silent and packet.duration:
+        # In its new track's ticks: Matroska's are milliseconds.
+        time_base = packet.time_base
+        packet.time_base = Fraction(1, packet.stream.time_base.denominator)
 
 
 def _settle_times(packet: Packet[Stream], last_dts: int | None, step: int) -> bool:

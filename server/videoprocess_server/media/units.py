@@ -21,12 +21,15 @@ _AMR_FRAMES_PER_SECOND: Final = 50
 
 
 def count_units(packet: Packet[Stream]) -> int:
-    """Frames of AMR, samples of PCM, and of everything else the packet itself."""
+    """Frames of AMR, samples of PCM, of which each channel has its own, and of everything else the packet itself.
+
+    PyAV is not asked for channels: reading them frees the layout of a context that has one of its own (double free).
+    """
     codec = _codec(packet)
     if codec in _AMR_SIZES:
         return sum(1 for _ in _amr_frames(bytes(packet), _AMR_SIZES[codec]))
     if codec.startswith("pcm_"):
-        return packet.size // _pcm_bytes(packet, codec)
+        return packet.size // _pcm_bytes(codec)
     return 1
 
 
@@ -51,6 +54,13 @@ def single_units(packet: Packet[Stream]) -> Iterator[Packet[Stream]]:
         yield single
 
 
+def silent_end(packet: Packet[Stream]) -> Fraction:
+    """Seconds at a packet's end that are not played, where a coder had to fill it up."""
+    rate = getattr(packet.stream.codec_context, "sample_rate", 0)
+    told = next((bytes(data) for data in packet.iter_sidedata() if data.data_type == "skip_samples"), b"")
+    return Fraction(int.from_bytes(told[4:8], "little"), rate) if rate else Fraction(0)
+
+
 def _codec(packet: Packet[Stream]) -> str:
     return _codec_of(packet.stream)
 
@@ -60,11 +70,10 @@ def _codec_of(stream: Stream) -> str:
     return context.codec.canonical_name if context and stream.type == "audio" else ""
 
 
-def _pcm_bytes(packet: Packet[Stream], codec: str) -> int:
-    """Bytes of one sample of all channels; the logarithmic ones have no number in their name and 8 bits."""
+def _pcm_bytes(codec: str) -> int:
+    """Bytes of a sample of one channel; the logarithmic ones have no number in their name and 8 bits."""
     bits = re.search(r"\d+", codec)
-    channels = packet.stream.codec_context.channels  # type: ignore[attr-defined]
-    return max(1, int(channels) * (int(bits[0]) // 8 if bits else 1))
+    return max(1, int(bits[0]) // 8) if bits else 1
 
 
 def _amr_frames(data: bytes, sizes: tuple[int, ...]) -> Iterator[bytes]:
