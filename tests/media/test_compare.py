@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from box_places import body_of, changed
-from iso_files import plain_entry, run_ffmpeg, same_picture, transplanted
+from iso_files import movie_of, plain_entry, run_ffmpeg, same_picture, transplanted
 from joining import Joined, joined, losses_of, verified
 from videoprocess_server.media.differences import Difference, unnamed
 from videoprocess_server.media.faults import MediaFault
@@ -118,3 +118,18 @@ def test_a_difference_counts_unless_its_kind_is_named_for_its_track() -> None:
     assert list(unnamed([found], [replace(named, track_index=2)])) == [found]
     assert list(unnamed([found], [replace(named, what=Loss.METADATA)])) == [found]
     assert list(unnamed([replace(found, what=None)], [replace(named, what=Loss.METADATA)])) != []
+
+
+def test_a_gap_between_fragments_lengthens_the_sample_before(tmp_path: Path) -> None:
+    """So does the standard say; FFmpeg tells the length that the fragment has, and only of a file in fragments."""
+    path = tmp_path / "gaps.mp4"
+    codecs = ("-c:v", "libx264", "-g", "10", "-c:a", "aac", "-movflags", "frag_every_frame")
+    run_ffmpeg(*INPUTS, "-t", "0.5", *codecs, path)
+    before = movie_of(path).tracks[1].samples()
+    assert (np.diff(before.dts) > before.duration[:-1]).any()
+    made = joined(path, tmp_path)
+    assert verified(made).frame_count == 15
+    assert losses_of(made) == set()
+    after = movie_of(made.path).tracks[1].samples()
+    assert np.array_equal(after.dts - after.dts[0], before.dts - before.dts[0])
+    assert after.duration[-1] == before.duration[-1]

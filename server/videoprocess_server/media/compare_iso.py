@@ -71,6 +71,7 @@ def iso_differences(source_fd: int, result_fd: int, task: VerifyTask, pulse: Pul
                 skip={picture, *(index for index, track_id in ids.items() if track_id in outside)},
                 ignore_edit_list=ignore_edit_list,
                 marks=ignore_edit_list or not in_fragments,
+                gaps=in_fragments,
             )
             for fd in (source_fd, result_fd)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -85,7 +86,7 @@ def movie_differences(
             text = f"the edit list of track {index} is {edits[1]}, not {edits[0]}"
             yield Difference(what=Loss.EDIT_LIST, track_index=index, text=text)
         before, after = old.samples(), new.samples()
-        yield from _of_tables(index, before, after)
+        yield from _of_tables(index, _without_gaps(before) if source.is_fragmented else before, after)
         if old.track_id not in read and _digest(source_fd, before, pulse) != _digest(result_fd, after, pulse):
             yield Difference(what=None, track_index=index, text=f"track {index} has other samples")
 
@@ -97,6 +98,12 @@ def _edits(movie: Movie, track: Track, *, lengths: bool) -> list[tuple[Fraction,
         for edit in track.edits
         if lengths or not edit.is_empty
     ]
+
+
+def _without_gaps(samples: Samples) -> Samples:
+    """Those of fragments as they last: a time between two fragments lengthens the sample before (ISO/IEC 14496-12, 8.8.12)."""
+    lengths = np.append(np.diff(samples.dts), samples.duration[-1:])
+    return replace(samples, duration=lengths)
 
 
 def _of_tables(index: int, before: Samples, after: Samples) -> Iterator[Difference]:
