@@ -56,6 +56,7 @@ def digest_tracks(
     skip: Collection[int],
     ignore_edit_list: bool = False,
     marks: bool = True,
+    gaps: bool = False,
     ticks: Mapping[int, Fraction] | None = None,
 ) -> dict[int, TrackDigest]:
     """Read all packets of a file once.
@@ -67,6 +68,9 @@ def digest_tracks(
         ignore_edit_list: whether samples count that the edit list hides; times are then told from the track's first
             decode time on.
         marks: whether flags and side data count; what an edit list hides is told by them, of a file in fragments it is not.
+        gaps: whether the file, or what it is compared with, is in fragments. A time between two of them lengthens the sample
+            before (ISO/IEC 14496-12, 8.8.12), which FFmpeg tells of a file without fragments only: lengths do not count, nor
+            the marks that follow from them.
         ticks: where they are given, only presentation times count, rounded to these time bases by track, and the
             lengths of subtitles: what a container without decode times keeps.
 
@@ -85,14 +89,14 @@ def digest_tracks(
             for packet in container.demux():
                 track = running.get(packet.stream_index)
                 if packet.size and track is not None:
-                    _count(packet, track, relative=ignore_edit_list, marks=marks)
+                    _count(packet, track, relative=ignore_edit_list, marks=marks, gaps=gaps)
                     pulse.beat(size=packet.size)
     except av.error.FFmpegError as error:
         raise MediaFault("JOIN_FAILED", "The file's packets cannot be read to the end.") from error
     return {index: _finish(track) for index, track in running.items()}
 
 
-def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bool) -> None:
+def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bool, gaps: bool) -> None:
     told = track.told
     told.units += count_units(packet)
     told.size_bytes += packet.size
@@ -117,11 +121,12 @@ def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bo
         dts - track.origin,
         packet.is_keyframe,
     )
-    track.duration = packet.duration
+    track.duration = None if gaps else packet.duration
     track.packets.update(repr(facts_of_it).encode())
     if not marks:
         return
-    track.packets.update(repr((packet.is_discard, packet.is_disposable, packet.is_corrupt)).encode())
+    is_discard = None if gaps else packet.is_discard
+    track.packets.update(repr((is_discard, packet.is_disposable, packet.is_corrupt)).encode())
     for data in packet.iter_sidedata():
         track.packets.update(data.data_type.encode())
         track.packets.update(bytes(data))
