@@ -179,3 +179,33 @@ def test_a_time_code_of_a_matroska_file_is_named(tmp_path: Path) -> None:
     made = joined(path, tmp_path)
     assert verified(made).frame_count == 10
     assert losses_of(made) == {("METADATA", None, 1)}
+
+
+def test_what_is_not_played_of_the_last_sound_stays_so(tmp_path: Path) -> None:
+    """Matroska tells it beside the packet, MP4 by a shorter one."""
+    path = tmp_path / "filled_up.webm"
+    sound = (
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=440:r=48000",
+        "-c:a",
+        "libopus",
+        "-c:v",
+        "libvpx-vp9",
+        "-cpu-used",
+        "8",
+    )
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25", *sound, "-t", "0.4", path)
+    made = joined(path, tmp_path)
+    assert made.path.suffix == ".mp4"
+    with av.open(str(made.path)) as container:
+        last = [packet for packet in container.demux(audio=0) if packet.size][-1]
+    # 0.4 s of sound, and 312 samples before that; Matroska tells full milliseconds
+    assert last.pts + last.duration == pytest.approx(19_200, abs=48)
+    assert last.duration < 960
+    verified(made)
+    short, whole = (b"\0\0\0\1" + length.to_bytes(4) for length in (last.duration, 960))
+    assert made.path.read_bytes().count(short) == 1
+    with pytest.raises(MediaFault, match="end time of track 1"):
+        verified(made, made.path.read_bytes().replace(short, whole))

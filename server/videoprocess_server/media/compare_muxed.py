@@ -103,7 +103,8 @@ def _of_packets(index: int, old: TrackDigest, new: TrackDigest, tick: Fraction) 
     if old.packets != new.packets:
         text = f"packets of track {index} have other times"
         yield Difference(what=Loss.TIME_STAMPS, track_index=index, text=text)
-    for name in ("start", "last"):
+    # How long a packet is is a guess of some readers; what is not played of it somebody wrote.
+    for name in ("start", "last", *(("end",) if old.silent_end else ())):
         times = getattr(old, name), getattr(new, name)
         if None not in times and abs(times[0] - times[1]) > 2 * tick:
             text = f"the {name} time of track {index} is {float(times[1]):.6f} s, not {float(times[0]):.6f}"

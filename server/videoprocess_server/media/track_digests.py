@@ -15,7 +15,7 @@ from av.stream import Discard, Stream
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
-from videoprocess_server.media.units import count_units, is_grouped
+from videoprocess_server.media.units import count_units, is_grouped, silent_end
 
 
 @dataclass(kw_only=True)
@@ -29,6 +29,10 @@ class TrackDigest:
     start: Fraction | None = None
     #: the latest presentation time
     last: Fraction | None = None
+    #: where the last packet is no longer played, which may be before it ends; None where it has no duration
+    end: Fraction | None = None
+    #: seconds of the last packet that are not played
+    silent_end: Fraction = Fraction(0)
     #: of all bytes
     content: str = ""
     #: of every packet's size, times, flags and side data; of a track that demuxers group as they like, of nothing. The last
@@ -107,6 +111,10 @@ def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bo
         track.origin = dts if relative else 0
         told.start = pts * packet.time_base
     told.last = max(told.last or pts * packet.time_base, pts * packet.time_base)
+    told.silent_end = silent_end(packet)
+    told.end = (
+        (pts + packet.duration) * packet.time_base - told.silent_end if packet.duration else None
+    )
     if track.grouped:
         return
     if track.ticks is not None:

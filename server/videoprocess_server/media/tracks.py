@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from videoprocess_server.media.containers import ISO_MUXERS
 from videoprocess_server.media.track_reports import Tally
-from videoprocess_server.media.units import count_units, single_units
+from videoprocess_server.media.units import count_units, silent_end, single_units
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.plan import NotKept
 
@@ -155,10 +155,14 @@ def copied_packets(
 def _end_where_sound_ends(packet: Packet[Stream]) -> None:
     """MP4 has no field for what is not played of a packet's end: the packet is shorter by it."""
     silent = silent_end(packet)
-    if silent and packet.duration:
-        # In its new track's ticks: Matroska's are milliseconds.
-        time_base = packet.time_base
-        packet.time_base = Fraction(1, packet.stream.time_base.denominator)
+    if not silent or not packet.duration:
+        return
+    # Matroska's ticks are milliseconds, a part of a packet is samples.
+    finer = Fraction(1, lcm(packet.time_base.denominator, silent.denominator))
+    times = [ticks * packet.time_base / finer for ticks in (packet.pts or 0, packet.dts or 0)]
+    length = max(Fraction(0), packet.duration * packet.time_base - silent) / finer
+    packet.time_base, packet.duration = finer, int(length)
+    packet.pts, packet.dts = map(int, times)
 
 
 def _settle_times(packet: Packet[Stream], last_dts: int | None, step: int) -> bool:
