@@ -94,7 +94,7 @@ def _verdict(player: Player, source: Path, result: Path) -> Verdict:
 
 
 def _seconds(path: Path) -> float:
-    return float(programs.ffprobe(path).get("format", {}).get("duration", 0))
+    return float(programs.ffprobe_format(path).get("duration", 0))
 
 
 def page(rows: Sequence[tuple[str, Mapping[str, Verdict]]], facts: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def _has_cover(facts: FileFacts) -> bool:
 
 #: every column of the table, in its order
 TABLE: Sequence[Column] = (
-    Column("frames", picture_columns.frames, ("FRAME",)),
+    Column("frames", picture_columns.frames, ("FRAME", "PACKET")),
     Column("pictures", picture_columns.pictures),
     Column("time stamps", picture_columns.time_stamps, ("TIMESTAMP", "FRAME")),
     Column("durations", picture_columns.durations, ("TIMESTAMP", "PACKET", "EDIT_LIST", "FRAME")),

@@ -25,8 +25,8 @@ class Packet:
     dts: Fraction | None
     duration: Fraction
     sha256: str
-    #: what a reader is told not to play of it
-    skipped: str
+    #: samples that a reader is told not to play, at its beginning and at its end
+    skipped: tuple[int, int] = (0, 0)
 
 
 class FileFacts:
@@ -71,6 +71,17 @@ class FileFacts:
         return [_time(frame.get("pts", frame.get("best_effort_timestamp")), base) for frame in self.frames]
 
     @cached_property
+    def end(self) -> Fraction:
+        """When the last picture is no longer shown: the sample tables and the edit list tell, or a reader of packets.
+
+        A reader does not tell it of pictures that are not coded in their order: their steps are those of decoding.
+        """
+        told = self.boxes[self.main].end if self.main < len(self.boxes) else None
+        if told is not None:
+            return told
+        return max((packet.pts or Fraction(0)) + packet.duration for packet in self.packets[self.main])
+
+    @cached_property
     def decoded(self) -> tuple[bytes, list[str]]:
         """Small grey pictures of the main track, and what a decoder says."""
         return programs.decoded(self.path, self.main)
@@ -89,6 +100,11 @@ class FileFacts:
     def boxes(self) -> list[boxes.TrackBoxes]:
         """What the boxes of each track say; empty where the file has none."""
         return boxes.read_tracks(self.path) if self.is_iso else []
+
+    @cached_property
+    def is_fragmented(self) -> bool:
+        """Whether the samples are in fragments: its headers then tell no lengths."""
+        return any(kind == "moof" for kind, _ in self.top_boxes)
 
     @cached_property
     def top_boxes(self) -> list[tuple[str, int]]:
@@ -119,7 +135,10 @@ class FileFacts:
                     dts=_time(packet.get("dts"), bases[index]),
                     duration=_time(packet.get("duration"), bases[index]) or Fraction(0),
                     sha256=packet.get("data_hash", ""),
-                    skipped=repr(side) if side else "",
+                    skipped=(
+                        sum(data.get("skip_samples", 0) for data in side),
+                        sum(data.get("discard_padding", 0) for data in side),
+                    ),
                 )
             )
         return found

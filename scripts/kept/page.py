@@ -32,6 +32,7 @@ def page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
         "",
         *_section("Lost", rows, LOST),
         *_section("Named", rows, NAMED),
+        *_section("Otherwise, and no loss", rows, KEPT),
         *_what_is_compared(),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -58,7 +59,7 @@ def _section(title: str, rows: Sequence[Row], verdict: str) -> Iterator[str]:
         f"- {row.name}, {name}: {_plain('; '.join(cell.details))}"
         for row in rows
         for name, cell in row.cells.items()
-        if cell.verdict == verdict
+        if cell.verdict == verdict and cell.details
     ]
     yield from (*(found or ["Nothing."]), "")
 
@@ -69,6 +70,10 @@ def _what_is_compared() -> Iterator[str]:
         "",
         "- Frames, their times, side data and colours are those that ffprobe decodes; packets are compared by SHA-256 and time,",
         "  with the edit list and without. Pictures are compared with their own and with their neighbours, reduced to 64x36.",
+        "- **durations**: the last picture's end is worked out from the sample tables and the edit list, of a file without them from",
+        "  its packets. Of a file in fragments the headers tell no lengths, and of Matroska its header's is the writer's estimate:",
+        "  where the end is such a file's, the packets of each track are compared and the headers are not.",
+        "- A container that counts milliseconds moves the end of a packet by less than one of them: that is no difference.",
         "- Sample descriptions and references are compared byte for byte, at the places where MediaInfo's trace finds the boxes.",
         "- **readable**: what ffmpeg says while it decodes, and MediaInfo's conformance errors, where the source has none such.",
         "- **file size**: not more than 1.5 times the source's.",

@@ -20,6 +20,8 @@ class Difference:
     what: str
     #: the name of what was lost, which a report that names it has to tell; empty where a count says enough
     word: str = ""
+    #: why it is no loss; empty where it is one
+    remark: str = ""
 
 
 class Pair:
@@ -35,6 +37,11 @@ class Pair:
     def tags(self) -> list[Tag]:
         """Each tag of the source that may not change."""
         return list(compared(self.source, self.result, self.places))
+
+    @property
+    def same_container(self) -> bool:
+        """Whether both are ISO files, or both are not."""
+        return self.source.is_iso == self.result.is_iso
 
     @property
     def copied(self) -> Iterator[tuple[int, int]]:

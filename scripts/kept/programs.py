@@ -42,6 +42,13 @@ def ffprobe(path: Path, *, ignore_edit_list: bool = False) -> dict[str, Any]:
     return _json(["ffprobe", "-v", "error", *more, *_ALL, "-of", "json=c=1", str(path)])
 
 
+def ffprobe_format(path: Path) -> dict[str, Any]:
+    """Ask for what the file as a whole tells."""
+    command = ["ffprobe", "-v", "error", "-show_format", "-of", "json=c=1", str(path)]
+    told: dict[str, Any] = _json(command).get("format", {})
+    return told
+
+
 def ffprobe_frames(path: Path, index: int) -> list[dict[str, Any]]:
     """Ask for the decoded frames of a picture track, in the order they are shown."""
     command = ["ffprobe", "-v", "error", "-select_streams", str(index), "-show_frames", "-of", "json=c=1"]

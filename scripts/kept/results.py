@@ -12,11 +12,13 @@ from typing import Any
 from benches.service import Service
 from google.protobuf.json_format import MessageToDict
 
+from kept import programs
 from videoprocess_client import Client, VideoProcessError
 
 SUFFIXES = {".mp4", ".mov", ".3gp", ".mkv", ".webm", ".m4v"}
-#: short segments, so that short clips have several
-SEGMENTS = ("--segment-seconds", "1", "--longest-gop-seconds", "2")
+#: short segments, so that short clips have several; longer clips have several as it is
+SHORT_SEGMENTS = ("--segment-seconds", "1", "--longest-gop-seconds", "2")
+LONG_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,32 @@ def clips_of(folders: Sequence[Path]) -> list[Path]:
 
 
 async def make_results(sources: Sequence[Path], folder: Path, jobs: int) -> list[Made]:
-    """Send each source through one server, `jobs` at a time; what a folder has already is not made anew."""
+    """Send each source through a server, `jobs` at a time; what a folder has already is not made anew."""
     for name in ("results", "reports"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    short = [source for source in sources if _seconds(source) < LONG_SECONDS]
+    made = await _made_by(short, folder, jobs, SHORT_SEGMENTS)
+    made |= await _made_by([source for source in sources if source not in short], folder, jobs, ())
+    return [made[source] for source in sources]
+
+
+async def _made_by(
+    sources: Sequence[Path], folder: Path, jobs: int, flags: Sequence[str]
+) -> dict[Path, Made]:
     turns = asyncio.Semaphore(jobs)
 
     async def make(client: Client, source: Path) -> Made:
         async with turns:
             return await _make(client, source, folder)
 
-    with Service(folder / "service", folder, *SEGMENTS) as service:
+    with Service(folder / "service", folder, *flags) as service:
         async with Client(service.address) as client:
-            return list(await asyncio.gather(*(make(client, source) for source in sources)))
+            made = await asyncio.gather(*(make(client, source) for source in sources))
+    return dict(zip(sources, made, strict=True))
+
+
+def _seconds(path: Path) -> float:
+    return float(programs.ffprobe_format(path).get("duration", 0))
 
 
 def read_results(folder: Path) -> list[Made]:

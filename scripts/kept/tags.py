@@ -44,8 +44,14 @@ _OF_THE_CONTAINER = (
     r"exif:.*",
     r"mediainfo:General:.*",
     r"mediainfo:.*:(Default|Forced|CodecID\w*|Format\w*|MuxingMode|Duration\w*|Delay\w*|BitDepth|.*_Delay\w*)",
+    # MediaInfo reads Opus's channels in Matroska and not in MP4; ffprobe's are compared
+    r"mediainfo:Audio:.*:Channel\w*",
     r"ffprobe:file:(major_brand)",
 )
+#: What the headers of a file in fragments do not tell, or tell of the first fragment.
+_OF_FRAGMENTS = (r"exif:.*:\w*Duration", r"mediainfo:(Video|Audio|General):.*:Duration\w*")
+#: What a reader works out of the coded width, where a file says that less is shown.
+_OF_CODED_SIZE = (r"mediainfo:Video:.*:DisplayAspectRatio\w*",)
 #: name → column, the first that fits; what fits none is a user's key
 _COLUMNS = (
     (r"ffprobe:.*:(creation_time|date|.*creationdate.*)$", "creation time"),
@@ -78,6 +84,8 @@ _COLUMNS = (
 _NOT_COMPARED = re.compile("|".join(f"(?:{pattern})" for pattern in DESCRIBES_THE_FILE), re.IGNORECASE)
 _FITTING = tuple((re.compile(pattern, re.IGNORECASE), column) for pattern, column in _COLUMNS)
 _CONTAINERS = re.compile("|".join(f"(?:{pattern})" for pattern in _OF_THE_CONTAINER), re.IGNORECASE)
+_FRAGMENTS = re.compile("|".join(f"(?:{pattern})" for pattern in _OF_FRAGMENTS), re.IGNORECASE)
+_CODED_SIZE = re.compile("|".join(f"(?:{pattern})" for pattern in _OF_CODED_SIZE), re.IGNORECASE)
 USER_KEYS = "user keys"
 
 
@@ -134,7 +142,16 @@ def compared(source: FileFacts, result: FileFacts, places: Mapping[int, int]) ->
 
 
 def _is_compared(name: str, source: FileFacts, result: FileFacts) -> bool:
-    return source.is_iso == result.is_iso or not _CONTAINERS.match(name)
+    return not (
+        (source.is_iso != result.is_iso and _CONTAINERS.match(name))
+        or (source.is_fragmented and _FRAGMENTS.match(name))
+        or (_shows_less_than_coded(source) and _CODED_SIZE.match(name))
+    )
+
+
+def _shows_less_than_coded(facts: FileFacts) -> bool:
+    """Tell whether a file's own width or height is not its pictures', as MediaInfo reads them."""
+    return any(name in track for track in facts.mediainfo for name in ("Width_Original", "Height_Original"))
 
 
 def _means_the_same(name: str, before: str, after: str | None) -> bool:

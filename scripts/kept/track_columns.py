@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from itertools import zip_longest
 from typing import Any
 
 from kept.facts import Packet, is_cover
 from kept.pair import Difference, Pair, box_value, changed_value, same_timing
 from kept.tag_columns import of_tags
+
+#: what of a sample entry readers tell, whatever the container
+_DESCRIBED = ("codec_name", "sample_rate", "channels", "channel_layout")
+#: another name of a sample entry → why it says the same
+_SAME_ENTRIES: Mapping[str | None, str] = {
+    "hev1 → hvc1": "hev1 allows parameter sets among the pictures, hvc1 says that the sample entry has them all, as it has; "
+    "Apple's players play no hev1",
+}
 
 
 def sound(pair: Pair) -> Iterator[Difference]:
@@ -42,28 +51,52 @@ def _track_packets(pair: Pair, index: int, place: int) -> Iterator[Difference]:
         return
     if same_timing(pair, index, place):
         return
+    if pair.source.is_fragmented and pair.result.boxes:
+        yield from _fragmented_lengths(pair, index, place)
     rows = [("", pair.source.packets[index], pair.result.packets[place])]
-    if pair.source.is_iso == pair.result.is_iso:
+    if pair.same_container:
         without = " without the edit list"
         rows.append((without, pair.source.all_packets[index], pair.result.all_packets[place]))
     for told, before, after in rows:
-        # Without the edit list a reader guesses how long the last packet is.
-        starts_only = pair.source.is_grouped(index) or bool(told)
-        both = (
-            zip_longest(before[:1], after[:1])
-            if pair.source.is_grouped(index)
-            else zip_longest(before, after)
-        )
-        other = [(a, b) for a, b in both if not _at_one_time(a, b, starts_only=starts_only)]
+        # Without the edit list a reader guesses how long the last packet is, and in fragments how long all are.
+        grouped = pair.source.is_grouped(index)
+        starts_only = bool(told) or grouped or pair.source.is_fragmented
+        same = _starts if starts_only else _same_times if pair.same_container else _sounds_the_same
+        stream = pair.source.streams[index]
+        both = zip_longest(*(row[: 1 if grouped else None] for row in (before, after)))
+        other = [(a, b) for a, b in both if not (a and b and same(a, b, stream))]
         if other:
             seen = [f"{p.pts}+{p.duration} {p.skipped}" if p else "none" for p in other[0]]
             yield Difference(index, f"{len(other)} packets{told} have another time: {seen[0]} → {seen[1]}")
 
 
-def _at_one_time(a: Packet | None, b: Packet | None, *, starts_only: bool) -> bool:
-    if a is None or b is None:
-        return False
-    return a.pts == b.pts and (starts_only or (a.duration, a.skipped) == (b.duration, b.skipped))
+def _fragmented_lengths(pair: Pair, index: int, place: int) -> Iterator[Difference]:
+    before, after = (facts.boxes[k].steps for facts, k in ((pair.source, index), (pair.result, place)))
+    if before != after:
+        yield Difference(index, f"its samples have other lengths: {before[:4]} → {after[:4]}")
+
+
+def _starts(a: Packet, b: Packet, stream: dict[str, Any]) -> bool:  # noqa: ARG001 - one of several
+    return a.pts == b.pts
+
+
+def _same_times(a: Packet, b: Packet, stream: dict[str, Any]) -> bool:  # noqa: ARG001 - one of several
+    return (a.pts, a.duration, a.skipped) == (b.pts, b.duration, b.skipped)
+
+
+def _sounds_the_same(a: Packet, b: Packet, stream: dict[str, Any]) -> bool:
+    """Tell whether two packets in different containers begin at one time and are played to the same, by less than a tick.
+
+    Where one container tells what of a packet is not played, the other may give it a time before 0, or a shorter length.
+    """
+    rate = Fraction(stream.get("sample_rate", 1))
+    ends = [(p.pts or 0) + p.duration - p.skipped[1] / rate for p in (a, b)]
+    hidden = -rate * min(a.pts or 0, 0)
+    return (
+        a.pts == b.pts
+        and abs(ends[1] - ends[0]) < Fraction(stream["time_base"])
+        and b.skipped[0] in (a.skipped[0], hidden)
+    )
 
 
 def tracks(pair: Pair) -> Iterator[Difference]:
@@ -112,10 +145,10 @@ def sample_entries(pair: Pair) -> Iterator[Difference]:
     """Compare codecs and sample descriptions."""
     for index, place in pair.places.items():
         a, b = pair.source.streams[index], pair.result.streams[place]
-        same_container = pair.source.is_iso == pair.result.is_iso
-        for name in ("codec_tag_string", "codec_name") if same_container else ("codec_name",):
+        names = ("codec_tag_string", *_DESCRIBED) if pair.same_container else _DESCRIBED
+        for name in names:
             if (changed := changed_value(a, b, name)) is not None:
-                yield Difference(index, f"{name} {changed}")
+                yield Difference(index, f"{name} {changed}", remark=_SAME_ENTRIES.get(changed, ""))
         if index == pair.source.main:
             yield from _extensions(pair, index, place)
         elif (changed := changed_value(a, b, "extradata_hash")) is not None:

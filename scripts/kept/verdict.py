@@ -23,7 +23,7 @@ class Cell:
     """What became of one thing of one clip."""
 
     verdict: str
-    #: every difference that no report names, then those that are named
+    #: every difference that no report names, then those that are named, then those that are no loss
     details: tuple[str, ...] = ()
 
 
@@ -94,10 +94,12 @@ def cells(pair: Pair, not_kept: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
 def _cell(column: Column, pair: Pair, not_kept: Sequence[Mapping[str, Any]]) -> Cell:
     if not column.applies(pair.source):
         return Cell(NOTHING)
-    found = list(dict.fromkeys(column.find(pair)))
+    differences = list(dict.fromkeys(column.find(pair)))
+    remarks = [difference for difference in differences if difference.remark]
+    found = [difference for difference in differences if not difference.remark]
     lost = [difference for difference in found if not _is_named(column, difference, not_kept)]
     named = [difference for difference in found if difference not in lost]
-    details = tuple(_told(lost, "")) + tuple(_told(named, "named: "))
+    details = (*_told(lost, ""), *_told(named, "named: "), *_told(remarks, ""))
     return Cell(LOST if lost else NAMED if named else KEPT, details)
 
 
@@ -126,6 +128,7 @@ def _plain(text: str) -> str:
 def _told(differences: Sequence[Difference], before: str) -> Iterator[str]:
     for difference in differences[:TOLD]:
         where = "" if difference.track is None else f"track {difference.track}: "
-        yield f"{before}{where}{difference.what}"
+        why = f" ({difference.remark})" if difference.remark else ""
+        yield f"{before}{where}{difference.what}{why}"
     if len(differences) > TOLD:
         yield f"{before}and {len(differences) - TOLD} more"

@@ -13,6 +13,7 @@ SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from kept import programs  # noqa: E402
+from kept.boxes import read_boxes  # noqa: E402
 from kept.facts import FileFacts  # noqa: E402
 from kept.made_clips import MADE  # noqa: E402
 from kept.pair import Pair  # noqa: E402
@@ -30,6 +31,7 @@ DAMAGES = {
     ("-map", "0", "-metadata:s:a:1", "language=spa"): {"tracks"},
     ("-map", "0", "-aspect", "4:3"): {"size"},
     ("-map", "0", "-bsf:v:0", "setts=pts=PTS+1000*eq(N\\,7)"): {"time stamps"},
+    ("-map", "0", "-c:v:0", "libx264", "-filter:v:0", "shuffleframes=0 2 1 3 4"): {"pictures"},
     ("-map", "0", "-bsf:a:1", "noise=drop=eq(n\\,9)"): {"audio packets"},
     ("-map", "0", "-bsf:v:0", "h264_metadata=colour_primaries=9"): {"colour"},
 }  # fmt: skip
@@ -65,6 +67,36 @@ def test_a_copy_of_a_file_keeps_everything(source: Path) -> None:
 def test_what_is_changed_is_lost(source: Path, arguments: tuple[str, ...]) -> None:
     found = _cells(source, _changed(source, *arguments))
     assert DAMAGES[arguments] <= {name for name, cell in found.items() if cell.verdict == LOST}
+
+
+def test_a_picture_of_few_bytes_is_still_itself(source: Path) -> None:
+    coarse = _changed(source, "-map", "0", "-c:v:0", "libx264", "-b:v", "30k")
+    assert KEPT == _cells(source, coarse)["pictures"].verdict
+
+
+def test_an_edit_list_that_ends_earlier_is_a_loss(source: Path) -> None:
+    data = bytearray(source.read_bytes())
+    moov = next(box for box in read_boxes(source) if box.kind == "moov")
+    elst = moov.find("trak", "edts", "elst")
+    assert elst
+    place = elst.offset + 16
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4]) - 1).to_bytes(4)
+    shorter = source.with_name("shorter.mp4")
+    shorter.write_bytes(data)
+    cell = _cells(source, shorter)["durations"]
+    assert LOST == cell.verdict
+    assert any("the last frame ends" in told for told in cell.details)
+
+
+def test_fragments_tell_the_times_of_a_table(source: Path) -> None:
+    plain = FileFacts(source)
+    fragmented = FileFacts(
+        _changed(source, "-map", "0:v:0", "-map", "0:a", "-movflags", "frag_keyframe+empty_moov")
+    )
+    assert fragmented.is_fragmented
+    assert fragmented.boxes[0].steps == plain.boxes[0].steps
+    # Such a copy has no edit list, which hid what decodes before the first picture.
+    assert fragmented.end - plain.end == fragmented.frame_times[0]
 
 
 def test_what_a_report_names_of_that_track_is_named(source: Path) -> None:
