@@ -55,6 +55,8 @@ async def make_results(sources: Sequence[Path], folder: Path, jobs: int) -> list
 async def _made_by(
     sources: Sequence[Path], folder: Path, jobs: int, flags: Sequence[str]
 ) -> dict[Path, Made]:
+    if not sources:
+        return {}
     turns = asyncio.Semaphore(jobs)
 
     async def make(client: Client, source: Path) -> Made:

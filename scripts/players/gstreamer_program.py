@@ -1,8 +1,8 @@
 """Plays a file in GStreamer and prints what it saw as JSON; run by Debian's own Python, which has GStreamer's bindings.
 
-    /usr/bin/python3 gstreamer_program.py FILE
+    /usr/bin/python3 gstreamer_program.py FILE NANOSECONDS
 
-Plays the whole file as fast as it goes, then from the middle to the end.
+Plays the whole file as fast as it goes, then from that place to the end.
 """
 
 # ruff: noqa: ANN401 - the bindings have no types
@@ -25,14 +25,14 @@ from gi.repository import Gst  # type: ignore[import-not-found,unused-ignore]  #
 _PATIENCE = 60 * Gst.SECOND
 
 
-def main(path: str) -> None:
+def main(path: str, middle: str) -> None:
     """Play a file twice and print what was seen."""
     Gst.init(None)
-    whole, later = _play(path, from_middle=False), _play(path, from_middle=True)
+    whole, later = _play(path), _play(path, int(middle))
     print(json.dumps({"version": Gst.version_string(), "whole": whole, "later": later}))
 
 
-def _play(path: str, *, from_middle: bool) -> dict[str, Any]:
+def _play(path: str, begin: int = 0) -> dict[str, Any]:
     player = Gst.ElementFactory.make("playbin")
     player.set_property("uri", Path(path).resolve().as_uri())
     times: dict[str, list[int]] = {}
@@ -49,10 +49,10 @@ def _play(path: str, *, from_middle: bool) -> dict[str, Any]:
         _wait(bus, seen, Gst.MessageType.ASYNC_DONE)
         _, length = player.query_duration(Gst.Format.TIME)
         seen["length"] = length
-        if from_middle and not seen["errors"]:
+        if begin and not seen["errors"]:
             for row in times.values():
                 row.clear()
-            player.seek_simple(Gst.Format.TIME, Gst.SeekFlags.FLUSH | Gst.SeekFlags.ACCURATE, length // 2)
+            player.seek_simple(Gst.Format.TIME, Gst.SeekFlags.FLUSH | Gst.SeekFlags.ACCURATE, begin)
             _wait(bus, seen, Gst.MessageType.ASYNC_DONE)
         player.set_state(Gst.State.PLAYING)
         seen["ended"] = not seen["errors"] and _wait(bus, seen, Gst.MessageType.EOS)
@@ -105,4 +105,4 @@ def _caps(sink: Any) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -15,7 +15,7 @@ class Playing:
     ended: bool
     #: whether it went on playing from the middle
     seeked: bool
-    #: what it told of the file: all of it must be the same for source and result
+    #: what it told of the file, times in seconds: all of it must be the same for source and result
     told: dict[str, Any] = field(default_factory=dict)
     #: messages of errors, without what differs from run to run
     errors: tuple[str, ...] = ()
@@ -31,12 +31,27 @@ class Verdict:
     differences: tuple[str, ...] = ()
 
 
-def compare(source: Playing, result: Playing) -> Verdict:
-    """Tell whether a result plays as its source does."""
+#: seconds that a player may round
+ROUNDED = 1e-6
+#: what is told of the whole file: of one that rounds times its header tells it, as its writer guessed
+LENGTHS = ("length", "duration", "end")
+GUESSED = 1e-2
+
+
+def compare(source: Playing, result: Playing, tick: float = 0) -> Verdict:
+    """Tell whether a result plays as its source does.
+
+    Args:
+        source: as it played.
+        result: as it played.
+        tick: seconds that the source's times are rounded to.
+    """
     differences = tuple(
         f"{name}: {_difference(value, result.told.get(name))}"
         for name, value in source.told.items()
-        if value != result.told.get(name)
+        if not _same(
+            value, result.told.get(name), GUESSED if tick and name in LENGTHS else max(tick, ROUNDED)
+        )
     )
     more = tuple(sorted(set(result.errors) - set(source.errors)))
     if (source.ended and not result.ended) or (source.seeked and not result.seeked):
@@ -46,6 +61,16 @@ def compare(source: Playing, result: Playing) -> Verdict:
     if result.ended and not source.ended:
         return Verdict("better than the source")
     return Verdict("WORSE", (*differences, *more)) if differences or more else Verdict("as the source")
+
+
+def _same(before: object, after: object, leeway: float) -> bool:
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(
+            _same(a, b, leeway) for a, b in zip(before, after, strict=True)
+        )
+    if isinstance(before, int | float) and isinstance(after, int | float):
+        return abs(before - after) <= leeway
+    return before == after
 
 
 def _difference(before: object, after: object) -> str:
