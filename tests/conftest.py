@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from service_harness import Api, Server, connect
+from soaking import SOAKING
 
 CLIPS = Path(__file__).parent / "clips"
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 #: a machine under load draws slowly, which says nothing about the code; other runs draw other examples only in a soak
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("sample", parent=settings.get_profile("default"), max_examples=30, derandomize=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sys
@@ -20,11 +19,11 @@ from data_directory import broken_promises, files_below, read_rows, strays
 from durable_steps import SERVICE_DIES, WORKERS_DIE, read_log
 from service_harness import PATIENCE_SECONDS, SERVER, Server, connect
 from short_job import FLAGS, ShortJob, broken_answers, check_to_the_end, short_clip
+from soaking import SOAKING
 from videoprocess_server.blobs.blob_store import BlobKind
 
 pytestmark = pytest.mark.slow
 
-SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 SEED = 20261123
 #: runs in the sample; of each shard in the soak all that fall to it
 SAMPLE = 6

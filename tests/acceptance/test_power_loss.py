@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,12 +21,12 @@ from data_directory import DATABASE, broken_promises, files_below, read_rows, st
 from service_harness import Server
 from short_job import FLAGS
 from simulated_disk import Change, Sent, Step, Survives, Sync, moments
+from soaking import SOAKING
 from syscall_trace import CannotTraceError
 from traced_job import DATA, TracedJob, go_on, trace_job
 
 pytestmark = pytest.mark.slow
 
-SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 SEED = 20261124
 STARTS = 40 if SOAKING else 3
 #: different choices of what survives although nothing synced it

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 import random
 import shutil
 import signal
@@ -31,6 +30,7 @@ import pytest
 from media_factory import shrink_clip
 from post_mortem import attempts, call_witness, files, open_segments, rows
 from service_harness import PATIENCE_SECONDS, USER, Server
+from soaking import SOAKING
 from videoprocess.v1 import job_pb2 as job
 from videoprocess_client import Client, RetryPolicy
 from videoprocess_client.jobs import Job, ProcessResult
@@ -38,7 +38,6 @@ from videoprocess_client.sources import stream, uploaded
 
 pytestmark = pytest.mark.slow
 
-SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 #: each group is one test, so that two groups share the cores
 GROUPS = 2
 RUNS_PER_GROUP = 20 if SOAKING else 3

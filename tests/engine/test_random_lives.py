@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from engine.conftest import MEMORY
 from engine.engine_under_test import CALLER, OTHER_SETTINGS, OTHER_USER, SECOND_US, USER, Engine, until
 from engine.scripted_executor import Act, Attempt, Gate, ScriptedExecutor, crash, fail, stall
+from soaking import SOAKING
 from videoprocess_server.engine import scheduler
 from videoprocess_server.engine.jobs import Accepted
 from videoprocess_server.engine.limits import Limits
@@ -259,7 +260,6 @@ class RandomLives(RuleBasedStateMachine):
         return self._engine.job(job_id).state in TERMINAL_JOB_STATES
 
 
-SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 TestRandomLives = RandomLives.TestCase
 TestRandomLives.settings = settings(
     max_examples=500 if SOAKING else 30,

@@ -11,10 +11,10 @@ from random import Random
 import pytest
 
 from broken_clips import BREAKS, CodedPacket, break_packet, coded_packets, decoded_elsewhere
-from conftest import SOAKING
 from field_pairs import make_field_pairs
 from media_factory import make_clip
 from media_tasks import encode, filtered_hashes, opened, plan_file, probe_file
+from soaking import SOAKING
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import analyze
 from videoprocess_server.model.losses import Loss

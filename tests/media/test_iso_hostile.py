@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import SOAKING
 from iso_files import HandTrack, box, full, hand_made, new_picture, opened, picture_track, u16, u32, u64
+from soaking import SOAKING
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.iso.movie import read_movie
 from videoprocess_server.media.iso.sample_entries import extension_kinds, merge_sample_entry

@@ -23,13 +23,13 @@ from rpc.allowed_answers import ERRORS, REFUSALS
 from rpc.odd_texts import PLANTED
 from rpc.random_calls import CLIPS, WEIGHTS, Call, Known, LostAnswerError, RandomCalls
 from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect, refusal_of
+from soaking import SOAKING
 from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_pb2 as video
 from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.errors import CATALOGUE
 
-SOAKING = "VIDEOPROCESS_SOAK" in os.environ
 SEED = secrets.randbits(32) if SOAKING else 10
 CALLS = 20_000 if SOAKING else 640
 CALLERS = 8

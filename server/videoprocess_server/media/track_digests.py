@@ -29,8 +29,9 @@ class TrackDigest:
     start: Fraction | None = None
     #: the latest presentation time
     last: Fraction | None = None
-    #: where the last packet is no longer played, which may be before it ends; None where it has no duration
-    end: Fraction | None = None
+    #: where the last packet is no longer played, which may be before it ends; None where it has no duration. A reader's
+    #: guess, so it makes no difference by itself
+    end: Fraction | None = field(default=None, compare=False)
     #: seconds of the last packet that are not played
     silent_end: Fraction = Fraction(0)
     #: of all bytes
@@ -112,9 +113,7 @@ def _count(packet: Packet[Stream], track: _Running, *, relative: bool, marks: bo
         told.start = pts * packet.time_base
     told.last = max(told.last or pts * packet.time_base, pts * packet.time_base)
     told.silent_end = silent_end(packet)
-    told.end = (
-        (pts + packet.duration) * packet.time_base - told.silent_end if packet.duration else None
-    )
+    told.end = (pts + packet.duration) * packet.time_base - told.silent_end if packet.duration else None
     if track.grouped:
         return
     if track.ticks is not None:
