@@ -90,7 +90,7 @@ async def _result(
         ("h264.mp4", None),
         ("hevc.mov", None),
         ("sixty.mp4", mode.ModeSetting(frame_rate_range=mode.FrameRateRange(min_fps=1, max_fps=30))),
-        ("h264.mp4", mode.ModeSetting(zoom_ratio=2.0)),
+        pytest.param("h264.mp4", mode.ModeSetting(zoom_ratio=2.0), marks=pytest.mark.slow),
     ],
     ids=["h264", "hevc 10 bit open GOP", "60 to 30", "zoom"],
 )

@@ -118,6 +118,7 @@ def _metadata_by_time(path: Path) -> dict[object, Units]:
         }
 
 
+@pytest.mark.slow
 def test_dolby_vision_is_in_the_segments(clips: Path, tmp_path: Path) -> None:
     plan = plan_file(clips / DOLBY_VISION)
     assert plan.renditions[0].carried_length_size == 4

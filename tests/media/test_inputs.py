@@ -23,7 +23,7 @@ def _digests(path: Path, plan: Plan) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "name",
     [
-        "flower_540p_5s.mp4",
+        pytest.param("flower_540p_5s.mp4", marks=pytest.mark.slow),
         pytest.param("flir_thermal_vfr_7fps_bframes.mp4", marks=pytest.mark.slow),
         pytest.param("iphone14pro_hlg_noaudio_opengop_rot90.mov", marks=pytest.mark.slow),
         "h264_fullrange_webcam.mkv",
