@@ -78,7 +78,10 @@ def _program(clip: Path, report: ProcessReport, output: Path) -> dict[str, float
     """Run the ffmpeg program with the filters and the encoder that the service chose."""
     encoding = report.encodings[0]
     settings = dict(part.split("=", 1) for part in encoding.settings.split(" "))
-    encoder_options = [text for name, value in settings.items() for text in (f"-{name}", value)]
+    # What each segment has for itself is told as "least..most"; one run has one bound.
+    encoder_options = [
+        text for name, value in settings.items() for text in (f"-{name}", value.rpartition("..")[2])
+    ]
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(
         [
