@@ -44,6 +44,7 @@ from videoprocess_server.media.tracks import (
     muxable_metadata,
     muxer_options,
     picture_metadata,
+    ticks_of,
 )
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.plan import NotKept, Rendition
@@ -89,7 +90,7 @@ def _write(
     rendition = task.plan.renditions[task.rendition_index]
     picture = task.media.video.index
     copied = copied_streams(source, picture, rendition.container)
-    ticks = [task.plan.output_time_base, *(stream.time_base or Fraction(1) for stream in copied)]
+    ticks = [task.plan.output_time_base, *(tick for stream in copied for tick in ticks_of(stream))]
     metadata = container_metadata(source.metadata)
     options = muxer_options(rendition.container, metadata, ticks)
     with (

@@ -101,6 +101,13 @@ def picture_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in kept.items() if not key.lower().startswith(_STATISTICS)}
 
 
+def ticks_of(stream: Stream) -> Iterator[Fraction]:
+    """Units in which all times of a copied track are whole numbers: the source's, and samples, in which sound may end."""
+    yield stream.time_base or Fraction(1)
+    if rate := getattr(stream.codec_context, "sample_rate", 0):
+        yield Fraction(1, rate)
+
+
 def muxer_options(muxer: str, metadata: Mapping[str, str], time_bases: Iterable[Fraction]) -> dict[str, str]:
     """Options that keep metadata whole and start times exact.
 
