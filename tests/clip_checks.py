@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +33,6 @@ VISIBLE = 1.0
 _GROUPED = ("pcm_", "amr")
 #: FFmpeg's numbers: colours that are not told, and full range
 _UNKNOWN, _FULL = 2, 2
-_LONGER = Fraction(3, 2)
 _T = TypeVar("_T")
 
 #: the null muxer counts in 1/frame rate unless told otherwise and warns about variable rates, whatever the file
@@ -89,15 +88,11 @@ class ClipRow:
     """A source and its result, compared."""
 
     name: str
-    #: what is special about the source
-    traits: tuple[str, ...]
     segments: int
     frames_in: int
     frames_out: int
     #: frames of the result whose presentation time is not exactly the source's
     other_times: int
-    #: frames whose neighbours in the source look different, so that a swap would show
-    compared_pictures: int
     #: frames of the result that are more like a neighbour of the frame they should be
     other_pictures: int
     tracks: tuple[CopiedTrack, ...]
@@ -106,16 +101,9 @@ class ClipRow:
     sound_after_picture_out: Fraction | None
     picture_in: Picture
     picture_out: Picture
-    #: what the independent ffmpeg says about the result, and about the source
+    #: what the independent ffmpeg says about the result
     messages: str
-    source_messages: str
-    not_kept: tuple[str, ...]
     faults: tuple[str, ...] = field(default=())
-
-    @property
-    def sound(self) -> tuple[CopiedTrack, ...]:
-        """The tracks of sound."""
-        return tuple(track for track in self.tracks if track.kind == "audio")
 
 
 def examine(source: Path, result: Path, report: report_pb2.ProcessReport) -> ClipRow:
@@ -146,12 +134,10 @@ def examine(source: Path, result: Path, report: report_pb2.ProcessReport) -> Cli
     sound = [(track.index, places[track.index]) for track in tracks if track.kind == "audio"]
     row = ClipRow(
         name=source.name,
-        traits=_traits(source, pictures, packets_in),
         segments=report.segment_count,
         frames_in=len(pictures.times_in),
         frames_out=len(pictures.times_out),
         other_times=sum(a != b for a, b in zip_longest(pictures.times_in, pictures.times_out)),
-        compared_pictures=pictures.compared,
         other_pictures=pictures.others,
         tracks=tracks,
         sound_after_picture_in=packets_in[sound[0][0]].times[0] - pictures.times_in[0] if sound else None,
@@ -159,8 +145,6 @@ def examine(source: Path, result: Path, report: report_pb2.ProcessReport) -> Cli
         picture_in=pictures.picture_in,
         picture_out=pictures.picture_out,
         messages=independent_messages(result),
-        source_messages=independent_messages(source),
-        not_kept=tuple(_loss_text(loss) for loss in report.not_kept),
     )
     faults = (*_picture_faults(row, report), *_track_faults(row, source, report))
     return ClipRow(**{**row.__dict__, "faults": faults})
@@ -205,7 +189,6 @@ class _Track:
     times: list[Fraction] = field(default_factory=list)
     run: Any = field(default_factory=hashlib.sha256)
     size: int = 0
-    keys: list[tuple[int, Fraction]] = field(default_factory=list)
     discarded: int = 0
 
     @property
@@ -230,8 +213,6 @@ def _packets(path: Path, *, ignore_edit_list: bool = False) -> dict[int, _Track]
             track.digests.append(hashlib.sha256(data).digest())
             track.run.update(data)
             track.size += len(data)
-            if packet.is_keyframe:
-                track.keys.append((len(track.times), at * packet.time_base))
             track.times.append(at * packet.time_base)
             track.discarded += packet.is_discard
     return tracks
@@ -276,8 +257,7 @@ class _Pictures:
     def __init__(self, source: Path, source_index: int, result: Path, result_index: int) -> None:
         self.times_in: list[Fraction] = []
         self.times_out: list[Fraction] = []
-        self.compared = self.others = 0
-        self.b_frames = False
+        self.others = 0
         with open_clip(source) as a, open_clip(result) as b:
             both = zip_longest(_with_neighbours(self._source(a, source_index)), self._result(b, result_index))
             for around, made in both:
@@ -288,7 +268,6 @@ class _Pictures:
         for frame in _frames(container, index):
             if not self.times_in:
                 self.picture_in = _picture(container, index, frame)
-            self.b_frames = self.b_frames or frame.pict_type == 3
             self.times_in.append(_time(frame))
             yield _cells(frame)
 
@@ -310,7 +289,6 @@ class _Pictures:
             cells for cells in (before, after) if cells is not None and _far(cells, this) >= VISIBLE
         ]
         if neighbours:
-            self.compared += 1
             self.others += any(_far(made, cells) <= _far(made, this) for cells in neighbours)
 
 
@@ -368,39 +346,6 @@ def _picture(container: InputContainer, index: int, frame: VideoFrame) -> Pictur
     )
 
 
-def _traits(source: Path, pictures: _Pictures, packets: dict[int, _Track]) -> tuple[str, ...]:
-    """What makes the source worth trying."""
-    track = packets[main_track(source)]
-    steps = [b - a for a, b in pairwise(pictures.times_in)]
-    picture = pictures.picture_in
-    bits = "10 bit" if "10" in picture.pixel_format else ""
-    # Frames after a key frame that are shown before it belong to an open GOP, if there is one to belong to.
-    opened = any(
-        place and any(t < key for t in track.times[place + 1 : place + 8]) for place, key in track.keys[1:]
-    )
-    found = {
-        bits: bool(bits),
-        "HLG": picture.colour[1] == 18,
-        "PQ": picture.colour[1] == 16,
-        "full range": picture.colour[3],
-        "B frames": pictures.b_frames,
-        "open GOP": opened,
-        "variable rate": bool(steps) and max(steps) > _LONGER * min(steps),
-        f"rotated {picture.rotation}": bool(picture.rotation),
-        "edit list hides frames": len(track.times) > len(pictures.times_in),
-        "does not begin at 0": pictures.times_in[0] != 0,
-        "no sound": not any(t.kind == "audio" for t in packets.values()),
-        f"{len(packets)} tracks": len(packets) > 2,
-    }
-    return tuple(trait for trait, there in found.items() if there)
-
-
-def _loss_text(loss: report_pb2.NotKept) -> str:
-    what = report_pb2.NotKeptCategory.Name(loss.what).removeprefix("NOT_KEPT_CATEGORY_")
-    where = f" of track {loss.track_index}" if loss.HasField("track_index") else ""
-    return f"{what}{where}: {loss.count}. {loss.reason}"
-
-
 def _picture_faults(row: ClipRow, report: report_pb2.ProcessReport) -> Iterator[str]:
     named = {loss.what for loss in report.not_kept}
     before, after = row.picture_in, row.picture_out
@@ -450,8 +395,3 @@ def _track_faults(row: ClipRow, source: Path, report: report_pb2.ProcessReport) 
             and not chapters
         ):
             yield f"track {reported.index} is gone and not named"
-
-
-def sound_by_track(row: ClipRow) -> str:
-    """The counts of sound for a table."""
-    return ", ".join(f"{track.packets_in} → {track.packets_out}" for track in row.sound) or "none"

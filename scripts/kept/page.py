@@ -73,7 +73,7 @@ def _what_is_compared() -> Iterator[str]:
         "- **durations**: the last picture's end is worked out from the sample tables and the edit list, of a file without them from",
         "  its packets. Of a file in fragments the headers tell no lengths, and of Matroska its header's is the writer's estimate:",
         "  where the end is such a file's, the packets of each track are compared and the headers are not.",
-        "- A container that counts milliseconds moves the end of a packet by less than one of them: that is no difference.",
+        "- A container that counts milliseconds moves the end of a packet by up to one of them: that is no difference.",
         "- Sample descriptions and references are compared byte for byte, at the places where MediaInfo's trace finds the boxes.",
         "- **readable**: what ffmpeg says while it decodes, and MediaInfo's conformance errors, where the source has none such.",
         "- **file size**: not more than 1.5 times the source's.",

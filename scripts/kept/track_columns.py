@@ -85,7 +85,7 @@ def _same_times(a: Packet, b: Packet, stream: dict[str, Any]) -> bool:  # noqa: 
 
 
 def _sounds_the_same(a: Packet, b: Packet, stream: dict[str, Any]) -> bool:
-    """Tell whether two packets in different containers begin at one time and are played to the same, by less than a tick.
+    """Tell whether two packets in different containers begin at one time and are played to the same, but for a tick.
 
     Where one container tells what of a packet is not played, the other may give it a time before 0, or a shorter length.
     """
@@ -94,7 +94,7 @@ def _sounds_the_same(a: Packet, b: Packet, stream: dict[str, Any]) -> bool:
     hidden = -rate * min(a.pts or 0, 0)
     return (
         a.pts == b.pts
-        and abs(ends[1] - ends[0]) < Fraction(stream["time_base"])
+        and abs(ends[1] - ends[0]) <= Fraction(stream["time_base"])
         and b.skipped[0] in (a.skipped[0], hidden)
     )
 

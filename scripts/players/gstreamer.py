@@ -44,17 +44,18 @@ def play(path: Path, seconds: float) -> Playing:
         [time / _NANOSECONDS for time in times]
         for times in (whole["pictures"], whole["sound"], later["pictures"])
     )
-    length = whole["length"] / _NANOSECONDS
+    length, first = whole["length"] / _NANOSECONDS, min(pictures, default=0)
     return Playing(
         ended=whole["ended"] and bool(whole["pictures"]),
         seeked=later["ended"] and bool(later["pictures"]),
         told={
             # A length that its own pictures outlast is a guess.
             **({"length": length} if length > max(pictures, default=0) else {}),
-            "times of pictures": pictures,
-            "times of sound": sound,
+            "first picture": first,
+            "times of pictures": [time - first for time in pictures],
+            "times of sound": [time - first for time in sound],
             # Of the picture that is there already the player shows a part, or waits for the next.
-            "times of pictures from the middle": [time for time in from_middle if time > middle],
+            "pictures from the middle": [time for time in from_middle if time > middle],
             "shown as": _MEANT | {k: v for k, v in whole["shown as"].items() if not v.startswith(_NO_FLAGS)},
             "orientation": whole["orientation"],
         },

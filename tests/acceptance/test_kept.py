@@ -17,12 +17,28 @@ from kept.boxes import read_boxes  # noqa: E402
 from kept.facts import FileFacts  # noqa: E402
 from kept.made_clips import MADE  # noqa: E402
 from kept.pair import Pair  # noqa: E402
-from kept.verdict import KEPT, LOST, NAMED, NOTHING, Cell, cells  # noqa: E402
+from kept.results import make_results  # noqa: E402
+from kept.verdict import KEPT, LOST, NAMED, NOTHING, Cell, cells, judge  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(programs.missing()), reason=f"needs Debian's {', '.join(programs.missing())}"),
 ]
+#: a sample of the table in docs/results
+RECORDED = (
+    "iphone12pm_hlg_main10_mebx.mp4",
+    "nasa_2video_2audio_2subs.mp4",
+    "phone_2004_h263_amr_vfr.3gp",
+    "rot90_iphone_3f.mov",
+)
+MADE_HERE = (
+    "everything.mp4",
+    "fragmented.mp4",
+    "begins_inside_a_gop.mp4",
+    "vp9_opus.webm",
+    "matroska.mkv",
+    "date_and_place.mov",
+)
 #: what is done to a copy → columns that must tell of it
 DAMAGES = {
     ("-map", "0:v:0", "-map", "0:a:0", "-map_chapters", "-1"): {"audio packets", "other packets", "tracks", "chapters", "cover art"},
@@ -111,3 +127,19 @@ def test_a_report_has_to_tell_the_keys(source: Path) -> None:
     loss = {"what": "NOT_KEPT_CATEGORY_USER_METADATA", "count": "1", "reason": "No field for: title, movie."}
     assert NAMED == _cells(source, result, loss)["user keys"].verdict
     assert LOST == _cells(source, result, {**loss, "reason": "Something."})["user keys"].verdict
+
+
+async def test_nothing_of_a_sample_of_clips_is_lost(tmp_path: Path, clips: Path) -> None:
+    for name in MADE_HERE:
+        MADE[name](tmp_path / name)
+    sources = [*(clips / name for name in RECORDED), *(tmp_path / name for name in MADE_HERE)]
+    rows = [judge(made) for made in await make_results(sources, tmp_path, jobs=2)]
+    told = {
+        row.name: [row.failure, *(row.cells[name].details for name in row.lost if not row.failure)]
+        for row in rows
+        if row.lost
+    }
+    assert {} == told
+    assert {"begins_inside_a_gop.mp4", "phone_2004_h263_amr_vfr.3gp", "vp9_opus.webm"} <= {
+        row.name for row in rows if NAMED in {cell.verdict for cell in row.cells.values()}
+    }
