@@ -1,8 +1,9 @@
 """Sends the same clips through ffmpeg and HandBrakeCLI and judges their results as ours: docs/results/others.
 
-    python scripts/compare_tools.py WORK [--jobs 2] [--out docs/results/others]
+    python scripts/compare_tools.py WORK [--jobs 2] [--without NAME...] [--kept docs/results/kept.json] [--out docs/results/others]
 
-WORK is what `kept_table.py --work` left. These tools have no report, so what they do not keep counts as lost.
+WORK is what `kept_table.py --work` left, and KEPT what it wrote. These tools have no report, so what they do not keep counts
+as lost.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Tool:
 
 def _ffmpeg(source: Path, output: Path) -> Sequence[Sequence[str]]:
     head = ("ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(source))
-    copy = ("-map", "0", "-c", "copy", "-c:v", "libx264")
+    copy = ("-map", "0", "-c", "copy", "-c:v", "libx264", "-preset", "veryfast")
     return (
         (*head, *copy, str(output)),
         (*head, *copy, "-map", "-0:d", str(output)),
@@ -55,7 +56,8 @@ def _ffmpeg(source: Path, output: Path) -> Sequence[Sequence[str]]:
 
 def _handbrake(source: Path, output: Path) -> Sequence[Sequence[str]]:
     kept = ("--all-audio", "--all-subtitles", "--markers", "--aencoder", "copy", "--vfr", "--crop", "0:0:0:0")
-    return (("HandBrakeCLI", "-i", str(source), "-o", str(output), "-e", "x264", *kept),)
+    encoder = ("-e", "x264", "--encoder-preset", "veryfast")
+    return (("HandBrakeCLI", "-i", str(source), "-o", str(output), *encoder, *kept),)
 
 
 #: H.264 goes into Matroska, not into WebM
@@ -75,14 +77,17 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Tells what other tools keep of the same clips.")
     parser.add_argument("work", type=Path)
     parser.add_argument("--jobs", type=int, default=2, help="files at a time")
+    parser.add_argument("--without", nargs="*", default=(), metavar="NAME", help="clips that are left out")
+    parser.add_argument("--kept", type=Path, default=ROOT / "docs" / "results" / "kept.json")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "others")
     arguments = parser.parse_args(argv)
     absent = [tool.package for tool in TOOLS.values() if shutil.which(tool.version[0]) is None]
     if absent or programs.missing():
         sys.stderr.write(f"install first: apt-get install {' '.join({*absent, *programs.missing()})}\n")
         return 2
-    ours = read_results(arguments.work)
-    rows = {OURS: _judged(ours, arguments.jobs)}
+    ours = [made for made in read_results(arguments.work) if made.source.name not in arguments.without]
+    judged = {row["name"]: row for row in json.loads(arguments.kept.read_text())["clips"]}
+    rows = {OURS: [Row.of_plain(judged[made.source.name]) for made in ours]}
     for name, tool in TOOLS.items():
         with ThreadPoolExecutor(arguments.jobs) as pool:
             made = list(pool.map(partial(_made, name, tool, arguments.work), ours))
@@ -142,9 +147,9 @@ def page(rows: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> str:
         "",
         f"{len(rows[OURS])} clips; {facts['date']}; {software}; judged as in [what results keep](kept.md).",
         "",
-        "- **ffmpeg**: `ffmpeg -i IN -map 0 -c copy -c:v libx264 OUT`; where it refuses a track, the same without data tracks, then with",
+        "- **ffmpeg**: `ffmpeg -i IN -map 0 -c copy -c:v libx264 -preset veryfast OUT`; where it refuses a track, the same without data tracks, then with",
         "  the first picture track and the sound only.",
-        "- **HandBrakeCLI**: `-e x264 --all-audio --all-subtitles --markers --aencoder copy --vfr --crop 0:0:0:0`.",
+        "- **HandBrakeCLI**: `-e x264 --encoder-preset veryfast --all-audio --all-subtitles --markers --aencoder copy --vfr --crop 0:0:0:0`.",
         "",
         "Clips of which a thing is kept / named / lost, of those that have it:",
         "",

@@ -23,6 +23,7 @@ from typing import Any
 from kept import programs
 from kept.results import Made, read_results
 from players import chromium, gstreamer, vlc
+from players.explained import EXPLAINED
 from players.playing import Playing, Verdict, compare
 
 #: seconds that a container rounds times to
@@ -79,10 +80,22 @@ def main(argv: Sequence[str]) -> int:
 
 def _row(made: Made, players: Sequence[str]) -> tuple[str, dict[str, Verdict]]:
     assert made.result is not None
-    verdicts = {name: _verdict(PLAYERS[name], made.source, made.result) for name in players}
+    verdicts = {
+        name: explained(made.source.name, name, _verdict(PLAYERS[name], made.source, made.result))
+        for name in players
+    }
     told = ", ".join(f"{name} {verdict.word}" for name, verdict in verdicts.items())
     print(f"{made.source.name}: {told}", flush=True)
     return made.source.name, verdicts
+
+
+def explained(clip: str, name: str, verdict: Verdict) -> Verdict:
+    """Tell why a player shows a clip otherwise, if that is known and nothing else differs."""
+    known = EXPLAINED.get((clip, name))
+    others = {difference.split(": ")[0] for difference in verdict.differences}
+    if known and verdict.word == "WORSE" and others <= known.names:
+        return Verdict("explained", (known.why, *verdict.differences))
+    return verdict
 
 
 def _verdict(player: Player, source: Path, result: Path) -> Verdict:
@@ -115,8 +128,9 @@ def page(rows: Sequence[tuple[str, Mapping[str, Verdict]]], facts: Mapping[str, 
         "Each file is played to its end, and again from the middle. **as the source**: both come to the end without an error that",
         "the other has not, and the player tells the same of both: GStreamer the length, the time of every picture and buffer of sound, size,",
         "aspect, colour and orientation; VLC tracks and size; Chromium duration and size. Times may differ by a microsecond; of Matroska and",
-        "WebM, which tell them to a millisecond, by one, and lengths by ten; GStreamer begins these at 0. **neither plays**: the player has no decoder for",
-        "the codec (Debian's Chromium has none for H.265), for the source as for the result.",
+        "WebM, which tell them to a millisecond, by one, and lengths by ten; GStreamer begins these at 0. **explained**: they differ in what was looked into,",
+        "and is a matter of the player or named by the report. **neither plays**: the player has no decoder for the codec (Debian's Chromium",
+        "has none for H.265), or does not come to the end of the source either.",
         "",
         f"| | {' | '.join(names)} |",
         f"|---|{'---|' * len(names)}",
@@ -133,6 +147,8 @@ def page(rows: Sequence[tuple[str, Mapping[str, Verdict]]], facts: Mapping[str, 
 
 
 def _cell(verdict: Verdict) -> str:
+    if verdict.word == "explained":
+        return f"explained: {verdict.differences[0]}"
     if verdict.word != "WORSE":
         return verdict.word
     told = "; ".join(difference[:200] for difference in verdict.differences)

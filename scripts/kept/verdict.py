@@ -54,6 +54,12 @@ class Row:
         )
         return self.failure or "; ".join(told) or "all kept"
 
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> Row:
+        """Return the row that `plain` wrote."""
+        found = {name: Cell(cell["verdict"], tuple(cell["details"])) for name, cell in plain["cells"].items()}
+        return cls(plain["name"], found, plain["failure"], tuple(plain["not_kept"]))
+
     def plain(self) -> dict[str, Any]:
         """The row for JSON."""
         return asdict(self)

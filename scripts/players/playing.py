@@ -25,7 +25,7 @@ class Playing:
 class Verdict:
     """A result beside its source in one player."""
 
-    #: `as the source`, `better than the source`, `neither plays`, or `WORSE`
+    #: `as the source`, `better than the source`, `neither plays`, `explained`, or `WORSE`
     word: str
     #: what is otherwise than with the source
     differences: tuple[str, ...] = ()
