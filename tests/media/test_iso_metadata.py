@@ -133,6 +133,15 @@ def test_the_encoder_s_entry_gets_the_source_s_boxes_that_hold() -> None:
     assert merged == _named(visual_entry("hvc1", 128, 96, box("hvcC", b"new"), colour, spacing), b"\x04HEVC")
 
 
+def test_a_source_without_a_colour_box_gets_none() -> None:
+    """GStreamer 1.22 reads full range in it as limited; without it, it asks the parameter sets, as for the source."""
+    coded, colour = box("avcC", b"own"), box("colr", b"nclx", bytes(7))
+    merged = merge_sample_entry(
+        visual_entry("avc1", 64, 48, coded, colour), visual_entry("avc1", 64, 48, coded), {"colr"}
+    )
+    assert extension_kinds(merged) == ("avcC",)
+
+
 def test_the_name_of_another_compressor_does_not_stay() -> None:
     source = _named(visual_entry("s263"), b"\x09Sorenson!")
     assert merge_sample_entry(visual_entry("avc1"), source, ()) == visual_entry("avc1")

@@ -14,6 +14,9 @@ _FIXED_SIZE: Final = 78
 _FROM_SOURCE: Final = (slice(8, 24), slice(28, 36), slice(42, 76))
 #: tells bit rates of the source's samples
 _BIT_RATE: Final = b"btrt"
+#: colour, which the parameter sets tell as well: some players believe only a part of the box (GStreamer 1.22 takes full
+#: range for limited), so a file that did without gets none
+_COLOUR: Final = b"colr"
 
 
 def extension_kinds(entry: bytes) -> tuple[str, ...]:
@@ -39,6 +42,8 @@ def merge_sample_entry(encoded: bytes, source: bytes, keep: Collection[str]) -> 
     new, old = _checked(encoded), _checked(source)
     kept = [box for box in _extensions(old) if box.kind.decode("latin-1") in keep and box.kind != _BIT_RATE]
     replaced = {box.kind for box in kept} | {_BIT_RATE}
+    if _COLOUR not in {box.kind for box in _extensions(old)}:
+        replaced.add(_COLOUR)
     fixed = bytearray(new.body[:_FIXED_SIZE])
     if new.kind == old.kind:
         for part in _FROM_SOURCE:
