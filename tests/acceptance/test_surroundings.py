@@ -24,7 +24,7 @@ import pytest
 from engine.engine_under_test import Engine, running_engine
 from engine.scripted_executor import Gate, ScriptedExecutor
 from joining import join_again, joined
-from media_factory import shrink_clip
+from media_factory import make_clip, shrink_clip
 from media_tasks import encode
 from post_mortem import DATABASE
 from service_harness import PATIENCE_SECONDS, SERVER, USER, Api, Refusal, Server, connect, refused
@@ -232,28 +232,41 @@ async def _raised(error: Exception) -> None:
     raise error
 
 
-@pytest.fixture(name="full_for_muxers")
-def _full_for_muxers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Has FFmpeg write to a device that is always full, from its call on."""
-    real = av.open
+@pytest.fixture(name="full_disk")
+def _full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Has FFmpeg and joins write to a device that is always full, from its call on."""
+    real_av, real_path = av.open, Path.open
 
-    def open_full(file: Any, mode: str | None = None, **more: Any) -> Any:
-        return real("/dev/full" if mode == "w" else file, mode, **more)
+    def open_av(file: Any, mode: str | None = None, **more: Any) -> Any:
+        return real_av("/dev/full" if mode == "w" else file, mode, **more)
 
-    return lambda: monkeypatch.setattr(av, "open", open_full)
+    def open_path(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        return real_path(Path("/dev/full") if mode == "wb" else path, mode, *more, **named)
+
+    def fill() -> None:
+        monkeypatch.setattr(av, "open", open_av)
+        monkeypatch.setattr(Path, "open", open_path)
+
+    return fill
 
 
-def test_a_full_disk_is_no_fault_of_encoder_and_muxer(
-    tmp_path: Path, root: Path, full_for_muxers: Callable[[], None]
+@pytest.mark.parametrize("name", [CLIP, "clip.mkv"])
+def test_a_full_disk_is_no_fault_of_encoder_and_join(
+    name: str, tmp_path: Path, root: Path, full_disk: Callable[[], None]
 ) -> None:
     """What they answer is the disk's number, which is waited out, and no fault of the media, which ends the job."""
-    done = joined(root / CLIP, tmp_path)
-    full_for_muxers()
+    source = root / name
+    if not source.exists():
+        make_clip(source, frames=30, width=128, height=96, audio="pcm_s16le")
+    done = joined(source, tmp_path)
+    full_disk()
     with pytest.raises(OSError) as of_encoder:  # noqa: PT011 - the number is checked
         encode(done.source, done.plan, done.plan.segments[:1], tmp_path / "again")
-    with pytest.raises(OSError) as of_muxer:  # noqa: PT011
-        join_again(done.source, done.media, done.plan, done.segment_paths, tmp_path / "again.mp4")
-    assert errno.ENOSPC == of_encoder.value.errno == of_muxer.value.errno
+    with pytest.raises(OSError) as of_join:  # noqa: PT011
+        join_again(
+            done.source, done.media, done.plan, done.segment_paths, tmp_path / f"again{done.path.suffix}"
+        )
+    assert errno.ENOSPC == of_encoder.value.errno == of_join.value.errno
 
 
 # -- folders that cannot be written to
