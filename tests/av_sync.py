@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,7 @@ _WHITE = 200
 _LOUD = 0.2
 #: samples around the first loud one in which the beep's begin is looked for
 _AROUND = 1200
-_TIME_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
-_PICTURE = re.compile(r"n: *\d+ pts: *(-?\d+) .*? mean:\[(\d+)")
+_PICTURE = re.compile(r"pts:(-?\d+) .*\n.*YAVG=([\d.]+)")
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,27 @@ class Sync:
 
 def measure(path: Path) -> Sync:
     """Decode a clip of flashes and beeps; a beep begins where it fits best what was played."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-nostats", "-i", str(path), "-map", "0:v:0"]
-    command += ["-vf", "format=gray,showinfo", "-fps_mode", "passthrough", "-enc_time_base", "demux"]
-    command += ["-f", "null", "-", "-map", "0:a:0", "-af", f"aresample={AUDIO_RATE}:async=1:first_pts=0"]
-    command += ["-ac", "1", "-f", "f32le", "pipe:1"]
-    run = subprocess.run(command, capture_output=True, check=True)
-    said = run.stderr.decode(errors="replace")
-    base = _TIME_BASE.search(said)
-    assert base is not None
-    tick = Fraction(int(base[1]), int(base[2]))
-    pictures = [(int(pts) * tick, int(mean)) for pts, mean in _PICTURE.findall(said)]
+    with av.open(str(path)) as container:
+        tick = container.streams.video[0].time_base or Fraction(1)
+    with tempfile.TemporaryDirectory() as folder:
+        # Not by the log: lines of ffmpeg's threads get into each other there.
+        told = Path(folder) / "told"
+        looked = f"format=gray,signalstats,metadata=print:key=lavfi.signalstats.YAVG:file={told}"
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-nostdin",
+            "-v",
+            "error",
+            "-i",
+            str(path),
+            "-map",
+            "0:v:0",
+        ]
+        command += ["-vf", looked, "-fps_mode", "passthrough", "-enc_time_base", "demux"]
+        command += ["-f", "null", "-", "-map", "0:a:0", "-af", f"aresample={AUDIO_RATE}:async=1:first_pts=0"]
+        command += ["-ac", "1", "-f", "f32le", "pipe:1"]
+        run = subprocess.run(command, capture_output=True, check=True)
+        pictures = [(int(pts) * tick, float(mean)) for pts, mean in _PICTURE.findall(told.read_text())]
     return Sync(
         flashes=tuple(at for at, mean in pictures if mean > _WHITE),
         beeps=tuple(Fraction(k, AUDIO_RATE) for k in _begins(np.frombuffer(run.stdout, np.float32))),
