@@ -119,21 +119,10 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
         chroma_location=usability.chroma_location,
     )
     check_size(encoder, geometry.width, geometry.height)
-    container, extension = choose_container(material.base)
     settings = _settings(encoder, geometry, pixel_format, material, usability)
     carried = _carried_length_size(encoder, geometry, material)
-    matrix = material.display_matrix
-    rendition = Rendition(
-        stream_id=stream.stream_id,
-        intent=stream.intent,
-        encoder=_encoder_plan(encoder, settings, geometry, pixel_format, material),
-        geometry=geometry.fit,
-        container=container,
-        file_extension=extension,
-        display_matrix=matrix
-        and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
-        carried_length_size=carried,
-    )
+    coded = _encoder_plan(encoder, settings, geometry, pixel_format, material)
+    rendition = replace(_moving(stream, coded, geometry, material), carried_length_size=carried)
     not_kept = known_losses(
         video,
         stream,
@@ -148,6 +137,22 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
     remarks = (_remark(video.index, sentence) for sentence in settings.remarks)
     return Planned(
         rendition=rendition, not_kept=(*not_kept, *remarks), segment_options=settings.segment_options
+    )
+
+
+def _moving(stream: StreamInfo, coded: EncoderPlan, geometry: Geometry, material: Material) -> Rendition:
+    """A video: all frames, in the source's container, turned as the source is."""
+    video, matrix = material.media.video, material.display_matrix
+    container, extension = choose_container(material.base)
+    return Rendition(
+        stream_id=stream.stream_id,
+        intent=stream.intent,
+        encoder=coded,
+        geometry=geometry.fit,
+        container=container,
+        file_extension=extension,
+        display_matrix=matrix
+        and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
     )
 
 
@@ -176,18 +181,8 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
         geometry = replace(geometry, sample_aspect_ratio=video.sample_aspect_ratio)
     options = with_usability(encoder.codec, encoder.options, VideoUsability(chroma_location=chroma_location))
     settings = EncoderSettings(options=options, segment_options=(), remarks=())
-    container, extension = choose_container(material.base)
-    matrix = material.display_matrix
-    rendition = Rendition(
-        stream_id=stream.stream_id,
-        intent=stream.intent,
-        encoder=_encoder_plan(encoder, settings, geometry, pixel_format, material),
-        geometry=geometry.fit,
-        container=container,
-        file_extension=extension,
-        display_matrix=matrix
-        and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
-    )
+    coded = _encoder_plan(encoder, settings, geometry, pixel_format, material)
+    rendition = _moving(stream, coded, geometry, material)
     lacked = tuple(
         known_losses(
             video,
