@@ -23,6 +23,7 @@ from frame_pictures import fill_plane, plane_values
 from videoprocess_server.enhance.chains import build_chain
 from videoprocess_server.media.noise import estimate_frames
 from videoprocess_server.model.hdi import OperationMode
+from videoprocess_server.model.settings_snapshot import ModeSetting
 
 Planes = list[NDArray[np.float64]]
 SIGMAS = (0, 5, 10, 20)
@@ -119,7 +120,7 @@ def measure(path: Path, bits: int) -> list[tuple[float, float, float, float]]:
         noisy = with_noise(clean, sigma, bits)
         frames = to_frames(noisy, bits)
         noise = estimate_frames(frames[::4])
-        chain = build_chain(OperationMode.VIDEO, noise, bits)
+        chain = build_chain(ModeSetting(operation_mode=OperationMode.VIDEO), noise, bits)
         made = enhance(frames, chain.filters)
         after = estimate_frames(to_frames(made[inner], bits)[::4])
         rows.append(

@@ -88,7 +88,7 @@ def _wanted(path: Path, plan: Plan, segments: tuple[SegmentPlan, ...]) -> Iterat
     chain: FilterChain | None = None
     with opened(path) as fd:
         for frame in filtered_frames(plan, segments, fd):
-            chain = chain or FilterChain(frame.picture, plan.renditions[0].geometry, plan.output_time_base)
+            chain = chain or FilterChain(plan.renditions[0].geometry, plan.output_time_base)
             yield from map(_luma, chain.push(frame.picture))
         if chain is not None:
             yield from map(_luma, chain.push(None))

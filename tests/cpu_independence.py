@@ -61,7 +61,7 @@ def still_of(pixel_format: str, colour: Colour, asked: tuple[int, int]) -> bytes
     whole = Rect(x=0, y=0, width=SIZE[0], height=SIZE[1])
     deep = "yuv444p10le" if "10" in pixel_format else "yuv444p"
     geometry = plan_upright(video_of(pixel_format, colour), whole, TURNED, asked, None, deep)
-    chain = FilterChain(frame, geometry.fit, Fraction(1, 30))
+    chain = FilterChain(geometry.fit, Fraction(1, 30))
     picture = map_to_jpeg([*chain.push(frame), *chain.push(None)][0], colour)
     plan = plan_jpeg(geometry, Fraction(30))
     context = av.CodecContext.create(plan.encoder, "w")
@@ -97,7 +97,7 @@ def control() -> bytes:
     """Scale a frame in a way that is known to depend on the processor."""
     frame = draw_frame(5, *SIZE)
     frame.pts, frame.time_base = 0, Fraction(1, 30)
-    chain = FilterChain(frame, ("scale=101:77:flags=bicubic", "format=pix_fmts=rgb24"), Fraction(1, 30))
+    chain = FilterChain(("scale=101:77:flags=bicubic", "format=pix_fmts=rgb24"), Fraction(1, 30))
     return bytes([*chain.push(frame), *chain.push(None)][0].planes[0])
 
 

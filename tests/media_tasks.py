@@ -122,7 +122,7 @@ def rendered_frames(path: Path, plan: Plan, segments: Sequence[SegmentPlan]) -> 
     chain, rendered = None, []
     with opened(path) as fd:
         for frame in filtered_frames(plan, tuple(segments), fd):
-            chain = chain or FilterChain(frame.picture, plan.renditions[0].geometry, plan.output_time_base)
+            chain = chain or FilterChain(plan.renditions[0].geometry, plan.output_time_base)
             rendered += chain.push(frame.picture)
     return rendered
 

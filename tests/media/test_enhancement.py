@@ -12,6 +12,7 @@ from videoprocess_server.enhance.chains import build_chain
 from videoprocess_server.media.noise import estimate_frames
 from videoprocess_server.model.hdi import OperationMode
 from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.settings_snapshot import ModeSetting
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
@@ -29,7 +30,7 @@ def test_noisy_clips_come_nearer_to_the_clean_ones(name: str, sigma: int, bits: 
     clean = read_clip(clips / name, 10)
     noisy = with_noise(clean, sigma, bits)
     frames = to_frames(noisy, bits)
-    chain = build_chain(OperationMode.VIDEO, estimate_frames(frames[:2]), bits)
+    chain = build_chain(ModeSetting(operation_mode=OperationMode.VIDEO), estimate_frames(frames[:2]), bits)
     made = enhance(frames, chain.filters)
     assert psnr(made[INNER], clean[INNER]) > psnr(noisy[INNER], clean[INNER]) + 4
 
@@ -39,7 +40,7 @@ def test_noisy_clips_come_nearer_to_the_clean_ones(name: str, sigma: int, bits: 
 def test_clean_clips_stay_clean(name: str, bits: int, clips: Path) -> None:
     clean = read_clip(clips / name, 4)
     frames = to_frames(clean, bits)
-    chain = build_chain(OperationMode.NORMAL, estimate_frames(frames[:2]), bits)
+    chain = build_chain(ModeSetting(operation_mode=OperationMode.NORMAL), estimate_frames(frames[:2]), bits)
     assert 40 < psnr(enhance(frames, chain.filters), clean) < 70
 
 
@@ -48,7 +49,9 @@ def test_a_wrong_estimate_does_no_great_harm(believed: float, clips: Path) -> No
     clean = read_clip(clips / NATURAL[0], 10)
     noisy = with_noise(clean, 10, 8)
     wrong = NoiseEstimate(sigma_y=believed, sigma_u=believed, sigma_v=believed, frame_count=1)
-    made = enhance(to_frames(noisy, 8), build_chain(OperationMode.VIDEO, wrong, 8).filters)
+    made = enhance(
+        to_frames(noisy, 8), build_chain(ModeSetting(operation_mode=OperationMode.VIDEO), wrong, 8).filters
+    )
     assert psnr(made[INNER], clean[INNER]) > psnr(noisy[INNER], clean[INNER]) + 1
 
 
@@ -57,7 +60,7 @@ def test_declared_frames_around_make_every_pixel_the_same(bits: int, clips: Path
     """A frame filtered with its declared neighbours alone equals the same frame of one long run, bit for bit."""
     frames = to_frames(with_noise(read_clip(clips / NATURAL[0], 14), 8, bits), bits)
     noise = NoiseEstimate(sigma_y=8, sigma_u=6, sigma_v=7, frame_count=1)
-    chain = build_chain(OperationMode.VIDEO, noise, bits)
+    chain = build_chain(ModeSetting(operation_mode=OperationMode.VIDEO), noise, bits)
     assert (chain.pre_roll_frames, chain.post_roll_frames) == (4, 4)
     whole = enhance(frames, chain.filters)
     alone = enhance(frames[3:12], chain.filters)
@@ -72,6 +75,9 @@ def test_a_clean_plane_is_not_touched_by_denoising_the_others(bits: int, clips: 
         (NoiseEstimate(sigma_y=9, sigma_u=0, sigma_v=0, frame_count=1), (1, 2)),
         (NoiseEstimate(sigma_y=0, sigma_u=9, sigma_v=9, frame_count=1), ()),
     ):
-        made = enhance(to_frames(clip, bits), build_chain(OperationMode.VIDEO, noise, bits).filters)
+        made = enhance(
+            to_frames(clip, bits),
+            build_chain(ModeSetting(operation_mode=OperationMode.VIDEO), noise, bits).filters,
+        )
         for plane in untouched:
             assert all(np.array_equal(a[plane], b[plane]) for a, b in zip(made, clip, strict=True))

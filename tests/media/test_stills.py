@@ -230,7 +230,7 @@ def test_a_picture_stands_as_players_show_it(
         video_of("yuv444p", Colour(primaries=1, transfer=1, matrix=1, range=1)), width=width, height=height
     )
     geometry = plan_upright(video, whole, matrix, (0, 0), None, "yuv444p")
-    chain = FilterChain(frame, geometry.fit, Fraction(1, 30))
+    chain = FilterChain(geometry.fit, Fraction(1, 30))
     made = read_plane([*chain.push(frame), *chain.push(None)][0], 0)
     # ISO/IEC 14496-12: (x, y) is shown at (a x + c y, b x + d y), moved into the first quadrant
     y, x = np.mgrid[0:height, 0:width]

@@ -450,7 +450,7 @@ def test_a_smaller_picture_has_its_chroma_where_it_is_said_to_be(
     for plane, values in ((0, np.zeros((96, 128))), (1, columns * 4), (2, rows * 4)):
         write_plane(frame, plane, values.astype(np.uint8))
     frame.pts, frame.time_base = 0, Fraction(1, 30)
-    made = next(FilterChain(frame, geometry.fit, frame.time_base).push(frame))
+    made = next(FilterChain(geometry.fit, frame.time_base).push(frame))
     # Away from the edges.
     assert {int(value) for value in read_plane(made, 1)[12, 8:24] - 8 * np.arange(8, 24)} == {offset}
     vertical = 1 if location is ChromaLocation.TOPLEFT else 2

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from videoprocess_server.enhance.chains import SUPPORTED_MODES, Chain, build_chain
 from videoprocess_server.model.hdi import OperationMode
 from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.settings_snapshot import ModeSetting
 
 #: filters measured to give the same bits on every CPU and at every seam (docs/picture.md)
 EXACT = {"atadenoise", "nlmeans", "yaepblur", "unsharp", "cas"}
@@ -17,7 +18,7 @@ SIGMA = st.floats(0, 1000, allow_nan=False)
 
 def _chain(y: float, u: float, v: float, bits: int = 8) -> Chain:
     noise = NoiseEstimate(sigma_y=y, sigma_u=u, sigma_v=v, frame_count=1)
-    return build_chain(OperationMode.VIDEO, noise, bits)
+    return build_chain(ModeSetting(operation_mode=OperationMode.VIDEO), noise, bits)
 
 
 @given(SIGMA, SIGMA, SIGMA, st.sampled_from([8, 10, 12]))
@@ -56,4 +57,8 @@ def test_absurd_estimates_are_cut() -> None:
 def test_normal_and_video_are_the_modes() -> None:
     assert set(SUPPORTED_MODES) == {OperationMode.NORMAL, OperationMode.VIDEO}
     with pytest.raises(KeyError):
-        build_chain(OperationMode.NIGHT, NoiseEstimate(sigma_y=0, sigma_u=0, sigma_v=0, frame_count=1), 8)
+        build_chain(
+            ModeSetting(operation_mode=OperationMode.NIGHT),
+            NoiseEstimate(sigma_y=0, sigma_u=0, sigma_v=0, frame_count=1),
+            8,
+        )

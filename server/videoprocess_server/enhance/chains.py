@@ -15,6 +15,7 @@ from typing import Final
 
 from videoprocess_server.model.hdi import OperationMode
 from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.settings_snapshot import ModeSetting
 
 #: code values of 255 below which a plane is left as it is: clean footage measures at most 0.4, and denoising a noise of
 #: 1 wins 1 to 3 dB of 48
@@ -54,21 +55,21 @@ class Chain:
     post_roll_frames: int
 
 
-def build_chain(mode: OperationMode, noise: NoiseEstimate, bit_depth: int) -> Chain:
+def build_chain(setting: ModeSetting, noise: NoiseEstimate, bit_depth: int) -> Chain:
     """Chooses the filters.
 
     Args:
-        mode: one of `SUPPORTED_MODES`.
+        setting: its mode is one of `SUPPORTED_MODES`.
         noise: of the source, in code values of 255.
         bit_depth: of the frames that come in, bits a sample.
 
     Returns:
-        At least one filter.
+        None where nothing is to be done.
 
     Raises:
         KeyError: the mode is not supported; what is not is refused when it is asked for.
     """
-    return SUPPORTED_MODES[mode](noise, bit_depth)
+    return SUPPORTED_MODES[setting.operation_mode](noise, bit_depth)
 
 
 def _natural(noise: NoiseEstimate, bit_depth: int) -> Chain:

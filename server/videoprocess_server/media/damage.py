@@ -237,7 +237,7 @@ def conceal(
         if due and shown is None:
             raise decode_fault(due[0], plan.time_base, "no frame decodes from there on")
         if due and shown is not None:
-            copy = copy or _Copy(shown, plan.time_base)
+            copy = copy or _Copy(plan.time_base)
             for pts in due:
                 yield copy.at(shown, pts)
         if frame is not None:
@@ -248,8 +248,8 @@ def conceal(
 class _Copy:
     """Makes frames of the same picture with another time; the samples are shared."""
 
-    def __init__(self, first: VideoFrame, time_base: Fraction) -> None:
-        self._chain = FilterChain(first, ("null",), time_base)
+    def __init__(self, time_base: Fraction) -> None:
+        self._chain = FilterChain(("null",), time_base)
         self._time_base = time_base
 
     def at(self, frame: VideoFrame, pts: int) -> VideoFrame:

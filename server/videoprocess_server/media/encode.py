@@ -132,7 +132,7 @@ class _Channel:
             beat=beat,
             reorder_depth=REORDER_DEPTH if rendition.is_moving else 0,
         )
-        self._geometry: FilterChain | None = None
+        self._geometry = FilterChain(rendition.geometry, plan.output_time_base)
 
     @property
     def parameter_sets(self) -> bytes:
@@ -143,14 +143,11 @@ class _Channel:
         """Give it the next frame."""
         if units and self.rendition.carried_length_size and picture.pts is not None:
             self._writer.units[picture.pts] = units
-        if self._geometry is None:
-            self._geometry = FilterChain(picture, self.rendition.geometry, self._time_base)
         self._take(self._geometry.push(picture))
 
     def finish(self) -> None:
         """Write what is left and check that nothing is missing."""
-        if self._geometry is not None:
-            self._take(self._geometry.push(None))
+        self._take(self._geometry.push(None))
         _encode(self._context, None, self._writer)
         self._writer.finish()
 

@@ -1,9 +1,10 @@
-"""Runs frames through a chain of FFmpeg's filters."""
+"""Runs frames through a chain of filters, FFmpeg's and our own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import groupby
 
 import av.error
 from av.filter import Graph
@@ -11,6 +12,7 @@ from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.own_filters import OWN_FILTERS, OwnFilter, arguments_of
 
 #: some filters give other pixels with another number (bm3d at 10 bits, greyedge)
 GRAPH_THREADS = 1
@@ -28,14 +30,14 @@ def run_filters(
 
     Args:
         frames: in order of their time stamps.
-        stages: filters in FFmpeg's syntax, the last one a "format=".
+        stages: as `FilterChain` takes them.
         time_base: of the frames.
         picture: what `picture_of` must tell of every frame; "" for whatever the first is.
 
     Raises:
         MediaFault: DECODE_FAILED where a frame is not such a picture, ENCODE_FAILED where a filter refuses.
     """
-    chain: FilterChain | None = None
+    chain = FilterChain(stages, time_base)
     for frame in frames:
         expected = picture or picture_of(frame)
         picture = expected
@@ -45,23 +47,66 @@ def run_filters(
                 "DECODE_FAILED",
                 f"The picture changes at {seconds:.3f} s, from {expected} to {picture_of(frame)}.",
             )
-        chain = chain or FilterChain(frame, stages, time_base)
         yield from chain.push(frame)
-    if chain is not None:
-        yield from chain.push(None)
+    yield from chain.push(None)
 
 
 class FilterChain:
-    """A configured graph with one source and one sink.
+    """Stages that are configured by the first frame that comes: runs of FFmpeg's filters, and our own between them.
 
     Args:
-        first: a frame like all that will come.
-        stages: filters in FFmpeg's syntax, the last one a "format=".
-        time_base: of the frames.
-
-    Raises:
-        MediaFault: ENCODE_FAILED where a filter refuses.
+        stages: filters in FFmpeg's syntax, or of `OWN_FILTERS` in the same; the last one is a "format=".
+        time_base: of the frames that come in.
     """
+
+    def __init__(self, stages: Sequence[str], time_base: Fraction) -> None:
+        self._links = [_Link(group, time_base) for group in _groups(stages)]
+
+    def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
+        """Give the chain a frame, or None at the end, and take what comes out.
+
+        Raises:
+            MediaFault: ENCODE_FAILED where a filter refuses or fails.
+        """
+        yield from self._push(0, frame)
+
+    def _push(self, position: int, frame: VideoFrame | None) -> Iterator[VideoFrame]:
+        if position == len(self._links):
+            if frame is not None:
+                yield frame
+            return
+        for made in self._links[position].push(frame):
+            yield from self._push(position + 1, made)
+        if frame is None:
+            yield from self._push(position + 1, None)
+
+
+class _Link:
+    """One filter of our own, or a graph of FFmpeg's."""
+
+    def __init__(self, stages: tuple[str, ...], time_base: Fraction) -> None:
+        self._stages = stages
+        self._time_base = time_base
+        self._filter: OwnFilter | None = None
+
+    def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
+        """Configure it with the first frame; where none came there is nothing to flush."""
+        if self._filter is None:
+            if frame is None:
+                return
+            self._filter = self._configured(frame)
+        yield from self._filter.push(frame)
+
+    def _configured(self, first: VideoFrame) -> OwnFilter:
+        time_base = first.time_base or self._time_base
+        make = OWN_FILTERS.get(_name(self._stages[0]))
+        if make is None:
+            return _Graph(first, self._stages, time_base)
+        return make(first, arguments_of(self._stages[0]), time_base)
+
+
+class _Graph:
+    """A graph of FFmpeg's filters with one source and one sink."""
 
     def __init__(self, first: VideoFrame, stages: Sequence[str], time_base: Fraction) -> None:
         graph = Graph()
@@ -85,7 +130,6 @@ class FilterChain:
         self._graph = graph  # the contexts do not keep it alive
 
     def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
-        """Give the chain a frame, or None at the end, and take what comes out."""
         try:
             self._source.push(frame)
             while True:
@@ -96,6 +140,19 @@ class FilterChain:
             return
         except av.error.FFmpegError as error:
             raise MediaFault("ENCODE_FAILED", "A filter of the plan failed.") from error
+
+
+def _groups(stages: Sequence[str]) -> list[tuple[str, ...]]:
+    """Give each filter of our own for itself, and each run of FFmpeg's."""
+    groups: list[tuple[str, ...]] = []
+    for own, run in groupby(stages, key=lambda stage: _name(stage) in OWN_FILTERS):
+        together = tuple(run)
+        groups.extend([(stage,) for stage in together] if own else [together])
+    return groups
+
+
+def _name(stage: str) -> str:
+    return stage.partition("=")[0]
 
 
 def _add(graph: Graph, stage: str) -> FilterContext:

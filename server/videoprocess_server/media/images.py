@@ -91,7 +91,7 @@ def _as_rgba(frame: VideoFrame) -> VideoFrame:
         raise _bad(f"The image has more than {MAX_IMAGE_PIXELS} pixels.")
     frame.pts, frame.time_base = 0, Fraction(1)
     try:
-        chain = FilterChain(frame, _TO_RGBA, Fraction(1))
+        chain = FilterChain(_TO_RGBA, Fraction(1))
         converted = [*chain.push(frame), *chain.push(None)]
     except MediaFault as error:
         raise _bad("The image's kind of pixels is not taken.") from error

@@ -59,7 +59,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     rate = _measured_rate(opening, video)
     grid = plan_grid(setting.frame_rate_range, rate, opening.pts[0])
     timeline = _timeline(index, opening, video, grid, damage)
-    chain = build_chain(setting.operation_mode, task.noise, video.bit_depth)
+    chain = build_chain(setting, task.noise, video.bit_depth)
     enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
     roll = DEINTERLACE_ROLL_FRAMES if opening.interlaced else 0
     segments = plan_segments(

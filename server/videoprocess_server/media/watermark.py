@@ -223,7 +223,7 @@ def _sized(plane: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint1
     smaller = size[0] <= grey.width and size[1] <= grey.height
     way = "area" if smaller else "bilinear"
     stages = (f"scale={size[0]}:{size[1]}:flags={way}+accurate_rnd+bitexact", "format=pix_fmts=gray16le")
-    chain = FilterChain(grey, stages, Fraction(1))
+    chain = FilterChain(stages, Fraction(1))
     made = [*chain.push(grey), *chain.push(None)][0]
     return read_plane(made, 0).copy()
 

@@ -109,6 +109,16 @@ class OperationMode(IntEnum):
     CINEMATIC_VIDEO = 24
 
 
+class VideoStabilisation(IntEnum):
+    """How much a shaking camera is to be held still; the HDI spells it with a z."""
+
+    OFF = 0
+    LOW = 1
+    MIDDLE = 2
+    HIGH = 3
+    AUTO = 4
+
+
 class PixelFormat(IntEnum):
     """The display HDI's pixel formats that a stream may name."""
 

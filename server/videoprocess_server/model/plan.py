@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.hdi import StreamIntent, VideoStabilisation
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour
 from videoprocess_server.model.settings_snapshot import Watermark
@@ -85,8 +85,24 @@ class Overlay:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StabilisationPlan:
+    """How the camera's shake is taken out: each frame of the crop is warped once, after its enhancement."""
+
+    #: as asked for, or as AUTO chose
+    strength: VideoStabilisation
+    #: of the file that tells each frame's warp; "" in a draft
+    path_sha256: str = ""
+    #: share of width and height that the most zoomed frame loses, 0 to 1
+    most_cropped: float = 0.0
+    #: root mean square of the source's high-passed motion between frames, in pixels
+    jitter_px: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterPlan:
-    """Filter chains in FFmpeg's syntax, one stage an entry; they run in the order prepare, crop, enhancement, picture format.
+    """Filter chains, one stage an entry: filters in FFmpeg's syntax, or our own in the same.
+
+    They run in the order prepare, crop, enhancement, picture format.
 
     What zoom cuts off is cut first and not enhanced for nothing; the enhancement sees the source's own pixels, which its
     noise was measured on; what it makes is scaled by each rendition for itself. Frames that a grid drops go through all of
@@ -206,6 +222,8 @@ class Plan:
     #: what is encoded, in the order of the session's streams; a segment's file has a track for each that shows frames of it
     renditions: tuple[Rendition, ...]
     filters: FilterPlan
+    #: None where frames stay where they are
+    stabilisation: StabilisationPlan | None = None
     grid: FrameGrid | None
     #: of the renditions; 1/60 for a grid at 30 over ticks of 1/20, say
     output_time_base: Fraction
@@ -223,6 +241,11 @@ class Plan:
     damaged_pts: tuple[int, ...] = ()
     #: known already now: a codec that is not kept, an odd size
     not_kept: tuple[NotKept, ...]
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether the motion of its segments must be measured before they can be made."""
+        return self.stabilisation is not None and not self.stabilisation.path_sha256
 
     @property
     def is_moving(self) -> bool:

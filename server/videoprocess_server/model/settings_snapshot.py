@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, OperationMode, StreamIntent
+from videoprocess_server.model.hdi import (
+    EncodeType,
+    ExtendedStreamInfoType,
+    OperationMode,
+    StreamIntent,
+    VideoStabilisation,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,22 @@ class ModeSetting:
     zoom_ratio: float = 1.0
     #: the picture zoom starts from; None is the whole picture
     zoom_crop_region: Rect | None = None
+    #: whether the picture, as it is displayed, is mirrored left to right
+    mirror: bool = False
+    #: clockwise, for display: 0, 90, 180 or 270; None: as the source is turned
+    orientation_degrees: int | None = None
+    stabilisation: VideoStabilisation = VideoStabilisation.OFF
+    #: 0 (off) to 1 (strongest); None: what the operation mode and the measured noise suggest
+    denoise_strength: float | None = None
+    #: likewise; None: the operation mode's
+    sharpen_strength: float | None = None
+    deband_strength: float | None = None
+    #: the encoder's rate factor, 0 to 51; None: the service chooses
+    crf: float | None = None
+    #: average of the picture track in bits per second; None: the service chooses. At most one of both is asked for
+    bitrate_bps: int | None = None
+    #: whether a high dynamic range is mapped to the standard one, BT.709
+    to_sdr: bool = False
     watermark: Watermark | None = None
     #: frames that do not decode are shown as well as can be, and named; False: the job fails at the first
     conceal_damage: bool = False

@@ -86,6 +86,14 @@ class PlanTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrittenFile:
+    """A file that is written and fsynced."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncodeTask:
     """Decodes, filters, encodes and checks a run of neighbouring segments. Answer: EncodeResult.
 
@@ -97,6 +105,44 @@ class EncodeTask:
     segments: tuple[SegmentPlan, ...]
     #: one path a segment, in the attempt's own directory; must not exist
     output_paths: tuple[str, ...]
+    #: the camera path of a stabilised plan; "" for none
+    camera_path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionTask:
+    """Measures how the camera moved from frame to frame in a run of neighbouring segments of a draft. Answer: EncodeResult.
+
+    Each finished segment is told at once as a SegmentDone, as for EncodeTask.
+    """
+
+    plan: Plan
+    #: neighbours, in order
+    segments: tuple[SegmentPlan, ...]
+    #: one path a segment, in the attempt's own directory; must not exist
+    output_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathTask:
+    """Smooths the measured motion of all segments into one camera path. Answer: PathResult."""
+
+    #: the draft
+    plan: Plan
+    #: one a segment, in order
+    motion_paths: tuple[str, ...]
+    #: must not exist
+    output_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathResult:
+    """The finished plan, and the camera path's file, written and fsynced."""
+
+    #: without a stabilisation where there is nothing to do; then the file is empty
+    plan: Plan
+    file: WrittenFile
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,14 +243,6 @@ class StillsTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrittenFile:
-    """A file that is written and fsynced."""
-
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class StillsResult:
     """The pictures, in order; each of them decodes."""
 
@@ -271,6 +309,8 @@ Task = (
     | AnalyzeTask
     | PlanTask
     | EncodeTask
+    | MotionTask
+    | PathTask
     | DigestTask
     | JoinTask
     | StillsTask
@@ -284,6 +324,7 @@ TaskResult = (
     | NoiseEstimate
     | Plan
     | EncodeResult
+    | PathResult
     | DigestResult
     | JoinResult
     | StillsResult
