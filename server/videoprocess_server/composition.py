@@ -22,7 +22,7 @@ from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.probes import Probes
-from videoprocess_server.engine.production import Workshop
+from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results

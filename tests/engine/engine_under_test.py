@@ -22,7 +22,6 @@ from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.probes import Probes
-from videoprocess_server.engine.production import Workshop
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.engine.removal import Removals
@@ -37,6 +36,7 @@ from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
+from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import Slot, TaskHandle
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.plan import PlanSettings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.hdi import StreamIntent, VideoStabilisation
 from videoprocess_server.model.media_info import Colour, MediaInfo, VideoTrackInfo
 from videoprocess_server.model.plan import (
     EncoderPlan,
@@ -15,6 +15,7 @@ from videoprocess_server.model.plan import (
     Plan,
     Rendition,
     SegmentPlan,
+    StabilisationPlan,
 )
 from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.tasks import BuildInfo
@@ -137,3 +138,10 @@ def plan_of(
         maker_stream_ids=_ids(streams, StreamIntent.CUSTOM),
         enhance_from_pts=min(-(-enhance_from_us // SEGMENT_TICKS), segment_count * SEGMENT_TICKS),
     )
+
+
+def drafted(plan: Plan, strength: VideoStabilisation) -> Plan:
+    """The plan, or where it is to be stabilised its draft."""
+    if strength is VideoStabilisation.OFF:
+        return plan
+    return replace(plan, stabilisation=StabilisationPlan(strength=strength))

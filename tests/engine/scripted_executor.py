@@ -7,11 +7,11 @@ import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.made_up_media import BUILD, FRAMES_PER_SEGMENT, MEDIA, NOISE, plan_of
+from engine.made_up_media import BUILD, FRAMES_PER_SEGMENT, MEDIA, NOISE, drafted, plan_of
 from videoprocess_server.execution.executor import (
     Slot,
     TaskCancelledError,
@@ -36,6 +36,9 @@ from videoprocess_server.model.tasks import (
     JoinTask,
     MakerResult,
     MakerTask,
+    MotionTask,
+    PathResult,
+    PathTask,
     PlanTask,
     ProbeTask,
     Progress,
@@ -169,6 +172,8 @@ class ScriptedExecutor:
         self.read: dict[type[Task], bytes] = {}
         #: every segment that a try began with, in order
         self.encoded: list[int] = []
+        #: of a draft, every segment whose motion a try began to measure, in order
+        self.measured: list[int] = []
         #: the tasks of all calls of freeze and thaw, in order, of those too that changed nothing
         self.frozen: list[Task] = []
         self.thawed: list[Task] = []
@@ -261,8 +266,12 @@ class ScriptedExecutor:
         self._meet(self._acts, type(run.task), attempt)
         if isinstance(run.task, EncodeTask):
             return self._encode(run.task, attempt)
+        if isinstance(run.task, MotionTask):
+            return self._measure(run.task, attempt)
         if isinstance(run.task, PlanTask):
-            return plan_of(self._segment_count, run.task.enhance_from_us, run.task.snapshot.streams)
+            snapshot = run.task.snapshot
+            plan = plan_of(self._segment_count, run.task.enhance_from_us, snapshot.streams)
+            return drafted(plan, snapshot.mode_setting.stabilisation)
         if isinstance(run.task, ProbeTask) and self.media:
             return self.media.popleft()
         return _ANSWERS[type(run.task)](run.task)
@@ -273,6 +282,15 @@ class ScriptedExecutor:
     ) -> None:
         if acts[where]:
             acts[where].popleft()(attempt)
+
+    def _measure(self, task: MotionTask, attempt: Attempt) -> EncodeResult:
+        done = []
+        for part, path in zip(task.segments, task.output_paths, strict=True):
+            with self._lock:
+                self.measured.append(part.index)
+            done.append(_write_segment(part, Path(path)))
+            attempt.tell(done[-1])
+        return EncodeResult(segments=tuple(done), cpu_seconds=0.0)
 
     def _encode(self, task: EncodeTask, attempt: Attempt) -> EncodeResult:
         done = []
@@ -308,6 +326,13 @@ def _write_file(path: str, data: bytes) -> WrittenFile:
     return WrittenFile(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
+def _smooth(task: PathTask) -> PathResult:
+    assert task.plan.stabilisation is not None
+    written = _write_file(task.output_path, b"".join(Path(path).read_bytes() for path in task.motion_paths))
+    stabilisation = replace(task.plan.stabilisation, path_sha256=written.sha256)
+    return PathResult(plan=replace(task.plan, stabilisation=stabilisation), file=written, cpu_seconds=0.0)
+
+
 def _join(task: JoinTask) -> JoinResult:
     data = b"".join(Path(path).read_bytes() for path in task.segment_paths)
     written = _write_file(task.output_path, data)
@@ -340,6 +365,7 @@ def _write_maker(task: MakerTask) -> MakerResult:
 
 #: what tasks are answered with where no more is asked of the executor
 _ANSWERS: Mapping[type[Task], Callable[[Any], TaskResult]] = {
+    PathTask: _smooth,
     JoinTask: _join,
     VerifyTask: _verify,
     StillsTask: _write_stills,

@@ -14,11 +14,12 @@ from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import endings, faults
 from videoprocess_server.engine.assignment import Assignment
 from videoprocess_server.engine.durable import Durable
-from videoprocess_server.engine.production import Production, Workshop
+from videoprocess_server.engine.production import Production
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
 from videoprocess_server.engine.work import FREEZES, Stop, StopReason
+from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import TaskFailedError, TaskStalledError, WorkerCrashedError
 from videoprocess_server.model.execution_modes import MODES
 from videoprocess_server.model.records import Job, QueueClass, Video

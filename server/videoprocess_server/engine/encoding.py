@@ -1,4 +1,4 @@
-"""Has all segments of a plan made: leases, workers, rows. Any order, any retry, the same bytes."""
+"""Takes a pass over all segments of a plan: leases, workers, rows. Any order, any retry, the same bytes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.progress import ProgressMeter
+from videoprocess_server.engine.segment_passes import SegmentPass
 from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
 from videoprocess_server.execution.executor import (
@@ -28,7 +29,7 @@ from videoprocess_server.model.leases import next_run
 from videoprocess_server.model.plan import SegmentPlan
 from videoprocess_server.model.records import PlanRecord, SegmentRecord
 from videoprocess_server.model.states import SegmentState
-from videoprocess_server.model.tasks import EncodeResult, EncodeTask, Progress, SegmentDone, TaskMessage
+from videoprocess_server.model.tasks import EncodeResult, Progress, SegmentDone, TaskMessage
 from videoprocess_server.store.repository import Transaction
 
 log = structlog.get_logger(__name__)
@@ -54,11 +55,12 @@ class _Open:
 
 
 class Encoding:
-    """The ENHANCE phase of one job."""
+    """One pass of one job."""
 
     def __init__(
         self,
         record: PlanRecord,
+        segment_pass: SegmentPass,
         durable: Durable,
         blobs: BlobStore,
         runner: TaskRunner,
@@ -71,6 +73,7 @@ class Encoding:
         demand_changed: Callable[[], None],
     ) -> None:
         self._record = record
+        self._pass = segment_pass
         self._durable = durable
         self._blobs = blobs
         self._runner = runner
@@ -181,13 +184,8 @@ class Encoding:
                 f"segments {indices} of plan {self._record.plan_id} are leased by somebody else"
             )
         self._waiting.difference_update(indices)
-        task = EncodeTask(
-            plan=self._record.plan,
-            segments=run,
-            output_paths=tuple(
-                str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices
-            ),
-        )
+        paths = tuple(str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices)
+        task = self._pass.task(run, paths)
         handle = self._runner.submit(
             task, self._open_source(), lambda message: self._on_message(lease, message)
         )
@@ -195,7 +193,7 @@ class Encoding:
         handle.add_done_callback(lambda ended: self._runner.post(lambda: self._end(ended)))
 
     def _key(self, lease: Lease, index: int) -> str:
-        return f"{self._record.plan_id}/{index:06d}-{lease.token}.mp4"
+        return f"{self._record.plan_id}/{index:06d}-{lease.token}{self._pass.extension}"
 
     def _on_message(self, lease: Lease, message: TaskMessage) -> None:
         if isinstance(message, SegmentDone):

@@ -5,33 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreFullError
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import endings, faults, fingerprint
 from videoprocess_server.engine.assignment import Assignment
-from videoprocess_server.engine.checkpoints import discard_plans
 from videoprocess_server.engine.costs import Costs
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.encoding import Encoding
-from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.finishing import Finishing
-from videoprocess_server.engine.ids import new_id
-from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.outcome import Outcome
+from videoprocess_server.engine.planning import Planning
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.publishing import artifacts_of, report_of
+from videoprocess_server.engine.segment_passes import SegmentPass, encode_pass, motion_pass
 from videoprocess_server.engine.single_tasks import SingleTasks
 from videoprocess_server.engine.source_guard import SourceGuard
-from videoprocess_server.engine.sources import SourceChangedError, Sources, SourceTouchedError
-from videoprocess_server.engine.sweeper import Sweeper, bury
+from videoprocess_server.engine.sources import SourceChangedError, SourceTouchedError
+from videoprocess_server.engine.sweeper import bury
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
-from videoprocess_server.execution.executor import Executor, TaskFailedError
-from videoprocess_server.model.clock import Clock
-from videoprocess_server.model.plan import NoiseEstimate, Plan, PlanSettings
+from videoprocess_server.engine.workshop import Workshop
+from videoprocess_server.execution.executor import TaskFailedError
+from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.records import (
     Artifact,
     Job,
@@ -42,28 +40,13 @@ from videoprocess_server.model.records import (
     SegmentRecord,
 )
 from videoprocess_server.model.states import SegmentState, Trigger
-from videoprocess_server.model.tasks import AnalyzeTask, BuildInfo, DigestResult, DigestTask, PlanTask
+from videoprocess_server.model.tasks import DigestResult, DigestTask
 from videoprocess_server.store.repository import Transaction
 
 log = structlog.get_logger(__name__)
 
 #: how often a source may be touched before it counts as changed
 MOST_TOUCHES = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workshop:
-    """What every driver works with."""
-
-    blobs: BlobStore
-    sources: Sources
-    executor: Executor
-    hub: EventHub
-    sweeper: Sweeper
-    clock: Clock
-    limits: Limits
-    plan_settings: PlanSettings
-    build: Callable[[], BuildInfo]
 
 
 class Production:
@@ -96,6 +79,7 @@ class Production:
         self._costs = Costs()
         self._guard = SourceGuard(assignment, shop.sources)
         self._tasks = SingleTasks(runner, meter, self._costs, shop.limits, self._tell, demand_changed)
+        self._planning = Planning(assignment, self._tasks, self._guard, self._costs, durable, shop)
         self._encoding: Encoding | None = None
         #: of those whose encoding is over
         self._done_segments = 0
@@ -142,10 +126,11 @@ class Production:
             TaskFailedError, TaskStalledError, WorkerCrashedError, SourceChangedError: for good.
             BlobStoreFullError, OSError: the disk.
         """
-        record = self._find_plan() or self._make_plan()
+        record = self._planning.find() or self._planning.make()
         self._costs.take_up(record.stages)
         for touches in range(MOST_TOUCHES):
             try:
+                record = self._settle(record)
                 self._produce(record)
             except SourceTouchedError:
                 record = self._look_again(record)
@@ -155,12 +140,18 @@ class Production:
                 return
         raise SourceTouchedError
 
+    def _settle(self, record: PlanRecord) -> PlanRecord:
+        """Return the plan; of a draft the one that its segments' motion leads to."""
+        self._guard.begin(record.source_change_time_ns)
+        self._guard.check()
+        if not record.plan.is_draft:
+            return record
+        return self._planning.finish(record, self._go_over(record, motion_pass(record.plan)))
+
     def _produce(self, record: PlanRecord) -> None:
         media = self._assignment.video.media
         assert media is not None
-        self._guard.begin(record.source_change_time_ns)
-        self._guard.check()
-        segments = self._encode(record)
+        segments = self._go_over(record, encode_pass(record.plan, self._planning.camera_path(record)))
         finishing = Finishing(
             record.plan_id, record.plan, media, segments, self._tasks, self._guard, self._shop.blobs
         )
@@ -191,7 +182,7 @@ class Production:
         done = [row for row in rows if row.state is SegmentState.DONE]
         log.warning("source_touched", plan_id=record.plan_id, segments=len(done))
         if not done:
-            return self._make_plan()
+            return self._planning.make()
         result = self._tasks.run(Phase.PLAN, lambda: DigestTask(plan=record.plan), self._guard.open)
         digests = cast("DigestResult", result).input_sha256
         if any(digests[row.index] != row.input_sha256 for row in done):
@@ -200,92 +191,20 @@ class Production:
             )
         return replace(record, source_change_time_ns=change_ns)
 
-    # -- planning
-
-    def _find_plan(self) -> PlanRecord | None:
-        """Return the unfinished plan of the same settings, if this build may go on with it."""
-        job, video = self._assignment.job, self._assignment.video
-        record = self._durable.read(
-            lambda reader: reader.find_plan(job.user_id, job.video_id, job.settings_fingerprint)
-        )
-        if record is None or record.fingerprint != fingerprint.of_plan(
-            video, record.plan, self._shop.build()
-        ):
-            return None
-        self._assignment.job = replace(job, plan_id=record.plan_id)
-        log.info("plan_continued", job_id=job.job_id, plan_id=record.plan_id)
-        return record
-
-    def _make_plan(self) -> PlanRecord:
-        video, snapshot = self._assignment.video, self._assignment.job.snapshot
-        media = video.media
-        assert media is not None
-        assert snapshot is not None
-        enhance_from_us, change_ns = self._assignment.job.timestamp_us, self._guard.change_time_ns()
-        noise = cast(
-            "NoiseEstimate",
-            self._tasks.run(Phase.ANALYZE, lambda: AnalyzeTask(video=media.video), self._guard.open),
-        )
-        plan = cast(
-            "Plan",
-            self._tasks.run(
-                Phase.PLAN,
-                lambda: PlanTask(
-                    media=media,
-                    companion=video.companion_media,
-                    snapshot=snapshot,
-                    enhance_from_us=enhance_from_us,
-                    noise=noise,
-                    settings=self._shop.plan_settings,
-                ),
-                self._guard.open,
-            ),
-        )
-        job = self._assignment.job
-        record = PlanRecord(
-            plan_id=new_id(),
-            user_id=job.user_id,
-            video_id=job.video_id,
-            settings_fingerprint=job.settings_fingerprint,
-            fingerprint=fingerprint.of_plan(video, plan, self._shop.build()),
-            source_change_time_ns=change_ns,
-            enhance_from_us=enhance_from_us,
-            plan=plan,
-            stages=self._costs.stages,
-            create_time_us=self._shop.clock.now_us(),
-        )
-        rows = [SegmentRecord(plan_id=record.plan_id, index=segment.index) for segment in plan.segments]
-
-        def keep(tx: Transaction) -> None:
-            current, _ = self._assignment.current(tx)
-            discard_plans(tx, record.user_id, record.video_id, record.create_time_us)
-            tx.add_plan(record, rows)
-            tx.put_job(replace(current, plan_id=record.plan_id))
-
-        self._durable.write(keep)
-        self._shop.sweeper.sweep()
-        self._assignment.job = replace(job, plan_id=record.plan_id)
-        log.info(
-            "plan_made",
-            job_id=job.job_id,
-            plan_id=record.plan_id,
-            segments=len(rows),
-            frames=plan.frame_count,
-        )
-        return record
-
     # -- phases
 
-    def _encode(self, record: PlanRecord) -> list[SegmentRecord]:
+    def _go_over(self, record: PlanRecord, segment_pass: SegmentPass) -> list[SegmentRecord]:
+        """Return the plan's segments when the pass is through with them."""
         rows = self._durable.read(lambda reader: reader.list_segments(record.plan_id))
         done = [row for row in rows if row.state is SegmentState.DONE]
         self._meter.enter(
-            Phase.ENHANCE,
+            segment_pass.phase,
             sum(segment.frame_count for segment in record.plan.segments),
             sum(row.frame_count for row in done),
         )
         encoding = Encoding(
             record,
+            segment_pass,
             self._durable,
             self._shop.blobs,
             self._runner,
@@ -303,10 +222,11 @@ class Production:
             return encoding.run()
         finally:
             self._encoding = None
-            self._reused_segments, self._done_segments = encoding.reused_count, encoding.done_count
+            if segment_pass.phase is Phase.ENHANCE:
+                self._reused_segments, self._done_segments = encoding.reused_count, encoding.done_count
             self._tasks.finished_count += encoding.done_count - encoding.reused_count
             self._demand_changed()
-            self._costs.charge(Phase.ENHANCE, since, encoding.cpu_seconds)
+            self._costs.charge(segment_pass.phase, since, encoding.cpu_seconds)
             self._keep_stages(record)
 
     def _publish(self, record: PlanRecord, outcome: Outcome) -> None:

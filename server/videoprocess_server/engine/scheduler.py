@@ -16,10 +16,10 @@ from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.parking import ParkingLimits, ParkingLot
 from videoprocess_server.engine.preemption import Preemption
-from videoprocess_server.engine.production import Workshop
 from videoprocess_server.engine.queue_view import Driven, QueueView
 from videoprocess_server.engine.usage import Usage
 from videoprocess_server.engine.work import Stop, StopReason
+from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, Decision, Situation, decide

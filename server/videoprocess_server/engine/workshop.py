@@ -1,0 +1,31 @@
+"""What every driver works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from videoprocess_server.blobs.blob_store import BlobStore
+from videoprocess_server.engine.events import EventHub
+from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.sources import Sources
+from videoprocess_server.engine.sweeper import Sweeper
+from videoprocess_server.execution.executor import Executor
+from videoprocess_server.model.clock import Clock
+from videoprocess_server.model.plan import PlanSettings
+from videoprocess_server.model.tasks import BuildInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What every driver works with."""
+
+    blobs: BlobStore
+    sources: Sources
+    executor: Executor
+    hub: EventHub
+    sweeper: Sweeper
+    clock: Clock
+    limits: Limits
+    plan_settings: PlanSettings
+    build: Callable[[], BuildInfo]
