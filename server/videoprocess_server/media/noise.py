@@ -53,11 +53,25 @@ _MARGIN: Final = 24.0
 _MARGIN_SIGMAS: Final = 3.0
 
 _ROWS, _COLUMNS = np.meshgrid(np.arange(_SIDE), np.arange(_SIDE), indexing="ij")
-_ROW_DCT: Final = np.sqrt(np.where(_ROWS == 0, 1.0, 2.0) / _SIDE) * np.cos(
-    np.pi * (2 * _COLUMNS + 1) * _ROWS / (2 * _SIDE)
+#: the DCT of H.265 (ITU-T H.265 8.6.4.2), a frequency a row: of whole numbers, and all rows but the first add up to exactly 0
+_ROW_DCT: Final = np.array(
+    [
+        [64, 64, 64, 64, 64, 64, 64, 64],
+        [89, 75, 50, 18, -18, -50, -75, -89],
+        [83, 36, -36, -83, -83, -36, 36, 83],
+        [75, -18, -89, -50, 50, 89, 18, -75],
+        [64, -64, -64, 64, 64, -64, -64, 64],
+        [50, -89, 18, 75, -75, -18, 89, -50],
+        [36, -83, 83, -36, -36, 83, -83, 36],
+        [18, -50, 75, -89, 89, -75, 50, -18],
+    ]
 )
-#: the orthonormal DCT-II of a whole block, for blocks as rows of a matrix
-_DCT: Final = np.kron(_ROW_DCT, _ROW_DCT).T.astype(np.float32)
+#: the DCT of a whole block, for blocks as rows of a matrix. Sums of products stay below 2^53 and are exact in whatever order a
+#: processor adds them: estimates decide pixels, and must be the same everywhere
+_DCT: Final = np.kron(_ROW_DCT, _ROW_DCT).T.astype(np.float64)
+#: what makes code values of 255 whole numbers, up to 12 bits, and what the DCT enlarges its coefficients by
+_WHOLE: Final = 16
+_DCT_GAIN: Final = 1 << 15
 #: coefficients that tell picture, without the mean, and those that tell noise
 _PICTURE: Final = np.flatnonzero((_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5))
 _NOISE: Final = np.flatnonzero(_ROWS + _COLUMNS >= 8)
@@ -168,12 +182,12 @@ def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
     usable = blocks[(means > margin) & (means < 255 - margin) & varied]
     if len(usable) < _FEWEST_BLOCKS:
         usable = blocks
-    coefficients = usable @ _DCT
-    picture = np.square(coefficients[:, _PICTURE]).sum(axis=1)
+    coefficients = (usable * _WHOLE).astype(np.float64) @ _DCT
+    picture = np.square(coefficients[:, _PICTURE].astype(np.int64)).sum(axis=1)
     count = min(len(usable), max(_FEWEST_BLOCKS, int(len(usable) * _QUIET_SHARE)))
     quiet = np.argsort(picture, kind="stable")[:count]
-    variances = np.square(coefficients[quiet][:, _NOISE], dtype=np.float64).mean(axis=0)
-    return float(np.sqrt(np.median(variances)))
+    squares = np.square(coefficients[quiet][:, _NOISE].astype(np.int64)).sum(axis=0)
+    return float(np.sqrt(np.median(squares) / count)) / (_WHOLE * _DCT_GAIN)
 
 
 def _blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
