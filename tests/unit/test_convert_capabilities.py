@@ -12,8 +12,14 @@ from videoprocess.v1 import hdi_enums_pb2 as hdi_pb
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
 from videoprocess_server.engine.sources import SharedRoot
-from videoprocess_server.model.hdi import EncodeType, StreamIntent
-from videoprocess_server.model.mode_setting import TAGS, SettingError, TypedSettings, from_typed
+from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent
+from videoprocess_server.model.mode_setting import (
+    TAGS,
+    SettingError,
+    TypedSettings,
+    from_typed,
+    require_extras,
+)
 from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect, Watermark
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
@@ -26,6 +32,7 @@ class TestCapabilities:
         video_decoders=("h264", "hevc"),
         video_encoders=("libx264", "libx265", "mjpeg"),
         filters=("atadenoise", "crop", "unsharp"),
+        extras={"stabilise": "5.0.0"},
     )
 
     def facts(self, build: BuildInfo = BUILD) -> CapabilityFacts:
@@ -49,7 +56,7 @@ class TestCapabilities:
         assert made.retention.removed_results.seconds == 3600
         assert [root.name for root in made.shared_roots] == ["of-7"]
         assert {"videoprocess", "protocol", "pyav"} == {version.name for version in made.versions}
-        assert not any(extra.present for extra in made.extras)
+        assert [extra.name for extra in made.extras if extra.present] == ["stabilise"]
 
     def test_each_intent_is_there_once_with_what_it_can_be_encoded_as(self) -> None:
         made = capabilities.capabilities(self.facts(), 7)
@@ -91,7 +98,8 @@ class TestCapabilities:
             assert support.tag == 0 or TAGS[support.tag].field == name
             assert bool(support.tag) == (name in {known.field for known in TAGS.values()})
 
-    def test_what_is_told_to_be_supported_is(self) -> None:
+    @pytest.mark.parametrize("extras", [{"stabilise": "5.0.0"}, {}])
+    def test_what_is_told_to_be_supported_is(self, extras: dict[str, str]) -> None:
         """CommitStreams takes an example of each supported setting, and refuses one of each other."""
         examples: dict[str, Any] = {
             "operation_mode": 2,
@@ -113,12 +121,36 @@ class TestCapabilities:
             "damage": 2,
             "moov_first": True,
         }
-        for support in capabilities.capabilities(self.facts(), 7).settings:
+        made = capabilities.capabilities(self.facts(replace(self.BUILD, extras=extras)), 7)
+        for support in made.settings:
             name = support.name.rpartition(".")[2]
-            asked = TypedSettings(**{name: examples[name]})
+            asked = from_typed(TypedSettings(**{name: examples[name]}))
             if support.supported:
-                from_typed(asked)
+                require_extras(asked, extras)
                 continue
             with pytest.raises(SettingError) as refusal:
-                from_typed(asked)
+                require_extras(asked, extras)
             assert ("unsupported", support.name) == (refusal.value.kind, refusal.value.field)
+        assert all(support.supported for support in made.settings) == bool(extras)
+
+    @pytest.mark.parametrize("extras", [{"stabilise": "5.0.0"}, {}])
+    def test_the_modes_that_are_told_are_taken_and_no_others(self, extras: dict[str, str]) -> None:
+        made = capabilities.capabilities(self.facts(replace(self.BUILD, extras=extras)), 7)
+        told = {OperationMode(support.mode) for support in made.operation_modes}
+        assert all(support.description for support in made.operation_modes)
+        assert told == {mode for mode in OperationMode if self.is_taken(mode, extras)}
+        assert (OperationMode.SUPER_STAB in told) == bool(extras)
+
+    @staticmethod
+    def is_taken(mode: OperationMode, extras: dict[str, str]) -> bool:
+        try:
+            require_extras(from_typed(TypedSettings(operation_mode=int(mode))), extras)
+        except SettingError as refusal:
+            return (refusal.kind, refusal.field) != ("unsupported", "operation_mode")
+        return True
+
+    def test_the_note_of_a_missing_extra_tells_how_to_install_it(self) -> None:
+        made = capabilities.capabilities(self.facts(replace(self.BUILD, extras={})), 7)
+        (stabilise,) = [extra for extra in made.extras if extra.name == "stabilise"]
+        assert not stabilise.present
+        assert "pip install 'videoprocess[stabilise]'" in stabilise.note

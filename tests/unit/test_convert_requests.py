@@ -13,7 +13,13 @@ from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.errors import VideoProcessError
-from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, OperationMode, StreamIntent
+from videoprocess_server.model.hdi import (
+    EncodeType,
+    ExtendedStreamInfoType,
+    OperationMode,
+    StreamIntent,
+    VideoStabilisation,
+)
 from videoprocess_server.model.mode_setting import TypedSettings
 from videoprocess_server.model.records import Priority, Video
 from videoprocess_server.model.settings_snapshot import (
@@ -165,7 +171,7 @@ class TestSettings:
             session.CommitStreamsRequest(serialized=b""),
             session.CommitStreamsRequest(typed=mode.ModeSetting()),
         ):
-            assert ModeSetting() == settings.mode_setting(request)
+            assert ModeSetting() == settings.mode_setting(request, ())
 
     def test_both_forms_mean_the_same(self) -> None:
         serialized = bytes.fromhex(
@@ -174,8 +180,8 @@ class TestSettings:
         )
         typed = mode.ModeSetting(zoom_ratio=2, frame_rate_range=mode.FrameRateRange(min_fps=30, max_fps=30))
         assert settings.mode_setting(
-            session.CommitStreamsRequest(serialized=serialized)
-        ) == settings.mode_setting(session.CommitStreamsRequest(typed=typed))
+            session.CommitStreamsRequest(serialized=serialized), ()
+        ) == settings.mode_setting(session.CommitStreamsRequest(typed=typed), ())
 
     def test_the_typed_form_with_everything_set(self) -> None:
         message = mode.ModeSetting(
@@ -239,7 +245,12 @@ class TestSettings:
             tone_mapping=mode.TONE_MAPPING_KEEP,
         )
         expected = TypedSettings(
-            operation_mode=0, zoom_ratio=0, video_stabilization=0, mirror=False, orientation_degrees=0
+            operation_mode=0,
+            zoom_ratio=0,
+            video_stabilization=0,
+            mirror=False,
+            orientation_degrees=0,
+            tone_mapping=1,
         )
         assert expected == settings.typed_settings(message)
 
@@ -250,11 +261,20 @@ class TestSettings:
             ({"serialized": bytes(256 * 1024 + 1)}, "METADATA_TOO_LARGE", "mode_setting"),
             ({"typed": mode.ModeSetting(zoom_ratio=0.1)}, "INVALID_SETTING", "zoom_ratio"),
             ({"typed": mode.ModeSetting(operation_mode=99)}, "INVALID_SETTING", "operation_mode"),  # type: ignore[arg-type]
-            ({"typed": mode.ModeSetting(mirror=True)}, "SETTING_NOT_SUPPORTED", "mirror"),
             (
-                {"typed": mode.ModeSetting(tone_mapping=mode.TONE_MAPPING_TO_SDR)},
+                {"typed": mode.ModeSetting(video_stabilization=hdi.VIDEO_STABILIZATION_AUTO)},
                 "SETTING_NOT_SUPPORTED",
-                "tone_mapping",
+                "video_stabilization",
+            ),
+            (
+                {"typed": mode.ModeSetting(operation_mode=hdi.OPERATION_MODE_SUPER_STAB)},
+                "SETTING_NOT_SUPPORTED",
+                "operation_mode",
+            ),
+            (
+                {"typed": mode.ModeSetting(operation_mode=hdi.OPERATION_MODE_PORTRAIT)},
+                "SETTING_NOT_SUPPORTED",
+                "operation_mode",
             ),
         ],
     )
@@ -262,7 +282,15 @@ class TestSettings:
         self, request_fields: dict[str, Any], reason: str, field: str
     ) -> None:
         request = session.CommitStreamsRequest(**request_fields)
-        assert (reason, [field]) == refusal_of(settings.mode_setting, request)
+        assert (reason, [field]) == refusal_of(lambda asked: settings.mode_setting(asked, ()), request)
+
+    def test_with_its_extra_stabilisation_is_taken(self) -> None:
+        request = session.CommitStreamsRequest(
+            typed=mode.ModeSetting(video_stabilization=hdi.VIDEO_STABILIZATION_AUTO)
+        )
+        assert settings.mode_setting(request, {"stabilise": "5"}) == ModeSetting(
+            stabilisation=VideoStabilisation.AUTO
+        )
 
 
 class TestProcessVideo:

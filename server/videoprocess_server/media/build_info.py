@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import av
 import av.codec
 import av.filter
 
+from videoprocess_server.model.mode_setting import STABILISE_EXTRA
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 
 #: what sources may be coded in; asked of the build, not assumed
@@ -18,14 +21,28 @@ ENCODERS = ("libx264", "libx265", "mjpeg")
 FILTERS = ("atadenoise", "nlmeans", "yaepblur", "unsharp", "cas", "crop", "scale", "format")
 
 
+def _opencv() -> str:
+    """Return OpenCV's version; "" where it is missing, or is there and cannot be loaded."""
+    try:
+        import cv2
+    except ImportError:
+        return ""
+    return cv2.__version__
+
+
+#: the package's extra that the workers need → what tells its version, "" where it is not there
+EXTRAS: Final[Mapping[str, Callable[[], str]]] = {STABILISE_EXTRA: _opencv}
+
+
 def describe(task: DescribeTask, fd: int) -> BuildInfo:  # noqa: ARG001 - every task has this shape
-    """Return versions, decoders, encoders and filters of this build."""
+    """Return versions, decoders, encoders, filters and extras of this build."""
     versions = {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
     return BuildInfo(
         versions=versions | {"pyav": av.__version__, "machine": platform.machine()},
         video_decoders=tuple(name for name in SOURCE_CODECS if _has_codec(name, "r")),
         video_encoders=tuple(name for name in ENCODERS if _has_codec(name, "w")),
         filters=tuple(name for name in FILTERS if name in av.filter.filters_available),
+        extras={name: version for name, tell in EXTRAS.items() if (version := tell())},
     )
 
 

@@ -3,27 +3,32 @@
     serialised metadata -> TAGS -> TypedSettings
     protobuf (rpc)               -> TypedSettings -> rules -> ModeSetting
 
-What is asked for is done or refused, never ignored: a value that nobody could fulfil is "invalid", one that this version
-cannot is "unsupported", one that changes nothing (stabilisation off, zoom 1.0) is taken.
+What is asked for is done or refused, never ignored: a value that nobody could fulfil, or that contradicts another, is
+"invalid", one that this version cannot is "unsupported", one that changes nothing (stabilisation off, zoom 1.0) is taken.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from videoprocess_server.model.camera_metadata import Item, ItemType, SettingError, parse
-from videoprocess_server.model.hdi import OperationMode
+from videoprocess_server.model.hdi import OperationMode, VideoStabilisation
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
 
 __all__ = [
+    "MAX_BITRATE_BPS",
     "MAX_COORDINATE",
+    "MAX_CRF",
     "MAX_FPS",
     "MAX_SCALE_FACTOR",
     "MAX_ZOOM_RATIO",
+    "MIN_BITRATE_BPS",
     "MIN_CROP_SIDE",
+    "ORIENTATIONS_DEGREES",
+    "STABILISE_EXTRA",
     "SUPPORTED_OPERATION_MODES",
     "TAGS",
     "KnownTag",
@@ -31,16 +36,38 @@ __all__ = [
     "TypedSettings",
     "from_metadata",
     "from_typed",
+    "require_extras",
 ]
 
-SUPPORTED_OPERATION_MODES = frozenset({OperationMode.NORMAL, OperationMode.VIDEO})
+#: what each does: `enhance/chains.py`
+SUPPORTED_OPERATION_MODES = frozenset(
+    {
+        OperationMode.NORMAL,
+        OperationMode.VIDEO,
+        OperationMode.NIGHT,
+        OperationMode.SLOW_MOTION,
+        OperationMode.SUPER_STAB,
+        OperationMode.PROFESSIONAL_VIDEO,
+        OperationMode.HIGH_FRAME_RATE,
+    }
+)
 MAX_FPS = 1000
 MAX_ZOOM_RATIO = 100.0
 MAX_SCALE_FACTOR = 100.0
+MAX_CRF = 51.0
+MIN_BITRATE_BPS = 1_000  # encoders cannot even say that nothing changes with less
+MAX_BITRATE_BPS = 1_000_000_000
+ORIENTATIONS_DEGREES = (0, 90, 180, 270)
+#: the extra that brings what stabilisation needs, as `BuildInfo.extras` names it
+STABILISE_EXTRA = "stabilise"
 _RIGHT_ANGLE = 90  # degrees
 _FULL_TURN = 360
 #: numbers of the typed form → whether damage is concealed
 _CONCEALS = {1: False, 2: True}
+#: numbers of the typed form → whether a high dynamic range becomes the standard one
+_MAPS_TO_SDR = {1: False, 2: True}
+#: stabilisation of a mode where none is asked for; off in all others
+_STABILISATION_OF_MODE = {OperationMode.SUPER_STAB: VideoStabilisation.HIGH}
 MIN_CROP_SIDE = 2  # pixels; less is not a 4:2:0 picture
 MAX_COORDINATE = 65535  # pixels; whether a region is inside the picture is known only with the video
 
@@ -62,7 +89,7 @@ class TypedSettings:
     deband_strength: float | None = None
     crf: float | None = None
     bitrate_bps: int | None = None
-    #: 0 is none
+    #: 1 keeps the dynamic range, 2 maps it to the standard one
     tone_mapping: int | None = None
     #: without its picture, which is no number
     watermark: Watermark | None = None
@@ -112,50 +139,6 @@ TAGS: Mapping[int, KnownTag] = {
 }
 
 
-@dataclass(frozen=True)
-class _NotSupported:
-    """A setting that this version knows but cannot fulfil."""
-
-    #: its path in the typed form
-    field: str
-    get: Callable[[TypedSettings], float | None]
-    is_valid: Callable[[float], bool]
-    #: the valid values, for people
-    valid: str
-    #: the values that ask for nothing
-    nothing: frozenset[float] = frozenset()
-
-
-def _is_strength(value: float) -> bool:
-    return 0 <= value <= 1
-
-
-_OFF = frozenset({0.0})
-_NOT_SUPPORTED = (
-    _NotSupported(
-        "video_stabilization",
-        lambda s: s.video_stabilization,
-        lambda v: v in range(5),
-        "0 (off) to 4 (auto)",
-        _OFF,
-    ),
-    _NotSupported("mirror", lambda s: s.mirror, lambda v: v in {0, 1}, "false or true", _OFF),
-    _NotSupported(
-        "orientation_degrees",
-        lambda s: s.orientation_degrees,
-        lambda v: v in {0, 90, 180, 270},
-        "0, 90, 180 or 270",
-        _OFF,
-    ),
-    _NotSupported("enhancement.denoise_strength", lambda s: s.denoise_strength, _is_strength, "0.0 to 1.0"),
-    _NotSupported("enhancement.sharpen_strength", lambda s: s.sharpen_strength, _is_strength, "0.0 to 1.0"),
-    _NotSupported("enhancement.deband_strength", lambda s: s.deband_strength, _is_strength, "0.0 to 1.0"),
-    _NotSupported("quality.crf", lambda s: s.crf, lambda v: 0 <= v <= 51, "0 to 51"),
-    _NotSupported("quality.bitrate_bps", lambda s: s.bitrate_bps, lambda v: v > 0, "more than 0"),
-    _NotSupported("tone_mapping", lambda s: s.tone_mapping, lambda _: True, "any", _OFF),
-)
-
-
 def from_metadata(data: bytes) -> ModeSetting:
     """Read OpenHarmony's serialised camera metadata; unknown tags are passed over, no bytes are the defaults.
 
@@ -179,18 +162,43 @@ def from_typed(settings: TypedSettings) -> ModeSetting:
     Raises:
         SettingError: "invalid" or "unsupported", about the first field that is wrong.
     """
-    canonical = ModeSetting(
-        operation_mode=_operation_mode(settings.operation_mode),
+    mode = _operation_mode(settings.operation_mode)
+    if settings.crf is not None and settings.bitrate_bps is not None:
+        raise SettingError("invalid", "quality", "a quality and a bit rate are both asked for")
+    return ModeSetting(
+        operation_mode=mode,
         frame_rate_range=_frame_rate_range(settings.frame_rate_range),
         zoom_ratio=_zoom_ratio(settings.zoom_ratio),
         zoom_crop_region=_zoom_crop_region(settings.zoom_crop_region),
+        mirror=bool(settings.mirror),
+        orientation_degrees=_orientation(settings.orientation_degrees),
+        stabilisation=_stabilisation(settings.video_stabilization, mode),
+        denoise_strength=_strength("enhancement.denoise_strength", settings.denoise_strength),
+        sharpen_strength=_strength("enhancement.sharpen_strength", settings.sharpen_strength),
+        deband_strength=_strength("enhancement.deband_strength", settings.deband_strength),
+        crf=_within_float32("quality.crf", settings.crf, 0.0, MAX_CRF),
+        bitrate_bps=_bitrate(settings.bitrate_bps),
+        to_sdr=_chosen("tone_mapping", settings.tone_mapping, _MAPS_TO_SDR, default=ModeSetting.to_sdr),
         watermark=_watermark(settings.watermark),
-        conceal_damage=_conceal_damage(settings.damage),
+        conceal_damage=_chosen("damage", settings.damage, _CONCEALS, default=ModeSetting.conceal_damage),
         moov_first=settings.moov_first,
     )
-    for row in _NOT_SUPPORTED:
-        _refuse_unless_nothing(row, row.get(settings))
-    return canonical
+
+
+def require_extras(setting: ModeSetting, extras: Container[str]) -> None:
+    """Refuse settings that need an extra which is not there.
+
+    Raises:
+        SettingError: "unsupported", which names the setting and the extra.
+    """
+    if setting.stabilisation is VideoStabilisation.OFF or STABILISE_EXTRA in extras:
+        return
+    by_mode = setting.operation_mode in _STABILISATION_OF_MODE
+    raise SettingError(
+        "unsupported",
+        "operation_mode" if by_mode else "video_stabilization",
+        f"stabilisation needs an extra that the server lacks: pip install 'videoprocess[{STABILISE_EXTRA}]'",
+    )
 
 
 def _with_item(settings: TypedSettings, known: KnownTag, item: Item) -> TypedSettings:
@@ -230,11 +238,8 @@ def _frame_rate_range(asked: FrameRateRange | None) -> FrameRateRange | None:
 
 
 def _zoom_ratio(asked: float | None) -> float:
-    if asked is None:
-        return ModeSetting.zoom_ratio
-    ratio = _to_float32(asked)
-    _check_between("zoom_ratio", ratio, 1.0, MAX_ZOOM_RATIO)
-    return ratio
+    ratio = _within_float32("zoom_ratio", asked, 1.0, MAX_ZOOM_RATIO)
+    return ModeSetting.zoom_ratio if ratio is None else ratio
 
 
 def _zoom_crop_region(asked: Rect | None) -> Rect | None:
@@ -266,21 +271,46 @@ def _watermark(asked: Watermark | None) -> Watermark | None:
     return replace(asked, scale_factor=factor, rotation_degrees=asked.rotation_degrees % _FULL_TURN)
 
 
-def _conceal_damage(number: int | None) -> bool:
+def _orientation(asked: int | None) -> int | None:
+    if asked is not None and asked not in ORIENTATIONS_DEGREES:
+        raise SettingError("invalid", "orientation_degrees", f"{asked} is not 0, 90, 180 or 270")
+    return asked
+
+
+def _stabilisation(number: int | None, mode: OperationMode) -> VideoStabilisation:
+    """A mode that stabilises does so as asked, or by itself; to ask it not to is to ask for two things at once."""
+    by_mode = _STABILISATION_OF_MODE.get(mode, VideoStabilisation.OFF)
     if number is None:
-        return ModeSetting.conceal_damage
-    if number not in _CONCEALS:
-        raise SettingError("invalid", "damage", f"{number} is no way to handle damage")
-    return _CONCEALS[number]
+        return by_mode
+    try:
+        asked = VideoStabilisation(number)
+    except ValueError:
+        raise SettingError(
+            "invalid", "video_stabilization", f"{number} is not 0 (off), 1, 2, 3 or 4 (auto)"
+        ) from None
+    if asked is VideoStabilisation.OFF and by_mode is not VideoStabilisation.OFF:
+        raise SettingError(
+            "invalid", "video_stabilization", f"it is off, and the operation mode is {mode.name}"
+        )
+    return asked
 
 
-def _refuse_unless_nothing(row: _NotSupported, value: float | None) -> None:
-    if value is None:
-        return
-    if not row.is_valid(value):
-        raise SettingError("invalid", row.field, f"{value} is not valid; valid is {row.valid}")
-    if value not in row.nothing:
-        raise SettingError("unsupported", row.field, f"this version cannot do {value}")
+def _strength(field: str, asked: float | None) -> float | None:
+    return _within_float32(field, asked, 0.0, 1.0)
+
+
+def _bitrate(asked: int | None) -> int | None:
+    if asked is not None:
+        _check_between("quality.bitrate_bps", asked, MIN_BITRATE_BPS, MAX_BITRATE_BPS)
+    return asked
+
+
+def _chosen(field: str, number: int | None, meanings: Mapping[int, bool], *, default: bool) -> bool:
+    if number is None:
+        return default
+    if number not in meanings:
+        raise SettingError("invalid", field, f"{number} is none of {', '.join(map(str, meanings))}")
+    return meanings[number]
 
 
 def _check_between(field: str, value: float, lowest: float, highest: float) -> None:
@@ -289,10 +319,14 @@ def _check_between(field: str, value: float, lowest: float, highest: float) -> N
         raise SettingError("invalid", field, f"{value} is not within {lowest} to {highest}")
 
 
-def _to_float32(value: float) -> float:
-    """Round to what both forms can carry, so that the same zoom is equal whichever form it came in."""
+def _within_float32(field: str, asked: float | None, lowest: float, highest: float) -> float | None:
+    """Check a number and round it to what both forms can carry, so that the same is equal whichever form it came in."""
+    if asked is None:
+        return None
     try:
-        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+        # -0.0 is 0.0
+        rounded: float = struct.unpack("<f", struct.pack("<f", asked))[0] + 0.0
     except OverflowError:
-        return float("inf")
+        rounded = float("inf")
+    _check_between(field, rounded, lowest, highest)
     return rounded

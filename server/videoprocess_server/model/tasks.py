@@ -6,10 +6,11 @@ Paths in tasks are of the service's own files in its data directory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from videoprocess_server.model.media_info import MediaInfo, VideoTrackInfo
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, PlanSettings, SegmentPlan
+from videoprocess_server.model.quality import SegmentMeasures
 from videoprocess_server.model.settings_snapshot import Snapshot
 
 
@@ -39,6 +40,8 @@ class BuildInfo:
     video_encoders: tuple[str, ...]
     #: of the filters the chains use, those that are really there
     filters: tuple[str, ...]
+    #: of the package's extras, those that are really there → version of what they bring
+    extras: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +161,8 @@ class SegmentDone:
     input_sha256: str
     #: of the encoder; the join refuses segments that differ
     parameter_sets_sha256: str
+    #: None where no rendition is a video
+    measures: SegmentMeasures | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

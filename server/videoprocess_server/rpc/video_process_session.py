@@ -33,6 +33,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         self._stops = services.stops
         self._removals = services.removals
         self._work = services.work
+        self._facts = services.facts
         self._catalog = catalog
 
     async def GetPendingVideos(
@@ -70,7 +71,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         """Freeze the created streams with the settings."""
         caller = caller_of(context)
         await self._calls.run(self._sessions.use, caller, request.session_id)
-        setting = await self._calls.run(mode_setting, request)
+        setting = await self._calls.run(mode_setting, request, self._facts.build_info().extras)
         image = watermark_image(request)
         if image is not None:
             setting = await self._prepares.run(

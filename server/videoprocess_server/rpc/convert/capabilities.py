@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from videoprocess.v1 import capabilities_pb2, hdi_enums_pb2, report_pb2, video_process_service_pb2
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
 from videoprocess_server.engine.videos import PENDING_PAGE
-from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent
+from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent, VideoStabilisation
 from videoprocess_server.model.mode_setting import (
+    MAX_BITRATE_BPS,
     MAX_COORDINATE,
+    MAX_CRF,
     MAX_FPS,
     MAX_ZOOM_RATIO,
+    MIN_BITRATE_BPS,
     MIN_CROP_SIDE,
+    ORIENTATIONS_DEGREES,
+    STABILISE_EXTRA,
     SUPPORTED_OPERATION_MODES,
     TAGS,
 )
@@ -60,38 +65,46 @@ _INTENTS: Mapping[StreamIntent, str] = {
 _MODES: Mapping[OperationMode, str] = {
     OperationMode.NORMAL: "Removes as much noise as was measured in the video, and sharpens a little.",
     OperationMode.VIDEO: "The same as NORMAL.",
+    OperationMode.NIGHT: "Removes noise strongly, takes banding out of smooth areas, and lifts shadows with restraint.",
+    OperationMode.SLOW_MOTION: "As NORMAL; a frame rate that is asked for is reached, in the same duration.",
+    OperationMode.SUPER_STAB: "As NORMAL, and holds a shaking picture still.",
+    OperationMode.PROFESSIONAL_VIDEO: "Leaves the picture as it is, but for what is asked for.",
+    OperationMode.HIGH_FRAME_RATE: "As NORMAL; a frame rate that is asked for is reached, in the same duration.",
 }
 #: what enhancements are made of
 _MODE_FILTERS = ("atadenoise", "nlmeans", "yaepblur", "unsharp")
 
-#: field of ModeSetting → the values it takes; None where only what changes nothing is taken
-SETTINGS: Mapping[str, str | None] = {
+_STRENGTH = "0.0 to 1.0"
+#: field of ModeSetting → the values it takes
+SETTINGS: Mapping[str, str] = {
     "operation_mode": ", ".join(mode.name for mode in sorted(SUPPORTED_OPERATION_MODES)),
-    "frame_rate_range": f"1 to {MAX_FPS} frames per second; the source's rate is never raised",
+    "frame_rate_range": f"1 to {MAX_FPS} frames per second; the duration stays",
     "zoom_ratio": f"1.0 to {MAX_ZOOM_RATIO}",
     "zoom_crop_region": f"inside the picture, {MIN_CROP_SIDE} to {MAX_COORDINATE} pixels a side",
-    "video_stabilization": None,
-    "mirror": None,
-    "orientation_degrees": None,
-    "enhancement.denoise_strength": None,
-    "enhancement.sharpen_strength": None,
-    "enhancement.deband_strength": None,
-    "quality.crf": None,
-    "quality.bitrate_bps": None,
-    "tone_mapping": None,
+    "video_stabilization": ", ".join(strength.name for strength in VideoStabilisation),
+    "mirror": "false, true",
+    "orientation_degrees": ", ".join(map(str, ORIENTATIONS_DEGREES)),
+    "enhancement.denoise_strength": _STRENGTH,
+    "enhancement.sharpen_strength": _STRENGTH,
+    "enhancement.deband_strength": _STRENGTH,
+    "quality.crf": f"0.0 to {MAX_CRF}",
+    "quality.bitrate_bps": f"{MIN_BITRATE_BPS} to {MAX_BITRATE_BPS} bits per second",
+    "tone_mapping": "KEEP, TO_SDR",
     "watermark": "a PNG, JPEG or WebP of at most 512 KiB and 16 megapixels, turned by multiples of 90 degrees",
     "damage": "FAIL, CONCEAL",
     "moov_first": "false, true",
 }
-_TAKEN_ANYWAY: Mapping[str, str] = {
-    "video_stabilization": "OFF",
-    "mirror": "false",
-    "orientation_degrees": "0",
-    "tone_mapping": "KEEP",
+#: settings that need an extra → the extra, and the values that are taken without it
+_NEED_EXTRAS: Mapping[str, tuple[str, str]] = {
+    "video_stabilization": (STABILISE_EXTRA, VideoStabilisation.OFF.name),
 }
+#: modes that need an extra
+_MODES_NEED_EXTRAS: Mapping[OperationMode, str] = {OperationMode.SUPER_STAB: STABILISE_EXTRA}
 
-_EXTRAS: Mapping[str, str] = {
-    "stabiliser": "Video stabilisation is not part of this version.",
+#: extras that this version has → what they bring
+_EXTRAS: Mapping[str, str] = {STABILISE_EXTRA: "OpenCV"}
+#: what others have as extras, and this version does without
+_ABSENT: Mapping[str, str] = {
     "postgres": "Rows are kept in SQLite.",
     "s3": "Files are kept on the local disk.",
     "ray": "Work runs on this machine.",
@@ -108,13 +121,11 @@ def capabilities(facts: CapabilityFacts, user_id: int) -> video_process_service_
         encoders=_encoders(build),
         intents=_intents(build),
         operation_modes=_operation_modes(build),
-        settings=_settings(),
+        settings=_settings(build),
         filters=build.filters,
         input_containers=INPUT_CONTAINERS,
         output_containers=OUTPUT_CONTAINERS,
-        extras=[
-            capabilities_pb2.Extra(name=name, present=False, note=note) for name, note in _EXTRAS.items()
-        ],
+        extras=_extras(build),
         versions=_versions(facts, build),
         shared_roots=[
             capabilities_pb2.SharedRoot(name=root.name, writable=False)
@@ -206,22 +217,45 @@ def _operation_modes(build: BuildInfo) -> list[capabilities_pb2.OperationModeSup
             filters=[name for name in _MODE_FILTERS if name in build.filters],
         )
         for mode in sorted(SUPPORTED_OPERATION_MODES)
+        if _MODES_NEED_EXTRAS.get(mode) in (None, *build.extras)
     ]
 
 
-def _settings() -> list[capabilities_pb2.SettingSupport]:
+def _settings(build: BuildInfo) -> list[capabilities_pb2.SettingSupport]:
     tags: dict[str, int] = {}
     for tag, known in TAGS.items():
         tags.setdefault(known.field, tag)
     return [
         capabilities_pb2.SettingSupport(
-            name=name,
-            tag=tags.get(name, 0),
-            supported=values is not None,
-            accepted_values=values or _TAKEN_ANYWAY.get(name, "none"),
+            name=name, tag=tags.get(name, 0), supported=supported, accepted_values=values
         )
-        for name, values in SETTINGS.items()
+        for name in SETTINGS
+        for supported, values in [_support(name, build)]
     ]
+
+
+def _support(name: str, build: BuildInfo) -> tuple[bool, str]:
+    """Tell whether a setting can be asked for, and the values that are taken."""
+    extra, without = _NEED_EXTRAS.get(name, ("", ""))
+    if not extra or extra in build.extras:
+        return True, SETTINGS[name]
+    return False, without
+
+
+def _extras(build: BuildInfo) -> list[capabilities_pb2.Extra]:
+    return [
+        *(
+            capabilities_pb2.Extra(name=name, present=name in build.extras, note=_extra_note(name, build))
+            for name in _EXTRAS
+        ),
+        *(capabilities_pb2.Extra(name=name, present=False, note=note) for name, note in _ABSENT.items()),
+    ]
+
+
+def _extra_note(name: str, build: BuildInfo) -> str:
+    if name in build.extras:
+        return f"{_EXTRAS[name]} {build.extras[name]} is there."
+    return f"{_EXTRAS[name]} is missing: pip install 'videoprocess[{name}]'"
 
 
 def _versions(facts: CapabilityFacts, build: BuildInfo) -> list[report_pb2.SoftwareVersion]:

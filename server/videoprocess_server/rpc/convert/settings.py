@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -9,7 +10,13 @@ from google.protobuf.message import Message
 from videoprocess.v1 import mode_setting_pb2, video_process_session_pb2
 from videoprocess_server.engine.source_files import FileReference
 from videoprocess_server.errors import VideoProcessError
-from videoprocess_server.model.mode_setting import SettingError, TypedSettings, from_metadata, from_typed
+from videoprocess_server.model.mode_setting import (
+    SettingError,
+    TypedSettings,
+    from_metadata,
+    from_typed,
+    require_extras,
+)
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
 from videoprocess_server.rpc.convert.fields import missing
 from videoprocess_server.rpc.convert.files import file_reference
@@ -24,20 +31,32 @@ REASONS = {
 }
 
 
-def mode_setting(request: video_process_session_pb2.CommitStreamsRequest) -> ModeSetting:
+def mode_setting(
+    request: video_process_session_pb2.CommitStreamsRequest, extras: Container[str]
+) -> ModeSetting:
     """Return the settings in canonical form; absent or empty are the defaults.
+
+    Args:
+        request: either form.
+        extras: names of those that the workers have.
 
     Raises:
         VideoProcessError: METADATA_MALFORMED, METADATA_TOO_LARGE, INVALID_SETTING, SETTING_NOT_SUPPORTED.
     """
     try:
-        if request.WhichOneof("mode_setting") == "typed":
-            return from_typed(typed_settings(request.typed))
-        return from_metadata(request.serialized)
+        setting = _canonical(request)
+        require_extras(setting, extras)
     except SettingError as error:
         raise VideoProcessError(
             REASONS[error.kind], f"{error.field}: {error.message}", {error.field: error.message}
         ) from error
+    return setting
+
+
+def _canonical(request: video_process_session_pb2.CommitStreamsRequest) -> ModeSetting:
+    if request.WhichOneof("mode_setting") == "typed":
+        return from_typed(typed_settings(request.typed))
+    return from_metadata(request.serialized)
 
 
 def watermark_image(request: video_process_session_pb2.CommitStreamsRequest) -> FileReference | None:
@@ -76,7 +95,7 @@ def typed_settings(message: mode_setting_pb2.ModeSetting) -> TypedSettings:
         deband_strength=_given(strengths, "deband_strength", strengths.deband_strength),
         crf=_given(quality, "crf", quality.crf),
         bitrate_bps=_given(quality, "bitrate_bps", quality.bitrate_bps),
-        tone_mapping=_tone_mapping(message.tone_mapping),
+        tone_mapping=message.tone_mapping or None,
         watermark=_given(message, "watermark", _watermark(message.watermark)),
         damage=message.damage or None,
         moov_first=_given(message, "moov_first", message.moov_first),
@@ -98,9 +117,3 @@ def _watermark(message: mode_setting_pb2.Watermark) -> Watermark:
 
 def _given(message: Message, name: str, value: T) -> T | None:
     return value if message.HasField(name) else None
-
-
-def _tone_mapping(number: int) -> int | None:
-    """KEEP asks for what happens anyway."""
-    keep = (mode_setting_pb2.TONE_MAPPING_UNSPECIFIED, mode_setting_pb2.TONE_MAPPING_KEEP)
-    return None if number in keep else number
