@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import av
 import av.error
@@ -25,6 +25,10 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.timeline import output_pts
 from videoprocess_server.model.plan import EncoderPlan, Plan, Rendition, SegmentPlan
+from videoprocess_server.model.quality import SegmentMeasures, main_rendition
+
+if TYPE_CHECKING:
+    from videoprocess_server.media.measure import SegmentMeter
 
 #: packets by which decoding runs ahead of display at most: x264 and x265 use B frames as references one level deep
 REORDER_DEPTH = 2
@@ -45,20 +49,34 @@ class EnhancedFrame:
     """A frame that renditions are made of."""
 
     segment_index: int
-    #: its time in the source
+    #: its time in the source; of one that is made up, that of the frame before it
     source_pts: int
+    interpolated: bool = False
     #: its time stamp is in ticks of the renditions
     picture: VideoFrame
     #: what the source's packet says of it
     units: Units = NO_UNITS
+    #: the source's picture of a frame that is measured, as the crop leaves it
+    source: VideoFrame | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedFile:
+    """What became of a segment's frames."""
+
+    #: SHA-256 of the encoders' parameter sets
+    parameter_sets_sha256: str
+    #: None where no rendition is a video
+    measures: SegmentMeasures | None
 
 
 def encode_file(
     path: Path, plan: Plan, segment: SegmentPlan, frames: Iterable[EnhancedFrame], beat: Beat
-) -> str:
+) -> EncodedFile:
     """Encode frames into a closed MP4 file without wall time or anything of the machine in it.
 
-    It has one track for each rendition that shows frames of the segment, in the plan's order.
+    It has one track for each rendition that shows frames of the segment, in the plan's order. Sampled frames of the one whose
+    figures stand for the result are measured.
 
     Args:
         path: must not exist.
@@ -66,9 +84,6 @@ def encode_file(
         segment: which part of it.
         frames: of the segment.
         beat: told of frames and bytes.
-
-    Returns:
-        SHA-256 of the encoders' parameter sets.
 
     Raises:
         MediaFault: ENCODE_FAILED, or DECODE_FAILED where another number of frames came.
@@ -79,14 +94,20 @@ def encode_file(
     # Both time scales make every time stamp exact, also the start, which an edit list of movie ticks tells.
     options = {"movie_timescale": ticks, "video_track_timescale": ticks}
     count = 0
+    meter = _meter(plan, segment)
+    present = renditions_in(plan, segment)
+    main = None if meter is None else plan.renditions[main_rendition(plan) or 0]
     with av.open(str(path), "w", format="mp4", options=options) as container:
         channels = [
-            _Channel(container, plan, segment, rendition, beat) for rendition in renditions_in(plan, segment)
+            _Channel(container, plan, segment, rendition, beat, meter if rendition is main else None)
+            for rendition in present
         ]
         _start(container)
         for frame in frames:
+            if meter is not None and frame.source is not None:
+                meter.source(frame.source)
             for channel in channels:
-                if channel.rendition.shows(frame.source_pts):
+                if _is_shown(frame, channel.rendition):
                     channel.push(frame.picture, frame.units)
             count += 1
             beat.encoded()
@@ -100,7 +121,18 @@ def encode_file(
         for channel in channels:
             if channel.rendition.is_moving:
                 digest.update(channel.parameter_sets)
-    return digest.hexdigest()
+    measures = None if meter is None or main is None else meter.compare(path, present.index(main))
+    return EncodedFile(parameter_sets_sha256=digest.hexdigest(), measures=measures)
+
+
+def _meter(plan: Plan, segment: SegmentPlan) -> SegmentMeter | None:
+    """Give what measures the segment; imports numpy, which segments of stills do without."""
+    main = main_rendition(plan)
+    if main is None:
+        return None
+    from videoprocess_server.media.measure import SegmentMeter
+
+    return SegmentMeter(plan, segment, plan.renditions[main])
 
 
 def renditions_in(plan: Plan, segment: SegmentPlan) -> tuple[Rendition, ...]:
@@ -113,13 +145,25 @@ def renditions_in(plan: Plan, segment: SegmentPlan) -> tuple[Rendition, ...]:
     )
 
 
+def _is_shown(frame: EnhancedFrame, rendition: Rendition) -> bool:
+    """Whether a frame is one of a rendition's; stills show frames of the source only."""
+    return rendition.shows(frame.source_pts) and (rendition.is_moving or not frame.interpolated)
+
+
 class _Channel:
     """One rendition of a segment: its geometry, its encoder, its track."""
 
     def __init__(
-        self, container: OutputContainer, plan: Plan, segment: SegmentPlan, rendition: Rendition, beat: Beat
+        self,
+        container: OutputContainer,
+        plan: Plan,
+        segment: SegmentPlan,
+        rendition: Rendition,
+        beat: Beat,
+        meter: SegmentMeter | None,
     ) -> None:
         self.rendition = rendition
+        self._meter = meter
         self._time_base = plan.output_time_base
         options = {**rendition.encoder.options, **segment.encoder_options.get(rendition.stream_id, {})}
         stream = _add_encoder(container, rendition.encoder, options, self._time_base)
@@ -162,6 +206,8 @@ class _Channel:
             self._writer.shown.append(frame.pts)
             # The source's picture type would be taken as an order to make such a picture.
             frame.pict_type = PictureType.NONE
+            if self._meter is not None:
+                self._meter.encoding(frame)
             _encode(self._context, frame, self._writer)
 
     def _mapped(self, frame: VideoFrame) -> VideoFrame:

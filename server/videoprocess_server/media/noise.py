@@ -130,14 +130,19 @@ def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
 
 
 class NoiseMeter:
-    """Measures frames as they come by and keeps three numbers of each."""
+    """Measures frames as they come by and keeps three numbers of each.
 
-    def __init__(self) -> None:
+    Args:
+        most_blocks: that are looked at per plane and frame.
+    """
+
+    def __init__(self, most_blocks: int = _MOST_BLOCKS) -> None:
+        self._most_blocks = most_blocks
         self._found: list[tuple[float, float, float]] = []
 
     def add(self, frame: VideoFrame) -> None:
         """Measures one frame; other pixel formats than planar YUV are converted."""
-        self._found.append(_frame_sigmas(frame))
+        self._found.append(_frame_sigmas(frame, self._most_blocks))
 
     def estimate(self) -> NoiseEstimate:
         """The median over the frames, in code values of 255, rounded to hundredths.
@@ -158,16 +163,17 @@ def sample_places(first: int, duration: int | None) -> list[int]:
     return sorted({first + duration * (2 * k + 1) // (2 * PLACES) for k in range(PLACES)})
 
 
-def estimate_plane(values: NDArray[np.float32]) -> float:
+def estimate_plane(values: NDArray[np.float32], most_blocks: int = _MOST_BLOCKS) -> float:
     """The standard deviation of the noise of one plane.
 
     Args:
         values: code values of 255, rows by columns.
+        most_blocks: that are looked at.
 
     Returns:
         Code values of 255; 0 where the plane has no block to judge by.
     """
-    blocks = _blocks(values)
+    blocks = _blocks(values, most_blocks)
     sigma = _estimate_blocks(blocks, _MARGIN)
     if sigma * _MARGIN_SIGMAS > _MARGIN:
         return _estimate_blocks(blocks, min(sigma * _MARGIN_SIGMAS, 96.0))
@@ -190,18 +196,20 @@ def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
     return float(np.sqrt(np.median(squares) / count)) / (_WHOLE * _DCT_GAIN)
 
 
-def _blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _blocks(values: NDArray[np.float32], most_blocks: int) -> NDArray[np.float32]:
     """The plane's blocks as rows, every nth where they are more than enough."""
     rows, columns = values.shape[0] // _SIDE, values.shape[1] // _SIDE
     whole = values[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE)
-    every = max(1, -(-rows * columns // _MOST_BLOCKS))
+    every = max(1, -(-rows * columns // most_blocks))
     row, column = np.divmod(np.arange(0, rows * columns, every), max(1, columns))
     return whole[row, :, column, :].reshape(-1, _SIDE * _SIDE)
 
 
-def _frame_sigmas(frame: VideoFrame) -> tuple[float, float, float]:
+def _frame_sigmas(frame: VideoFrame, most_blocks: int) -> tuple[float, float, float]:
     frame = _planar(frame)
-    sigmas = [estimate_plane(_plane_values(frame, index)) for index in range(min(3, len(frame.planes)))]
+    sigmas = [
+        estimate_plane(_plane_values(frame, index), most_blocks) for index in range(min(3, len(frame.planes)))
+    ]
     y, u, v = (*sigmas, 0.0, 0.0)[:3]
     return y, u, v
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -18,11 +18,13 @@ from videoprocess_server.media.carried_units import NO_UNITS
 from videoprocess_server.media.damage import conceal, is_near_damage
 from videoprocess_server.media.decode import Ledger, decode_fault, decoded_frames
 from videoprocess_server.media.encode import EnhancedFrame, encode_file
-from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import run_filters
-from videoprocess_server.media.timeline import output_pts
-from videoprocess_server.model.grid import choose, slot_bounds, slot_of, slot_pts
+from videoprocess_server.media.measure_samples import sampled_numbers
+from videoprocess_server.media.measure_sources import SourcePictures
+from videoprocess_server.media.result_frames import result_frames
+from videoprocess_server.model.grid import slot_bounds, slot_of
 from videoprocess_server.model.plan import Plan, SegmentPlan
+from videoprocess_server.model.quality import main_rendition
 from videoprocess_server.model.tasks import EncodeResult, EncodeTask, Progress, SegmentDone, TaskMessage
 
 #: seconds between two signs of life at least
@@ -48,7 +50,7 @@ def encode_segments(task: EncodeTask, fd: int, emit: Callable[[TaskMessage], Non
         index, group = next(by_segment, (None, iter(())))
         if index != segment.index:
             raise decode_fault(segment.start_pts, plan.time_base, "no frame comes")
-        parameter_sets = encode_file(path, plan, segment, group, pulse)
+        encoded = encode_file(path, plan, segment, group, pulse)
         _sync(path)
         done.append(
             SegmentDone(
@@ -58,7 +60,8 @@ def encode_segments(task: EncodeTask, fd: int, emit: Callable[[TaskMessage], Non
                 sha256=_sha256(path),
                 frame_count=segment.frame_count,
                 input_sha256=inputs[segment.index],
-                parameter_sets_sha256=parameter_sets,
+                parameter_sets_sha256=encoded.parameter_sets_sha256,
+                measures=encoded.measures,
             )
         )
         emit(done[-1])
@@ -126,20 +129,42 @@ def _run(
     enhancement = filters.enhancement if segments[0].enhanced else ()
     stages = (*filters.prepare, *filters.crop, *enhancement, f"format=pix_fmts={filters.pixel_format}")
     window = _window(decoded, plan, segments, ledger)
-    filtered = run_filters(window, stages, plan.time_base, filters.source_picture)
+    sources, samples = SourcePictures(plan), _samples(plan, segments)
+    filtered = run_filters(sources.watch(window), stages, plan.time_base, filters.source_picture)
     starts = [segment.start_pts for segment in segments]
     burn_in = _burner(plan)
-    for frame, source_pts, result_pts in _results(filtered, plan):
+    numbers = Counter[int]()
+
+    def position_of(source_pts: int) -> int | None:
         position = bisect_right(starts, source_pts) - 1
-        if position >= 0 and source_pts < segments[position].end_pts:
-            frame.pts, frame.time_base = result_pts, plan.output_time_base
-            burn_in(frame)
-            yield EnhancedFrame(
-                segment_index=segments[position].index,
-                source_pts=source_pts,
-                picture=frame,
-                units=ledger.units.take(source_pts) if ledger.units else NO_UNITS,
-            )
+        return position if position >= 0 and source_pts < segments[position].end_pts else None
+
+    for made in result_frames(filtered, plan, lambda source_pts: position_of(source_pts) is not None):
+        position = position_of(made.source_pts)
+        assert position is not None
+        sources.advance(made.source_pts)
+        is_sampled = numbers[position] in samples[position] and not made.interpolated
+        numbers[position] += 1
+        made.picture.pts, made.picture.time_base = made.pts, plan.output_time_base
+        burn_in(made.picture)
+        carries = ledger.units is not None and not made.interpolated
+        yield EnhancedFrame(
+            segment_index=segments[position].index,
+            source_pts=made.source_pts,
+            interpolated=made.interpolated,
+            picture=made.picture,
+            units=ledger.units.take(made.source_pts) if ledger.units and carries else NO_UNITS,
+            source=sources.take(made.source_pts) if is_sampled else None,
+        )
+
+
+def _samples(plan: Plan, segments: Sequence[SegmentPlan]) -> list[frozenset[int]]:
+    """Give the numbers of the frames that are measured, for each segment; none where no rendition is a video."""
+    main = main_rendition(plan)
+    if main is None:
+        return [frozenset() for _ in segments]
+    encoder = plan.renditions[main].encoder
+    return [sampled_numbers(segment.frame_count, encoder.width * encoder.height) for segment in segments]
 
 
 def _burner(plan: Plan) -> Callable[[VideoFrame], None]:
@@ -162,6 +187,9 @@ def _window(
     filters, enhanced = plan.filters, segments[0].enhanced
     pre_roll = filters.prepare_roll_frames + (filters.pre_roll_frames if enhanced else 0)
     post_roll = filters.prepare_roll_frames + (filters.post_roll_frames if enhanced else 0)
+    if plan.interpolation is not None:
+        pre_roll += plan.interpolation.frames_before
+        post_roll += plan.interpolation.frames_after
     start_pts, end_pts = _bounds(plan, segments)
     before: deque[VideoFrame] = deque(maxlen=pre_roll)
     after = 0
@@ -183,9 +211,9 @@ def _window(
 
 
 def _bounds(plan: Plan, segments: Sequence[SegmentPlan]) -> tuple[int, int]:
-    """First pts, and first pts no longer, of the frames that decide what the segments hold."""
+    """First pts, and first pts no longer, of the frames that decide what the segments hold; beside what pre-roll and post-roll do."""
     start_pts, end_pts = segments[0].start_pts, segments[-1].end_pts
-    if plan.grid is None:
+    if plan.grid is None or plan.interpolation is not None:
         return start_pts, end_pts
     first_slot = slot_of(start_pts, plan.grid, plan.time_base)
     last_slot = slot_of(end_pts - 1, plan.grid, plan.time_base)
@@ -193,23 +221,6 @@ def _bounds(plan: Plan, segments: Sequence[SegmentPlan]) -> tuple[int, int]:
         slot_bounds(first_slot, plan.grid, plan.time_base)[0],
         slot_bounds(last_slot, plan.grid, plan.time_base)[1],
     )
-
-
-def _results(filtered: Iterator[VideoFrame], plan: Plan) -> Iterator[tuple[VideoFrame, int, int]]:
-    """Give the frames of the result, with the source's time stamp and their own."""
-
-    def source_pts(frame: VideoFrame) -> int:
-        if frame.pts is None or frame.time_base is None:
-            raise MediaFault("ENCODE_FAILED", "A filter of the plan gives a frame without a time.")
-        return output_pts(frame.pts, frame.time_base, plan.time_base)
-
-    if plan.grid is None:
-        for frame in filtered:
-            pts = source_pts(frame)
-            yield frame, pts, output_pts(pts, plan.time_base, plan.output_time_base)
-        return
-    for frame, slot in choose(filtered, source_pts, plan.grid, plan.time_base, plan.end_pts):
-        yield frame, source_pts(frame), slot_pts(slot, plan.grid, plan.time_base)
 
 
 def _sync(path: Path) -> None:

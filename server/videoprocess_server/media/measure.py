@@ -1,0 +1,201 @@
+"""Measures sampled frames of a segment while it is made: the source's picture, the encoder's, and what decodes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import fsum
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import av.error
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.measure_pictures import laplacian_square, luma_of, sharpness, ssim, xpsnr_db
+from videoprocess_server.media.measure_samples import sampled_numbers
+from videoprocess_server.media.noise import NoiseMeter
+from videoprocess_server.media.own_files import open_own
+from videoprocess_server.media.source import prepare_decoder
+from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
+from videoprocess_server.model.quality import (
+    SEAM_FRAMES,
+    CodingFigures,
+    PictureFigures,
+    SegmentMeasures,
+)
+
+#: blocks of a plane whose noise is asked for
+_NOISE_BLOCKS: Final = 2048
+#: of figures of similarity, and of decibels
+_SIMILARITY_DECIMALS: Final = 4
+_DECIBEL_DECIMALS: Final = 2
+
+
+class SegmentMeter:
+    """Measures the pictures of one rendition in a segment. Holds the encoder's pictures of sampled frames, few and for a segment.
+
+    Args:
+        plan: of the result.
+        segment: which part of it.
+        rendition: a video.
+    """
+
+    def __init__(self, plan: Plan, segment: SegmentPlan, rendition: Rendition) -> None:
+        self._segment = segment
+        self._is_last = segment.end_pts >= plan.end_pts
+        self._numbers = sampled_numbers(
+            segment.frame_count, rendition.encoder.width * rendition.encoder.height
+        )
+        self._comparable = _lie_on_one_another(plan, rendition)
+        self._before, self._after = _PictureMeter(), _PictureMeter()
+        self._source: VideoFrame | None = None
+        self._changes: list[float] = []
+        self._held: dict[Fraction, tuple[int, VideoFrame]] = {}
+        self._count = 0
+
+    def source(self, picture: VideoFrame) -> None:
+        """Take the source's picture of the frame that the encoder gets next."""
+        self._before.add(picture)
+        self._source = picture if self._comparable else None
+
+    def encoding(self, frame: VideoFrame) -> None:
+        """Take the next frame that the encoder gets."""
+        number, source = self._count, self._source
+        self._count, self._source = number + 1, None
+        if number not in self._numbers:
+            return
+        assert frame.pts is not None
+        assert frame.time_base is not None
+        self._held[frame.pts * frame.time_base] = (number, frame)
+        if source is not None and (source.width, source.height) == (frame.width, frame.height):
+            (old, old_bits), (new, new_bits) = luma_of(source), luma_of(frame)
+            if old_bits == new_bits:
+                self._changes.append(ssim(old, new, new_bits))
+
+    def compare(self, path: Path, track: int) -> SegmentMeasures:
+        """Decode the segment's file and compare its sampled frames with what went into the encoder.
+
+        Args:
+            path: of the segment's file, closed.
+            track: of the rendition in it.
+
+        Raises:
+            MediaFault: ENCODE_FAILED, a frame does not decode.
+        """
+        size_bytes, compared = self._decode(path, track)
+        if self._held:
+            raise MediaFault("ENCODE_FAILED", "A frame that was encoded does not decode.")
+        after = self._after.figures()
+        assert after is not None
+        at_seams = [frame for frame in compared if self._is_at_seam(frame.number)]
+        elsewhere = [frame for frame in compared if not self._is_at_seam(frame.number)]
+        coding = _coding_figures(compared)
+        assert coding is not None
+        return SegmentMeasures(
+            sample_count=len(compared),
+            size_bytes=size_bytes,
+            before=self._before.figures(),
+            after=after,
+            coding=coding,
+            at_seams=_coding_figures(at_seams),
+            elsewhere=_coding_figures(elsewhere),
+            changed_ssim=_mean(self._changes, _SIMILARITY_DECIMALS) if self._changes else None,
+        )
+
+    def _decode(self, path: Path, track: int) -> tuple[int, list[_Compared]]:
+        size_bytes = 0
+        compared: list[_Compared] = []
+        try:
+            with open_own(str(path)) as container:
+                stream = container.streams.video[track]
+                prepare_decoder(stream)
+                for packet in container.demux(stream):
+                    size_bytes += packet.size
+                    _skip(stream, packet.pts is not None and packet.pts * packet.time_base not in self._held)
+                    for frame in packet.decode():
+                        compared.extend(self._compared(frame))
+        except av.error.FFmpegError as error:
+            raise MediaFault("ENCODE_FAILED", "What was encoded does not decode.") from error
+        return size_bytes, compared
+
+    def _compared(self, frame: VideoFrame) -> Iterable[_Compared]:
+        if frame.pts is None or frame.time_base is None:
+            return
+        number, original = self._held.pop(frame.pts * frame.time_base, (-1, None))
+        if original is None:
+            return
+        self._after.add(frame)
+        (old, bits), (new, _) = luma_of(original), luma_of(frame)
+        yield _Compared(number, ssim(old, new, bits), xpsnr_db(old, new, bits))
+
+    def _is_at_seam(self, number: int) -> bool:
+        begins = number < SEAM_FRAMES and self._segment.index > 0
+        ends = number >= self._segment.frame_count - SEAM_FRAMES and not self._is_last
+        return begins or ends
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A frame's figures."""
+
+    number: int
+    ssim: float
+    xpsnr_db: float
+
+
+class _PictureMeter:
+    """Measures pictures for themselves as they come by."""
+
+    def __init__(self) -> None:
+        self._noise = NoiseMeter(_NOISE_BLOCKS)
+        self._squares: list[float] = []
+        self._size = (0, 0)
+
+    def add(self, frame: VideoFrame) -> None:
+        """Measure one."""
+        self._noise.add(frame)
+        self._squares.append(laplacian_square(*luma_of(frame)))
+        self._size = (frame.width, frame.height)
+
+    def figures(self) -> PictureFigures | None:
+        """Return the medians; None where there was no picture."""
+        if not self._squares:
+            return None
+        noise, (width, height) = self._noise.estimate(), self._size
+        return PictureFigures(
+            width=width,
+            height=height,
+            sigma_y=noise.sigma_y,
+            sigma_u=noise.sigma_u,
+            sigma_v=noise.sigma_v,
+            sharpness=sharpness(median(self._squares), noise.sigma_y),
+        )
+
+
+def _lie_on_one_another(plan: Plan, rendition: Rendition) -> bool:
+    """Whether the same pixel of the source's picture and of the encoder's shows the same."""
+    return plan.stabilisation is None and len(rendition.geometry) == 1 and rendition.mapped_from is None
+
+
+def _skip(stream: VideoStream, skipped: bool) -> None:
+    """Let the decoder pass over pictures that no other needs, which are most of them."""
+    stream.codec_context.skip_frame = "NONREF" if skipped else "DEFAULT"
+
+
+def _coding_figures(frames: Sequence[_Compared]) -> CodingFigures | None:
+    if not frames:
+        return None
+    return CodingFigures(
+        frame_count=len(frames),
+        ssim=_mean([frame.ssim for frame in frames], _SIMILARITY_DECIMALS),
+        xpsnr_db=_mean([frame.xpsnr_db for frame in frames], _DECIBEL_DECIMALS),
+        least_xpsnr_db=round(min(frame.xpsnr_db for frame in frames), _DECIBEL_DECIMALS),
+    )
+
+
+def _mean(values: Sequence[float], decimals: int) -> float:
+    return round(fsum(values) / len(values), decimals)

@@ -1,0 +1,31 @@
+"""Which frames of a segment are measured: the plan alone decides."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from videoprocess_server.model.quality import SEAM_FRAMES
+
+#: frames of a segment at most, and one more than those at its ends for so many frames
+_MOST: Final = 8
+_FRAMES_EACH: Final = 16
+#: pixels of all of them at most, but for the ends': they are held until they are compared
+_MOST_PIXELS: Final = 48_000_000
+_ENDS: Final = 2 * SEAM_FRAMES
+
+
+def sampled_numbers(frame_count: int, pixels: int) -> frozenset[int]:
+    """Choose the first two frames, the last two, and some spread evenly between them.
+
+    Args:
+        frame_count: of the segment.
+        pixels: of a frame.
+    """
+    if frame_count <= _ENDS:
+        return frozenset(range(frame_count))
+    most = min(_MOST, _ENDS + frame_count // _FRAMES_EACH, max(_ENDS, _MOST_PIXELS // max(1, pixels)))
+    between = most - _ENDS
+    inner = frame_count - _ENDS
+    spread = {SEAM_FRAMES + inner * (2 * k + 1) // (2 * between) for k in range(between)}
+    ends = {*range(SEAM_FRAMES), *range(frame_count - SEAM_FRAMES, frame_count)}
+    return frozenset(ends | spread)
