@@ -209,7 +209,8 @@ class _HalfPixels:
         top, left = cell[0] + cell[0] // 2, cell[1] + cell[1] // 2
         shown = picture[top : top + self._shape[0], left : left + self._shape[1]].astype(np.uint32)
         whole = window[0] * window[1]
-        return ((shown + whole // 2) // whole).astype(self._phases.dtype)
+        moved: Plane = ((shown + whole // 2) // whole).astype(self._phases.dtype)
+        return moved
 
 
 def _weights(length: int) -> list[int]:
@@ -221,7 +222,8 @@ def _between_lines(values: Plane, most: int) -> Plane:
     """Give what is between each two lines."""
     nine = values.dtype.type(9)
     total = nine * (values[1:-2] + values[2:-1]) - values[:-3] - values[3:]
-    return np.clip((total + values.dtype.type(8)) >> 4, 0, most)
+    between: Plane = np.clip((total + values.dtype.type(8)) >> 4, 0, most)
+    return between
 
 
 def _belief(first: Plane, second: Plane, one: Plane, other: Plane, shift: int) -> Plane:
@@ -244,7 +246,8 @@ def _of_cells(values: NDArray[np.uint32]) -> NDArray[np.int64]:
     )
     grown = np.pad(lines.reshape(rows, columns, CELL).sum(axis=2, dtype=np.int64), 1, mode="edge")
     summed = grown[:-2] + grown[1:-1] + grown[2:]
-    return summed[:, :-2] + summed[:, 1:-1] + summed[:, 2:]
+    total: NDArray[np.int64] = summed[:, :-2] + summed[:, 1:-1] + summed[:, 2:]
+    return total
 
 
 def _stretched(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -263,10 +266,15 @@ def _stretched(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 def _mixed(first: Plane, second: Plane, one: Plane, other: Plane, share: int, trust: Plane) -> Plane:
     """Mix moved pictures by time, unmoved frames by time, and both by trust."""
-    half, early, late = np.uint32(_ONE // 2), np.uint32(_ONE - share), np.uint32(share)
-    moved = (first * early + second * late + half) >> np.uint32(8)
-    still = (one * early + other * late + half) >> np.uint32(8)
-    return ((moved * trust + still * (np.uint32(_ONE) - trust) + half) >> np.uint32(8)).astype(one.dtype)
+    early, late = np.uint32(_ONE - share), np.uint32(share)
+    moved, still = _shared(first, second, early, late), _shared(one, other, early, late)
+    return _shared(moved, still, trust, np.uint32(_ONE) - trust).astype(one.dtype)
+
+
+def _shared(one: Plane, other: Plane, ones: Any, others: Any) -> Plane:  # noqa: ANN401  a share, or one a pixel
+    """Mix two planes by shares that add up to `_ONE`."""
+    total: Plane = one * ones + other * others + np.uint32(_ONE // 2)
+    return total // np.uint32(_ONE)
 
 
 def _frame_of(planes: tuple[Plane, ...], like: VideoFrame) -> VideoFrame:

@@ -18,7 +18,7 @@ from videoprocess_server.media.iso.sample_entries import merge_sample_entry
 from videoprocess_server.media.iso.transplant import transplant
 from videoprocess_server.media.join_maker import maker_tracks
 from videoprocess_server.media.kept_boxes import kept_boxes, lost_boxes
-from videoprocess_server.media.orientation import IDENTITY, fit_matrix
+from videoprocess_server.media.orientation import IDENTITY, before_movie_matrix, fit_matrix
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.segment_files import Pictures
 from videoprocess_server.media.source import open_source
@@ -46,7 +46,7 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
             out,
             _new_picture(task, movie, picture, pictures, pulse),
             added=maker_tracks(task, pictures, picture.track_id),
-            keys=completion_keys(task.media.video, rendition),
+            keys=completion_keys(task.media.video, rendition, plan),
             moov_first=movie.moov_first if plan.moov_first is None else plan.moov_first,
             beat=lambda size: pulse.beat(size=size),
         )
@@ -89,12 +89,21 @@ def _new_picture(
 
 
 def _matrix(task: JoinTask, movie: Movie, picture: Track) -> tuple[int, ...] | None:
-    """How the track is turned, None as it is; the pictures may come from a file that turns them otherwise."""
+    """How the track is turned, None as it is; the pictures may come from a file that turns them otherwise.
+
+    Raises:
+        MediaFault: JOIN_FAILED where the whole movie is turned in a way that cannot be undone.
+    """
     rendition, video = task.plan.renditions[task.rendition_index], task.media.video
     size = rendition.encoder.width, rendition.encoder.height
     fitted = fit_matrix(picture.matrix, (video.width, video.height), size)
     planned = rendition.display_matrix or IDENTITY
     turned = planned if movie.header.matrix == IDENTITY else fitted
+    if task.plan.orientation_degrees is not None:
+        undone = before_movie_matrix(planned, movie.header.matrix)
+        if undone is None:
+            raise MediaFault("JOIN_FAILED", "The source's movie header (mvhd) is turned by no right angle.")
+        turned = undone
     return None if turned == picture.matrix else turned
 
 

@@ -2,6 +2,7 @@
 
     {"enhanced": true, "segment": 12}
 
+One that is made up between two of the source's also has "interpolated": true.
 The first one also has what holds for all of them: the schema, the source's noise and the filters. See docs/streams.md.
 """
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.iso.added import NewTrack
 from videoprocess_server.media.iso.boxes import build, joined
+from videoprocess_server.media.timeline import frame_flags
 from videoprocess_server.model.plan import Plan
 
 #: a new number for every change that a reader could stumble over
@@ -41,6 +43,8 @@ class Run:
     enhanced: bool
     #: None where no video is made
     segment_index: int | None
+    #: of each frame whether it is made up, a byte each
+    interpolated: bytes
 
 
 def maker_track(
@@ -78,7 +82,10 @@ def maker_track(
 
 def runs_of_segments(plan: Plan) -> list[Run]:
     """Tell the frames of a plan that makes a video, by segments."""
-    return [Run(segment.frame_count, segment.enhanced, segment.index) for segment in plan.segments]
+    return [
+        Run(segment.frame_count, segment.enhanced, segment.index, frame_flags(segment))
+        for segment in plan.segments
+    ]
 
 
 class Payloads(Sequence[bytes]):
@@ -102,8 +109,11 @@ class Payloads(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
         at = range(len(self))[index]
-        run = self._runs[bisect_right(self._ends, at)]
+        place = bisect_right(self._ends, at)
+        run = self._runs[place]
         told: dict[str, Any] = {"enhanced": run.enhanced}
+        if run.interpolated[at - self._ends[place]]:
+            told["interpolated"] = True
         if run.segment_index is not None:
             told["segment"] = run.segment_index
         if at == 0:

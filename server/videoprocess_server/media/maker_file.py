@@ -33,7 +33,7 @@ def write_maker(task: MakerTask, fd: int, emit: Callable[[TaskMessage], None]) -
     started = time.process_time()
     plan, pulse, path = task.plan, Pulse(emit), Path(task.output_path)
     timeline = read_timeline(plan, task.media.video, fd, pulse)
-    times = np.fromiter((pts for _, pts in timeline.results()), dtype=np.int64)
+    times = np.fromiter((shown.pts for shown in timeline.results()), dtype=np.int64)
     track = maker_track(plan, times, _runs(plan, timeline), None)
     with path.open("xb") as file:
         write_movie(file, [track], beat=lambda size: pulse.beat(size=size))
@@ -48,6 +48,8 @@ def _runs(plan: Plan, timeline: Timeline) -> list[Run]:
     if plan.is_moving:
         return runs_of_segments(plan)
     begin = plan.first_pts if plan.enhance_from_pts is None else plan.enhance_from_pts
-    before = sum(source_pts < begin for source_pts, _ in timeline.results())
-    runs = (Run(before, False, None), Run(plan.frame_count - before, True, None))
+    before, after = bytearray(), bytearray()
+    for shown in timeline.results():
+        (before if shown.source_pts < begin else after).append(shown.interpolated)
+    runs = (Run(len(before), False, None, bytes(before)), Run(len(after), True, None, bytes(after)))
     return [run for run in runs if run.frame_count]

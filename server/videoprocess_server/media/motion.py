@@ -112,13 +112,15 @@ def _search(earlier: Luma, later: Luma, side: int) -> tuple[Vectors, int]:
 
     def matching(candidate: Vectors) -> NDArray[np.int32]:
         at = (candidate[..., 0] + _REACH) * span + candidate[..., 1] + _REACH
-        return costs[at, rows, columns].astype(np.int32)
+        found: NDArray[np.int32] = costs[at, rows, columns].astype(np.int32)
+        return found
 
     for _ in range(_ROUNDS):
         around = list(_neighbours(vectors))
+        candidates = [vectors, *around, np.zeros_like(vectors)]
         vectors = _cheapest(
-            [vectors, *around, np.zeros_like(vectors)],
-            lambda each, around=around: matching(each) + _TOP_SMOOTHNESS * _roughness(each, around),  # type: ignore[misc]
+            candidates,
+            [matching(each) + _TOP_SMOOTHNESS * _roughness(each, around) for each in candidates],
         )
     window = (3 * side) ** 2
     return vectors, int(matching(vectors).sum(dtype=np.int64)) // (window * best.size)
@@ -151,7 +153,8 @@ def _of_neighbourhood(costs: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Add to each block's costs those of the eight around it."""
     grown = np.pad(costs, ((0, 0), (1, 1), (1, 1)), mode="edge")
     lines = grown[:, :-2] + grown[:, 1:-1] + grown[:, 2:]
-    return lines[:, :, :-2] + lines[:, :, 1:-1] + lines[:, :, 2:]
+    total: NDArray[np.uint16] = lines[:, :, :-2] + lines[:, :, 1:-1] + lines[:, :, 2:]
+    return total
 
 
 def _refine(
@@ -163,12 +166,13 @@ def _refine(
     vectors = np.pad(vectors, missing, mode="edge")[:rows, :columns]
     matcher, around = _Matcher(earlier, later, (rows, columns), side), list(_neighbours(vectors))
 
-    def cost(candidate: Vectors) -> NDArray[np.int32]:
-        return matcher.costs(candidate) + _SMOOTHNESS * _roughness(candidate, around)
+    def chosen(candidates: Sequence[Vectors]) -> Vectors:
+        costs = [matcher.costs(each) + _SMOOTHNESS * _roughness(each, around) for each in candidates]
+        return _cheapest(candidates, costs)
 
     beside = [around[at] for at, step in enumerate(_AROUND) if step in _BESIDE]
-    vectors = _cheapest([vectors, *beside], cost)
-    return _cheapest([vectors, *(vectors + np.array(step, np.int32) for step in steps)], cost)
+    vectors = chosen([vectors, *beside])
+    return chosen([vectors, *(vectors + np.array(step, np.int32) for step in steps)])
 
 
 class _Matcher:
@@ -196,7 +200,8 @@ class _Matcher:
         height, width = self._one.shape
         y = np.clip(self._rows + offsets[..., 0], 0, height - _WINDOW - 1)
         x = np.clip(self._columns + offsets[..., 1], 0, width - _WINDOW - 1)
-        return (y * width + x).ravel()
+        places: NDArray[np.intp] = (y * width + x).ravel()
+        return places
 
 
 def _neighbours(vectors: Vectors) -> Iterator[Vectors]:
@@ -214,12 +219,11 @@ def _roughness(vectors: Vectors, around: Sequence[Vectors]) -> NDArray[np.int32]
     return total
 
 
-def _cheapest(candidates: Sequence[Vectors], cost: Any) -> Vectors:
+def _cheapest(candidates: Sequence[Vectors], costs: Sequence[NDArray[np.int32]]) -> Vectors:
     """Give of each block the cheapest vector, of equal ones the first."""
-    best, least = candidates[0].copy(), cost(candidates[0])
-    for candidate in candidates[1:]:
-        costs = cost(candidate)
-        better = costs < least
-        least = np.where(better, costs, least)
+    best, least = candidates[0].copy(), costs[0]
+    for candidate, cost in zip(candidates[1:], costs[1:], strict=True):
+        better = cost < least
+        least = np.where(better, cost, least)
         best[better] = candidate[better]
     return best

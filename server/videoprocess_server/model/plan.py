@@ -36,13 +36,15 @@ class SegmentPlan:
     frame_count: int
     #: False for what lies before ProcessVideo's time stamp: the same encoder, no enhancement
     enhanced: bool
+    #: which of its frames are made up, a bit each, the lowest its first frame's; hexadecimal, "" for none
+    interpolated: str = ""
     #: of this segment's encoders, by stream: they replace those of the plan's
     encoder_options: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameGrid:
-    """Frames are dropped to `rate` on the exact grid origin_pts·time_base + k / rate.
+    """Frames are dropped to `rate` on the exact grid origin_pts·time_base + k / rate, where none are made up (`Interpolation`).
 
     Slot k holds the frame nearest to it within half a slot (the later bound excluded; of two equally near the earlier),
     and that frame gets the slot's time. A slot without a frame stays empty: nothing is made up. There is no
@@ -51,6 +53,32 @@ class FrameGrid:
 
     rate: Fraction
     origin_pts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """Frames are made up between neighbours of the source, at equal duration.
+
+    With a factor every frame of the source stays, at its own time, and `factor` - 1 are made between each two. Without one the
+    slots of the plan's grid are filled: by a frame that is within an eighth of a slot, else by one that is made up.
+    """
+
+    #: frames of the result per frame of the source; None where the slots of a grid are filled
+    factor: int | None
+    #: frames further apart than so many ticks of the source have nothing made up between them
+    gap_ticks: int
+    #: frames per second of the result, outside of gaps
+    rate: Fraction
+
+    @property
+    def frames_before(self) -> int:
+        """Frames of the source before a segment that decide what it holds."""
+        return 0 if self.factor else 1
+
+    @property
+    def frames_after(self) -> int:
+        """Frames of the source after a segment that its last ones are made of."""
+        return 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +148,7 @@ class FilterPlan:
     prepare: tuple[str, ...] = ()
     #: neighbouring frames that it looks at, before and after
     prepare_roll_frames: int = 0
-    #: what every frame goes through next
+    #: what every frame goes through next: what is shown is cut out, and mirrored where that is asked for
     crop: tuple[str, ...] = ()
     #: what every picture of the source must be, e.g. "1920x1080 yuv420p"; "" is not checked
     source_picture: str = ""
@@ -225,6 +253,12 @@ class Plan:
     #: None where frames stay where they are
     stabilisation: StabilisationPlan | None = None
     grid: FrameGrid | None
+    #: None where no frame is made up; without a factor, the slots of `grid` are filled
+    interpolation: Interpolation | None = None
+    #: frames of the result that are made up
+    interpolated_count: int = 0
+    #: of the first of them, microseconds since the first frame
+    interpolated_us: tuple[int, ...] = ()
     #: of the renditions; 1/60 for a grid at 30 over ticks of 1/20, say
     output_time_base: Fraction
     #: of the source; the strength of the enhancement follows from it
@@ -235,6 +269,8 @@ class Plan:
     maker_stream_ids: tuple[int, ...] = ()
     #: time stamp of the first frame that is enhanced; None for the first of all
     enhance_from_pts: int | None = None
+    #: clockwise for display, as asked for: what the renditions' matrices do; None: as the source is turned
+    orientation_degrees: int | None = None
     #: whether the index comes before the media in MP4, MOV and 3GP; None: as in the source
     moov_first: bool | None = None
     #: time stamps of frames that do not decode whole, ascending: others are shown in their place. Empty where damage is not concealed
@@ -251,3 +287,9 @@ class Plan:
     def is_moving(self) -> bool:
         """Whether any rendition is a video; else only frames that stills show are made."""
         return any(rendition.is_moving for rendition in self.renditions)
+
+
+def interpolated_times_text(plan: Plan) -> str:
+    """Tell when frames that are made up are shown: microseconds since the first frame, "16683,50050,+2" with 2 more that are not told."""
+    more = plan.interpolated_count - len(plan.interpolated_us)
+    return ",".join([*map(str, plan.interpolated_us), *([f"+{more}"] if more else [])])

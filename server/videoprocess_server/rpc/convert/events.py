@@ -54,11 +54,13 @@ def _ended(event: Event) -> pb.CallbackEvent:
 
 
 def _process_done(event: Event) -> pb.OnProcessDone:
-    """Of the HDI's entries scalingFactor is told; no frames are interpolated here, and no stage has an id of its own."""
+    """Of the HDI's entries scalingFactor and interpFramePts are told where they apply; no stage has an id of its own."""
     made = event.report
     entries = {}
     if made is not None and made.scaling_factor is not None:
         entries["scalingFactor"] = types_pb2.MapValue(double_value=made.scaling_factor)
+    if made is not None and made.interp_frame_pts:
+        entries["interpFramePts"] = types_pb2.MapValue(string_value=made.interp_frame_pts)
     return pb.OnProcessDone(
         meta_data=types_pb2.MapData(entries=entries),
         report=reports.report(made, event.artifacts) if made else None,

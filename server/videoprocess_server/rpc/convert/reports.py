@@ -71,6 +71,7 @@ def _frames(made: Report) -> report_pb2.FrameCounts:
         decoded=made.decoded_frame_count,
         encoded=made.frame_count,
         dropped=made.dropped_frame_count,
+        interpolated=made.interpolated_frame_count,
         enhanced=made.enhanced_frame_count,
         carried_over=made.frame_count - made.enhanced_frame_count,
     )
