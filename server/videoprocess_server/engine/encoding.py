@@ -220,6 +220,7 @@ class Encoding:
             frame_count=done.frame_count,
             input_sha256=done.input_sha256,
             parameter_sets_sha256=done.parameter_sets_sha256,
+            measures=done.measures,
         )
         if self._durable.write(lambda tx: tx.finish_segment(row, lease.token)):
             self._done[done.index] = row

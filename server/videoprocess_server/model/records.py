@@ -8,6 +8,7 @@ from enum import Enum, IntEnum
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan
+from videoprocess_server.model.quality import Quality, SegmentMeasures
 from videoprocess_server.model.settings_snapshot import Snapshot, StreamInfo
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState, UploadState, VideoState
 from videoprocess_server.model.tasks import TrackReport
@@ -184,6 +185,8 @@ class Report:
     #: frames of the enhanced video; without one, different frames that are shown by pictures
     frame_count: int
     dropped_frame_count: int
+    #: frames of the result that were made up between two of the source
+    interpolated_frame_count: int = 0
     #: frames of the result that went through the enhancement
     enhanced_frame_count: int
     segment_count: int
@@ -200,6 +203,8 @@ class Report:
     source_codec: str
     #: width of the enhanced video over that of the source's picture; None where it is not scaled, or not made
     scaling_factor: float | None = None
+    #: times of the frames that are made up, as `interpolated_times_text` tells them; "" without any
+    interp_frame_pts: str = ""
     #: of the build that made it
     versions: dict[str, str]
     source_size_bytes: int
@@ -211,6 +216,8 @@ class Report:
     not_kept: tuple[NotKept, ...]
     stages: tuple[StageCost, ...]
     fingerprint: str
+    #: None where no video was made
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +298,8 @@ class SegmentRecord:
     input_sha256: str = ""
     parameter_sets_sha256: str = ""
     cpu_seconds: float = 0.0
+    #: of its frames; None until DONE, and where no rendition is a video
+    measures: SegmentMeasures | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,6 +330,7 @@ class ArtifactKind(Enum):
     THUMBNAIL = "thumbnail"
     REPORT = "report"
     METADATA = "metadata"
+    COMPARISON = "comparison"
 
 
 @dataclass(frozen=True, kw_only=True)

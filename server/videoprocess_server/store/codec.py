@@ -38,6 +38,7 @@ _COLUMNS: dict[type[Record], tuple[str, ...]] = {
     SegmentRecord: (
         "plan_id", "index", "state", "lease_token", "attempt_count", "crash_count", "path", "size_bytes", "sha256",
         "frame_count", "input_sha256", "parameter_sets_sha256", "cpu_seconds",
+        "measures",
     ),
     Upload: ("upload_id", "user_id", "state", "create_time_us", "update_time_us", "size_bytes"),
     Artifact: (
@@ -81,6 +82,7 @@ def _to_json(value: object) -> str:
 #: columns whose value is not the field's own: how it gets there, and back. "document" has no field of its own
 _CONVERTED: dict[str, tuple[Callable[[Any], SqlValue], Callable[[Any], object]]] = {
     "stages": (_to_json, msgspec.json.decode),
+    "measures": (_to_json, msgspec.json.decode),
     "detached": (int, bool),
 }
 

@@ -263,11 +263,11 @@ SELECT count(*) FROM segments WHERE plan_id = :plan_id AND state = :state;
 -- Insert a segment.
 INSERT INTO segments (
     plan_id, "index", state, lease_token, attempt_count, crash_count, path, size_bytes, sha256, frame_count, input_sha256,
-    parameter_sets_sha256, cpu_seconds
+    parameter_sets_sha256, cpu_seconds, measures
 )
 VALUES (
     :plan_id, :index, :state, :lease_token, :attempt_count, :crash_count, :path, :size_bytes, :sha256, :frame_count,
-    :input_sha256, :parameter_sets_sha256, :cpu_seconds
+    :input_sha256, :parameter_sets_sha256, :cpu_seconds, :measures
 );
 
 -- name: count_waiting_segments
@@ -291,7 +291,8 @@ UPDATE segments SET
     frame_count = :frame_count,
     input_sha256 = :input_sha256,
     parameter_sets_sha256 = :parameter_sets_sha256,
-    cpu_seconds = :cpu_seconds
+    cpu_seconds = :cpu_seconds,
+    measures = :measures
 WHERE plan_id = :plan_id AND "index" = :index AND state = 'leased' AND lease_token = :expected_token;
 
 -- name: release_segments
@@ -309,7 +310,8 @@ UPDATE segments SET
     frame_count = 0,
     input_sha256 = '',
     parameter_sets_sha256 = '',
-    cpu_seconds = 0
+    cpu_seconds = 0,
+    measures = 'null'
 WHERE plan_id = :plan_id AND "index" = :index AND state = 'done';
 
 -- name: get_upload

@@ -72,7 +72,7 @@ CREATE TABLE segments (
     frame_count INTEGER NOT NULL,
     input_sha256 TEXT NOT NULL,
     parameter_sets_sha256 TEXT NOT NULL,
-    cpu_seconds REAL NOT NULL,
+    cpu_seconds REAL NOT NULL, measures TEXT NOT NULL DEFAULT 'null',
     PRIMARY KEY (plan_id, "index")
 ) STRICT, WITHOUT ROWID;
 
