@@ -10,10 +10,17 @@ from videoprocess_server.engine.outcome import Outcome
 from videoprocess_server.engine.products import Product
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.quality import (
+    CodingFigures,
+    MotionFigures,
+    PictureFigures,
+    Quality,
+    SegmentQuality,
+)
 from videoprocess_server.model.records import Encoding, MediaRange
 
 #: a new number for every change that a reader could stumble over; docs/streams.md describes it
-SCHEMA: Final = "videoprocess.analysis/1"
+SCHEMA: Final = "videoprocess.analysis/2"
 #: of figures that are measured
 _DECIMALS: Final = 4
 
@@ -30,11 +37,13 @@ def to_json(outcome: Outcome) -> bytes:
             "decoded": frames.decoded,
             "made": frames.made,
             "dropped": frames.dropped,
+            "interpolated": frames.interpolated,
             "enhanced": frames.enhanced,
         },
         "enhanced_ranges": [_range(part) for part in enhanced],
         "carried_over_ranges": [_range(part) for part in carried_over],
         "noise": {"before": _noise(plan.noise), "after": _noise(outcome.noise_after)},
+        "quality": _quality(outcome.quality),
         "filters": list(outcome.filters),
         "duration_us": outcome.duration_us,
         "encodings": [_encoding(made) for made in outcome.encodings],
@@ -96,6 +105,74 @@ def _noise(estimate: NoiseEstimate | None) -> dict[str, float] | None:
         "sigma_y": round(estimate.sigma_y, _DECIMALS),
         "sigma_u": round(estimate.sigma_u, _DECIMALS),
         "sigma_v": round(estimate.sigma_v, _DECIMALS),
+    }
+
+
+def _quality(quality: Quality | None) -> dict[str, Any] | None:
+    if quality is None:
+        return None
+    return {
+        "stream_id": quality.stream_id,
+        "sampled_frames": quality.sample_count,
+        "before": _pictures(quality.before),
+        "after": _pictures(quality.after),
+        "changed_ssim": quality.changed_ssim,
+        "coding": _coding(quality.coding),
+        "seams": {"at_seams": _coding(quality.at_seams), "elsewhere": _coding(quality.elsewhere)},
+        "jitter": _jitter(quality.motion_before, quality.motion_after),
+        "segments": [_segment(part) for part in quality.segments],
+    }
+
+
+def _segment(part: SegmentQuality) -> dict[str, Any]:
+    measures = part.measures
+    return {
+        "start_us": part.start_us,
+        "end_us": part.end_us,
+        "frames": part.frame_count,
+        "enhanced": part.enhanced,
+        "size_bytes": measures.size_bytes,
+        "bitrate_bps": part.bitrate_bps,
+        "sampled_frames": measures.sample_count,
+        "before": _pictures(measures.before),
+        "after": _pictures(measures.after),
+        "changed_ssim": measures.changed_ssim,
+        "coding": _coding(measures.coding),
+        "seams": {"at_seams": _coding(measures.at_seams), "elsewhere": _coding(measures.elsewhere)},
+        "jitter": _jitter(measures.motion_before, measures.motion_after),
+    }
+
+
+def _pictures(figures: PictureFigures | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    return {
+        "width": figures.width,
+        "height": figures.height,
+        "sigma_y": figures.sigma_y,
+        "sigma_u": figures.sigma_u,
+        "sigma_v": figures.sigma_v,
+        "sharpness": figures.sharpness,
+    }
+
+
+def _coding(figures: CodingFigures | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    return {
+        "frames": figures.frame_count,
+        "ssim": figures.ssim,
+        "xpsnr_db": figures.xpsnr_db,
+        "least_xpsnr_db": figures.least_xpsnr_db,
+    }
+
+
+def _jitter(before: MotionFigures | None, after: MotionFigures | None) -> dict[str, float | None] | None:
+    if before is None and after is None:
+        return None
+    return {
+        "before_px": None if before is None else before.jitter_px,
+        "after_px": None if after is None else after.jitter_px,
     }
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from videoprocess_server.engine.media_times import enhance_from_pts, microseconds
 from videoprocess_server.engine.products import Product
+from videoprocess_server.engine.quality import quality_of
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, Rendition
+from videoprocess_server.model.quality import Quality, SegmentMeasures, main_rendition
 from videoprocess_server.model.records import Encoding
 from videoprocess_server.model.tasks import JoinResult, TrackReport, VerifyResult
 
@@ -25,6 +27,8 @@ class FrameTotals:
     made: int
     #: of those of the source
     dropped: int
+    #: of those made: between two of the source
+    interpolated: int
     #: of those made
     enhanced: int
 
@@ -40,6 +44,8 @@ class Outcome:
     #: of plan.renditions, by index: of those that are videos
     joins: Mapping[int, JoinResult]
     verifications: Mapping[int, VerifyResult]
+    #: one a segment, in order
+    measures: tuple[SegmentMeasures | None, ...] = ()
 
     def with_products(self, more: Iterable[Product]) -> Outcome:
         """Return it with further files."""
@@ -54,13 +60,19 @@ class Outcome:
             shown = {pts for made in plan.renditions for pts in made.still_pts or ()}
             enhanced = sum(pts >= enhance_from_pts(plan) for pts in shown)
             return FrameTotals(
-                source=plan.source_frame_count, decoded=decoded, made=len(shown), dropped=0, enhanced=enhanced
+                source=plan.source_frame_count,
+                decoded=decoded,
+                made=len(shown),
+                dropped=0,
+                interpolated=0,
+                enhanced=enhanced,
             )
         return FrameTotals(
             source=plan.source_frame_count,
             decoded=decoded,
             made=self.verifications[main].frame_count,
-            dropped=plan.source_frame_count - plan.frame_count,
+            dropped=plan.source_frame_count - (plan.frame_count - plan.interpolated_count),
+            interpolated=plan.interpolated_count,
             enhanced=sum(segment.frame_count for segment in plan.segments if segment.enhanced),
         )
 
@@ -68,6 +80,11 @@ class Outcome:
     def noise_after(self) -> NoiseEstimate | None:
         """Of the enhanced video, else of the first video; None where only pictures were made."""
         return None if self._main is None else self.verifications[self._main].noise
+
+    @property
+    def quality(self) -> Quality | None:
+        """Figures of that video; None where only pictures were made."""
+        return quality_of(self.plan, self.measures)
 
     @property
     def duration_us(self) -> int:
@@ -122,10 +139,8 @@ class Outcome:
 
     @property
     def _main(self) -> int | None:
-        """The index of the rendition whose figures stand for the result: the first VIDEO, else the first video there is."""
-        moving = [index for index, made in enumerate(self.plan.renditions) if made.is_moving]
-        videos = [index for index in moving if self.plan.renditions[index].intent is StreamIntent.VIDEO]
-        return next(iter([*videos, *moving]), None)
+        """The index of the rendition whose figures stand for the result."""
+        return main_rendition(self.plan)
 
     @property
     def _shown(self) -> Rendition | None:

@@ -6,6 +6,8 @@ from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.media_times import ranges
 from videoprocess_server.engine.outcome import Outcome
 from videoprocess_server.engine.products import file_names
+from videoprocess_server.engine.quality import shortened
+from videoprocess_server.model.plan import interpolated_times_text
 from videoprocess_server.model.records import Artifact, Job, PlanRecord, Report, StageCost, Video
 from videoprocess_server.model.tasks import BuildInfo
 
@@ -52,11 +54,13 @@ def report_of(
     assert video.source is not None
     plan, frames = record.plan, outcome.frames
     enhanced, carried_over = ranges(plan)
+    quality = outcome.quality
     return Report(
         source_frame_count=frames.source,
         decoded_frame_count=frames.decoded,
         frame_count=frames.made,
         dropped_frame_count=frames.dropped,
+        interpolated_frame_count=frames.interpolated,
         enhanced_frame_count=frames.enhanced,
         segment_count=len(plan.segments),
         reused_segment_count=reused_segment_count,
@@ -68,6 +72,7 @@ def report_of(
         encodings=outcome.encodings,
         source_codec=video.media.video.codec,
         scaling_factor=outcome.scaling_factor,
+        interp_frame_pts=interpolated_times_text(plan) if frames.interpolated else "",
         versions=dict(build.versions),
         source_size_bytes=sum(file.size_bytes for file in (video.source, video.companion) if file),
         size_bytes=sum(product.size_bytes for product in outcome.products),
@@ -76,4 +81,5 @@ def report_of(
         not_kept=outcome.not_kept,
         stages=stages,
         fingerprint=record.fingerprint,
+        quality=None if quality is None else shortened(quality),
     )
