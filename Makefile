@@ -11,10 +11,10 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench kept soak proto docs clean
+.PHONY: help setup run serve test test-slow check format bench bench-quality kept soak proto docs clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "videoprocess needs Python 3.11 or newer; say which with make PYTHON=..." >&2; exit 1; }
@@ -59,6 +59,13 @@ format: $(VENV)/.dev ## format the code
 
 bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
 	@$(BIN)/python scripts/bench.py --out docs/results/bench
+
+$(VENV)/.plots: $(VENV)/.dev
+	$(BIN)/pip install --quiet --editable '.[dev,plots]'
+	@touch $@
+
+bench-quality: $(VENV)/.plots ## measure pictures against known truth and other programs; CLIPS=files takes others; results under docs/results
+	@$(BIN)/python scripts/bench_quality.py $(if $(CLIPS),--clips $(CLIPS)) --out docs/results
 
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made
 	$(BIN)/python scripts/kept_table.py $(MEDIA) --work $(WORK) --jobs 2; kept=$$?; \

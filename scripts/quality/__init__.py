@@ -1,0 +1,10 @@
+"""The parts of `make bench-quality`: each a module with NAME, DEFAULT_CLIPS, run(work, clips) and plot(measured, path)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from quality import seams
+
+#: in the order they run in
+PARTS: Final[dict[str, Any]] = {part.NAME: part for part in (seams,)}
