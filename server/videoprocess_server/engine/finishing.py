@@ -74,6 +74,7 @@ class Finishing:
         self._plan = plan
         self._media = media
         self._paths = tuple(str(blobs.path(BlobKind.SEGMENT, row.path)) for row in segments)
+        self._measures = tuple(row.measures for row in segments)
         self._tasks = tasks
         self._guard = guard
         self._blobs = blobs
@@ -110,6 +111,7 @@ class Finishing:
             products=(*products, *makers),
             joins={each.index: each.result for each in joined},
             verifications=verified,
+            measures=self._measures,
         )
         return outcome.with_products(self._analyse(outcome, id_) for id_ in self._plan.report_stream_ids)
 
