@@ -12,14 +12,14 @@ import numpy as np
 from videoprocess_server.media.encoders import KEYFRAME_INTERVAL, Encoder
 from videoprocess_server.media.levels import H264_LEVELS, Declared, Demand, Level, choose_level, read_declared
 from videoprocess_server.media.packets import PacketIndex
-from videoprocess_server.media.rate_control import SHORTEST_BUFFER, Bounds, RateControl, Share, plan_rates
+from videoprocess_server.media.rate_control import SHORTEST_BUFFER, Bounds, RateControl, Share, Target, plan_rates
 from videoprocess_server.media.video_usability import (
     NOT_TOLD,
     VideoUsability,
     read_usability,
     with_usability,
 )
-from videoprocess_server.model.enc_param import BFrameGopMode, EncParam
+from videoprocess_server.model.enc_param import RATE_KEYS, BFrameGopMode, EncParam
 
 #: codecs whose key frames and B frames say something about how a result may be coded
 _PREDICTING: Final = frozenset({"h264", "hevc"})
@@ -88,7 +88,11 @@ def describe_coding(codec: str, configuration: bytes, index: PacketIndex, asked:
 
 
 def plan_encoder(
-    encoder: Encoder, picture: Picture, source: SourceCoding, shares: Sequence[Share]
+    encoder: Encoder,
+    picture: Picture,
+    source: SourceCoding,
+    shares: Sequence[Share],
+    target: Target | None = None,
 ) -> EncoderSettings:
     """Plan the settings; all that stands in parameter sets is the same in every segment.
 
@@ -97,16 +101,19 @@ def plan_encoder(
         picture: of the result.
         source: whose coding is followed.
         shares: of the segments, of the source's bits.
+        target: quality or rate that the caller asks for; None: as the recorder asks, or by the source.
     """
     b_frames = _b_frames(source)
     profile = _profile(encoder, picture, source, b_frames=b_frames)
-    level, control = _rates(encoder, picture, source, shares, high_profile=profile in {"", "high"})
+    if profile and target is not None and _is_lossless(target):
+        profile = ""
+    level, control = _rates(encoder, picture, source, shares, target, high_profile=profile in {"", "high"})
     options = dict(encoder.options)
     if control.quality is not None:
-        options["crf"] = str(control.quality)
+        options["crf"] = f"{control.quality:g}"
     options["g"] = str(_gop_frames(picture, source))
     _WRITERS[encoder.codec](options, _Shape(profile, level, b_frames, source.asked.b_frame_gop_mode), picture)
-    unread = tuple(f"encParam's {pair!r} cannot be read." for pair in source.asked.unread)
+    unread = tuple(f"encParam's {pair!r} cannot be read." for pair in _unread(source.asked, target))
     return EncoderSettings(
         options=with_usability(encoder.codec, options, picture.usability),
         segment_options=tuple(spending.options() for spending in control.spending),
@@ -153,14 +160,37 @@ _WRITERS: Final[Mapping[str, Callable[[dict[str, str], _Shape, Picture], None]]]
 }
 
 
+def _is_lossless(target: Target) -> bool:
+    """Whether x264 makes 8 bits lossless, which only the highest profile has."""
+    return target.quality is not None and target.quality < 1
+
+
+def _unread(asked: EncParam, target: Target | None) -> Sequence[str]:
+    """Give the pairs that a recorder asks for in vain; those of the rate are overruled by the caller's."""
+    if target is None:
+        return asked.unread
+    return [pair for pair in asked.unread if pair.partition("=")[0].strip() not in RATE_KEYS]
+
+
 def _rates(
-    encoder: Encoder, picture: Picture, source: SourceCoding, shares: Sequence[Share], *, high_profile: bool
+    encoder: Encoder,
+    picture: Picture,
+    source: SourceCoding,
+    shares: Sequence[Share],
+    target: Target | None,
+    *,
+    high_profile: bool,
 ) -> tuple[Level | None, RateControl]:
     """Choose the level by the rates that the shortest buffers ask for, then buffers as long as the level allows."""
 
-    def planned(buffer_size: int) -> RateControl:
-        bounds = Bounds(quality=encoder.quality, usable_buffer=encoder.usable_buffer, buffer_size=buffer_size)
-        return plan_rates(source.asked, shares, bounds)
+    def planned(buffer_size: int, max_rate: int = 0) -> RateControl:
+        bounds = Bounds(
+            quality=encoder.quality,
+            usable_buffer=encoder.usable_buffer,
+            buffer_size=buffer_size,
+            max_rate=max_rate,
+        )
+        return plan_rates(source.asked, shares, bounds, target)
 
     highest = max(spending.max_rate for spending in planned(0).spending)
     level = choose_level(
@@ -177,7 +207,9 @@ def _rates(
     )
     if level is None:
         return None, planned(int(highest * SHORTEST_BUFFER))
-    return level, planned(level.buffer_bits(high_profile=high_profile))
+    return level, planned(
+        level.buffer_bits(high_profile=high_profile), level.rate_bits(high_profile=high_profile)
+    )
 
 
 def _profile(encoder: Encoder, picture: Picture, source: SourceCoding, *, b_frames: bool) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
+from videoprocess_server.media.containers import ISO_MUXERS, choose_container
 from videoprocess_server.media.damage import Damage, damage_losses, find_damage, untimed_losses
 from videoprocess_server.media.declared_end import with_declared_end
 from videoprocess_server.media.encoder_settings import describe_coding
@@ -14,13 +15,15 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.fields import DEINTERLACE, DEINTERLACE_ROLL_FRAMES, index_frames
 from videoprocess_server.media.geometry import crop_filters, zoomed
 from videoprocess_server.media.opening import Opening, read_opening
-from videoprocess_server.media.orientation import read_matrix
+from videoprocess_server.media.orientation import read_matrix, turned_matrix
 from videoprocess_server.media.packets import PacketIndex, read_index
 from videoprocess_server.media.pulse import Pulse
+from videoprocess_server.media.rate_control import target_of
 from videoprocess_server.media.renditions import Material, Planned, plan_renditions
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.still_encoding import known_colour
 from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segments, summarise
+from videoprocess_server.media.upright import mirror_filters
 from videoprocess_server.media.watermark import named_losses, plan_overlay
 from videoprocess_server.model.cuts import CutRules
 from videoprocess_server.model.enc_param import parse_enc_param
@@ -59,6 +62,13 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     rate = _measured_rate(opening, video)
     grid = plan_grid(setting.frame_rate_range, rate, opening.pts[0])
     timeline = _timeline(index, opening, video, grid, damage)
+    matrix = turned_matrix(
+        matrix,
+        setting.orientation_degrees,
+        (video.width, video.height),
+        moves=choose_container(base)[0] in ISO_MUXERS,
+    )
+    crop = (*crop_filters(shown, video), *mirror_filters(setting, matrix))
     chain = build_chain(setting, task.noise, video.bit_depth)
     enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
     roll = DEINTERLACE_ROLL_FRAMES if opening.interlaced else 0
@@ -77,6 +87,8 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         measured_rate=rate,
         opening=opening,
         display_matrix=matrix,
+        mirrored=setting.mirror,
+        target=target_of(setting),
         undecodable_count=len(index.pts) - len(opening.pts),
         scores=task.noise.frames,
     )
@@ -93,13 +105,14 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         pts_sha256=pts_sha256,
         segments=only_needed(with_options(segments, renditions), [made.rendition for made in renditions]),
         renditions=tuple(made.rendition for made in renditions),
-        filters=_filter_plan(chain, shown, video, opening, setting.watermark),
+        filters=replace(_filter_plan(chain, shown, video, opening, setting.watermark), crop=crop),
         grid=timeline.grid,
         output_time_base=timeline.output_time_base,
         noise=replace(task.noise, frames=()),
         report_stream_ids=_ids_of(StreamIntent.ANALYZE, task),
         maker_stream_ids=_ids_of(StreamIntent.CUSTOM, task),
         enhance_from_pts=enhance_from_pts,
+        orientation_degrees=setting.orientation_degrees,
         moov_first=setting.moov_first,
         damaged_pts=tuple(damage.damaged),
         not_kept=tuple(
@@ -245,7 +258,6 @@ def _filter_plan(
 ) -> FilterPlan:
     return FilterPlan(
         source_picture=opening.picture,
-        crop=crop_filters(shown, video),
         enhancement=chain.filters,
         pixel_format=video.pixel_format,
         prepare=DEINTERLACE if opening.interlaced else (),

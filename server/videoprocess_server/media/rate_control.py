@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from videoprocess_server.media.packets import PacketIndex
 from videoprocess_server.model.enc_param import BitrateMode, EncParam
 from videoprocess_server.model.plan import SegmentPlan
+from videoprocess_server.model.settings_snapshot import ModeSetting
 
 #: bytes of a result's picture per byte of the source's at most, where nobody asks for more. The promise is 1.5: encoders
 #: miss their buffers by a few hundredths, and a file has more in it than packets
@@ -33,6 +35,8 @@ SHORTEST_BUFFER: Final = Fraction(1)
 #: bits per second below which encoders cannot even say that nothing changes
 _LEAST_RATE: Final = 1_000
 _BITS_PER_BYTE: Final = 8
+#: of a quality, by which the bits are halved
+_STEPS_OF_HALF: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +67,21 @@ class RateControl:
     """How bits are spent."""
 
     #: constant quality, as the encoder's "crf" counts; None where a rate is kept
-    quality: int | None
+    quality: float | None
     #: of each segment
     spending: tuple[Spending, ...]
     #: what was asked for and is not done quite so, a sentence each
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a caller asks for, whatever the recorder does: one of both."""
+
+    #: constant quality, as the encoder's "crf" counts
+    quality: float | None = None
+    #: bits per second on average
+    bitrate: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +94,8 @@ class Bounds:
     usable_buffer: Fraction
     #: bits that the buffer of the wanted level holds
     buffer_size: int
+    #: bits per second of the wanted level at most; 0 while it is being chosen
+    max_rate: int = 0
 
 
 def source_shares(
@@ -118,10 +134,31 @@ def source_shares(
     )
 
 
-def plan_rates(asked: EncParam, shares: Sequence[Share], bounds: Bounds) -> RateControl:
-    """Plan what each segment's encoder spends."""
+def target_of(setting: ModeSetting) -> Target | None:
+    """Give what a caller asks for; None where it is nothing."""
+    if setting.crf is None and setting.bitrate_bps is None:
+        return None
+    return Target(quality=setting.crf, bitrate=setting.bitrate_bps)
+
+
+def plan_rates(
+    asked: EncParam, shares: Sequence[Share], bounds: Bounds, target: Target | None = None
+) -> RateControl:
+    """Plan what each segment's encoder spends.
+
+    Args:
+        asked: by the recorder.
+        shares: of the segments.
+        bounds: of encoder and level.
+        target: of the caller, who is followed instead; what the recorder asked for is then not lost, but overruled.
+    """
     seconds = sum((share.seconds for share in shares), Fraction(0))
     average = sum(share.bits for share in shares) / seconds
+    if target is not None and target.quality is not None:
+        return _target_quality(target.quality, shares, bounds)
+    if target is not None and target.bitrate is not None:
+        rates = _variable(asked, shares, target.bitrate / average, bounds)
+        return replace(rates, remarks=())
     rate = Fraction(asked.bitrate) if asked.bitrate else average
     kept = min(max(rate, average * LEAST_ASKED), average * MOST_ASKED)
     mode = asked.bitrate_mode or BitrateMode.SQR
@@ -132,11 +169,25 @@ def plan_rates(asked: EncParam, shares: Sequence[Share], bounds: Bounds) -> Rate
     return replace(control, remarks=(remark, *control.remarks))
 
 
+def _target_quality(quality: float, shares: Sequence[Share], bounds: Bounds) -> RateControl:
+    """Keep a quality that nothing bounds but the level, which is one that holds about what the quality needs.
+
+    A step of 6 is half of the bits, or twice.
+    """
+    steps = Fraction(bounds.quality) - Fraction(quality)
+    ratio = MOST_BYTES_PER_SOURCE_BYTE * Fraction(2) ** max(ceil(steps / _STEPS_OF_HALF), 0)
+    if bounds.max_rate:
+        most = Spending(max_rate=bounds.max_rate, buffer_size=bounds.buffer_size)
+        return RateControl(quality=quality, spending=(most,) * len(shares))
+    spending = tuple(_bounded(share, share.bits * ratio, bounds) for share in shares)
+    return RateControl(quality=quality, spending=spending)
+
+
 def _quality(asked: EncParam, shares: Sequence[Share], ratio: Fraction, bounds: Bounds) -> RateControl:
     """Keep a quality; a bit rate that is asked for bounds it."""
     ratio = ratio if asked.bitrate else MOST_BYTES_PER_SOURCE_BYTE
     remarks = []
-    quality = bounds.quality
+    quality: float = bounds.quality
     if asked.sqr_factor:
         quality = min(max(asked.sqr_factor, LEAST_FACTOR), MOST_FACTOR)
         if quality != asked.sqr_factor:

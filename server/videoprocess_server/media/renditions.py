@@ -32,7 +32,7 @@ from videoprocess_server.media.proxies import (
     fit_proxy,
     proxy_pixel_format,
 )
-from videoprocess_server.media.rate_control import source_shares
+from videoprocess_server.media.rate_control import Target, source_shares
 from videoprocess_server.media.still_encoding import (
     THUMBNAIL_SIDE,
     check_still,
@@ -67,12 +67,16 @@ class Material:
     #: frames per second, from first to last
     measured_rate: Fraction
     opening: Opening
-    #: of the source; None where a player shows the picture as it is coded
+    #: of the result; None where a player shows the picture as it is coded
     display_matrix: tuple[int, ...] | None
     #: frames at the beginning that need others the file does not have
     undecodable_count: int
     #: frames that were looked at for a cover
     scores: Sequence[FrameScore] = ()
+    #: whether its pictures are mirrored
+    mirrored: bool = False
+    #: quality or rate that is asked for of the enhanced video
+    target: Target | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +273,7 @@ def _carried_length_size(encoder: Encoder, geometry: Geometry, material: Materia
         (shown.width, shown.height) == (video.width, video.height) == (geometry.width, geometry.height)
     )
     same_pictures = same_size and material.timeline.grid is None and not opening.interlaced
+    same_pictures = same_pictures and not material.mirrored
     if not same_pictures or opening.two_layers or not video.codec == encoder.codec == "hevc":
         return 0
     return length_size(opening.configuration)
@@ -297,7 +302,7 @@ def _settings(
         hdr_static=material.opening.hdr_static,
         usability=usability,
     )
-    return plan_encoder(encoder, picture, material.coding, shares)
+    return plan_encoder(encoder, picture, material.coding, shares, material.target)
 
 
 def _frame_rate(material: Material) -> Fraction:

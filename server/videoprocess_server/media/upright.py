@@ -7,8 +7,9 @@ from typing import Final
 
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.geometry import Geometry, plan_geometry
+from videoprocess_server.media.orientation import lies_on_side
 from videoprocess_server.model.media_info import VideoTrackInfo
-from videoprocess_server.model.settings_snapshot import Rect
+from videoprocess_server.model.settings_snapshot import ModeSetting, Rect
 
 #: pixels a side of a JPEG that every reader takes
 MAX_SIDE: Final = 16_384
@@ -95,6 +96,18 @@ def fit_size(
         asked_width or _scaled(width, factor, step),
         asked_height or _scaled(height, factor, step),
     )
+
+
+def mirror_filters(setting: ModeSetting, matrix: tuple[int, ...] | None) -> tuple[str, ...]:
+    """Give what mirrors coded pictures so that the one a player shows is mirrored left to right; none unless that is asked for.
+
+    Args:
+        setting: what is asked for.
+        matrix: how the player turns the result.
+    """
+    if not setting.mirror:
+        return ()
+    return ("vflip", "copy") if lies_on_side(matrix) else ("hflip",)
 
 
 def _turns(matrix: tuple[int, ...] | None) -> tuple[str, ...]:

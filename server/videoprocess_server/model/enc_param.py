@@ -13,6 +13,8 @@ from typing import Final
 
 #: of a file's user metadata
 ENC_PARAM_KEY: Final = "com.openharmony.encParam"
+#: keys that tell how bits are spent
+RATE_KEYS: Final = frozenset({"bitrate", "video_encode_bitrate_mode", "sqr_factor"})
 #: characters read at most; recorders write about 150
 _MOST_CHARACTERS: Final = 4096
 #: digits of a number at most
