@@ -61,12 +61,21 @@ def result_frames(
             )
 
 
+def source_pts_of(frame: VideoFrame, plan: Plan) -> int:
+    """Give a filtered frame's time stamp in ticks of the source.
+
+    Raises:
+        MediaFault: ENCODE_FAILED where it has none.
+    """
+    if frame.pts is None or frame.time_base is None:
+        raise MediaFault("ENCODE_FAILED", "A filter of the plan gives a frame without a time.")
+    return output_pts(frame.pts, frame.time_base, plan.time_base)
+
+
 def _sources(filtered: Iterable[VideoFrame], plan: Plan) -> Iterator[_Source]:
     copy = _copier(plan)
     for frame in filtered:
-        if frame.pts is None or frame.time_base is None:
-            raise MediaFault("ENCODE_FAILED", "A filter of the plan gives a frame without a time.")
-        yield _Source(frame, output_pts(frame.pts, frame.time_base, plan.time_base), copy(frame))
+        yield _Source(frame, source_pts_of(frame, plan), copy(frame))
 
 
 def _copier(plan: Plan) -> Callable[[VideoFrame], Picture | None]:

@@ -21,7 +21,8 @@ from videoprocess_server.media.encode import EnhancedFrame, encode_file
 from videoprocess_server.media.filters import run_filters
 from videoprocess_server.media.measure_samples import sampled_numbers
 from videoprocess_server.media.measure_sources import SourcePictures
-from videoprocess_server.media.result_frames import result_frames
+from videoprocess_server.media.result_frames import result_frames, source_pts_of
+from videoprocess_server.media.video_usability import ChromaLocation
 from videoprocess_server.model.grid import slot_bounds, slot_of
 from videoprocess_server.model.plan import Plan, SegmentPlan
 from videoprocess_server.model.quality import main_rendition
@@ -42,7 +43,7 @@ def encode_segments(task: EncodeTask, fd: int, emit: Callable[[TaskMessage], Non
     """
     started = time.process_time()
     plan, pulse, inputs = task.plan, _Pulse(emit), dict[int, str]()
-    frames = filtered_frames(plan, task.segments, fd, inputs, pulse.beat)
+    frames = filtered_frames(plan, task.segments, fd, inputs, pulse.beat, task.camera_path)
     by_segment = groupby(frames, key=attrgetter("segment_index"))
     done = []
     for segment, output_path in zip(task.segments, task.output_paths, strict=True):
@@ -74,6 +75,7 @@ def filtered_frames(
     fd: int,
     inputs: dict[int, str] | None = None,
     beat: Callable[[], None] = lambda: None,
+    camera_path: str = "",
 ) -> Iterator[EnhancedFrame]:
     """Give the frames of segments, enhanced, as the renditions are made of them.
 
@@ -83,16 +85,17 @@ def filtered_frames(
         fd: the source.
         inputs: gets the SHA-256 of each segment's packets.
         beat: called often.
+        camera_path: the file of a stabilised plan; "" for none.
 
     Raises:
         MediaFault: as `encode_segments`.
     """
     inputs = {} if inputs is None else inputs
-    for run in _runs(plan, segments):
-        yield from _run(plan, run, fd, inputs, beat)
+    for run in neighbours(plan, segments):
+        yield from _run(plan, run, fd, inputs, beat, camera_path)
 
 
-def _runs(plan: Plan, segments: Sequence[SegmentPlan]) -> Iterator[tuple[SegmentPlan, ...]]:
+def neighbours(plan: Plan, segments: Sequence[SegmentPlan]) -> Iterator[tuple[SegmentPlan, ...]]:
     """Give neighbours in time that go through the same chain; where a plan has stills only, it leaves out what they do not show.
 
     What a decoder makes of frames after a damaged one depends on where decoding began: a segment near them is a run of its own.
@@ -118,6 +121,7 @@ def _run(
     fd: int,
     inputs: dict[int, str],
     beat: Callable[[], None],
+    camera_path: str,
 ) -> Iterator[EnhancedFrame]:
     """Decode and filter neighbours that go through the same chain."""
     filters = plan.filters
@@ -128,9 +132,11 @@ def _run(
         decoded = conceal(decoded, plan, decode_from_pts, ledger.announced)
     enhancement = filters.enhancement if segments[0].enhanced else ()
     stages = (*filters.prepare, *filters.crop, *enhancement, f"format=pix_fmts={filters.pixel_format}")
-    window = _window(decoded, plan, segments, ledger)
+    window = window_of(decoded, plan, segments, ledger)
     sources, samples = SourcePictures(plan), _samples(plan, segments)
     filtered = run_filters(sources.watch(window), stages, plan.time_base, filters.source_picture)
+    if camera_path:
+        filtered = warped(filtered, plan, Path(camera_path))
     starts = [segment.start_pts for segment in segments]
     burn_in = _burner(plan)
     numbers = Counter[int]()
@@ -177,7 +183,19 @@ def _burner(plan: Plan) -> Callable[[VideoFrame], None]:
     return Burner(overlay).burn_into
 
 
-def _window(
+def warped(frames: Iterable[VideoFrame], plan: Plan, camera_path: Path) -> Iterator[VideoFrame]:
+    """Put frames where the camera path says; imports OpenCV, which only stabilised plans need."""
+    from videoprocess_server.media.stabilise.warp import Warper
+
+    assert plan.stabilisation is not None
+    location = plan.stabilisation.chroma_location
+    warper = Warper(camera_path, None if location is None else ChromaLocation(location))
+    for frame in frames:
+        warper.warp(frame, source_pts_of(frame, plan))
+        yield frame
+
+
+def window_of(
     decoded: Iterable[VideoFrame],
     plan: Plan,
     segments: Sequence[SegmentPlan],

@@ -118,6 +118,8 @@ class StabilisationPlan:
 
     #: as asked for, or as AUTO chose
     strength: VideoStabilisation
+    #: where chroma samples lie, as ISO/IEC 23091-2 numbers it; None where the source does not tell
+    chroma_location: int | None = None
     #: of the file that tells each frame's warp; "" in a draft
     path_sha256: str = ""
     #: share of width and height that the most zoomed frame loses, 0 to 1
