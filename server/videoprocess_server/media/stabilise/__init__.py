@@ -1,0 +1,1 @@
+"""Stabilisation: how the camera moved, how it should have moved, and the one warp of each frame that makes up the difference."""
