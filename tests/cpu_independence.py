@@ -14,8 +14,10 @@ from av.video.frame import VideoFrame
 
 from frame_pictures import draw_frame
 from videoprocess_server.media.filters import FilterChain
+from videoprocess_server.media.planes import read_plane
 from videoprocess_server.media.still_colour import map_to_jpeg
 from videoprocess_server.media.still_encoding import plan_jpeg
+from videoprocess_server.media.tone_mapping_plan import STILL_COLOUR, HdrLight, map_still, map_video
 from videoprocess_server.media.upright import plan_upright
 from videoprocess_server.media.watermark import Stamp
 from videoprocess_server.model.media_info import Colour, VideoTrackInfo
@@ -61,8 +63,10 @@ def still_of(pixel_format: str, colour: Colour, asked: tuple[int, int]) -> bytes
     whole = Rect(x=0, y=0, width=SIZE[0], height=SIZE[1])
     deep = "yuv444p10le" if "10" in pixel_format else "yuv444p"
     geometry = plan_upright(video_of(pixel_format, colour), whole, TURNED, asked, None, deep)
-    chain = FilterChain(geometry.fit, Fraction(1, 30))
-    picture = map_to_jpeg([*chain.push(frame), *chain.push(None)][0], colour)
+    mapping = map_still(HdrLight(colour=colour, peak=1000), deep) if colour is HLG else ()
+    chain = FilterChain((*geometry.fit, *mapping), Fraction(1, 30))
+    shown = STILL_COLOUR if mapping else colour
+    picture = map_to_jpeg([*chain.push(frame), *chain.push(None)][0], shown)
     plan = plan_jpeg(geometry, Fraction(30))
     context = av.CodecContext.create(plan.encoder, "w")
     context.thread_count = 1
@@ -93,6 +97,16 @@ def stamped(pixel_format: str, colour: Colour, scale_factor: float) -> bytes:
     return b"".join(bytes(plane) for plane in frame.planes)
 
 
+def mapped(pixel_format: str, transfer: int, result: str, size: tuple[int, int]) -> bytes:
+    """Make SDR of a frame, as a video's rendition does."""
+    frame = draw_frame(5, *SIZE, pixel_format)
+    frame.pts, frame.time_base = 0, Fraction(1, 30)
+    light = HdrLight(colour=Colour(primaries=9, transfer=transfer, matrix=9, range=1), peak=1000)
+    chain = FilterChain(map_video(light, pixel_format, size, result, None), Fraction(1, 30))
+    made = [*chain.push(frame), *chain.push(None)][0]
+    return b"".join(read_plane(made, index).tobytes() for index in range(3))
+
+
 def control() -> bytes:
     """Scale a frame in a way that is known to depend on the processor."""
     frame = draw_frame(5, *SIZE)
@@ -108,6 +122,9 @@ def main() -> None:
         still_of("yuv420p", SDR, (0, 0)),
         still_of("yuv422p10le", HLG, (101, 0)),
         still_of("yuv420p10le", HLG, (700, 900)),
+        mapped("yuv420p10le", 18, "yuv420p", SIZE),
+        mapped("yuv422p10le", 16, "yuv422p10le", (190, 102)),
+        mapped("yuv420p", 16, "yuv420p", SIZE),
         stamped("yuv420p", SDR, 0.4),
         stamped("yuv444p10le", HLG, 1.7),
         control(),

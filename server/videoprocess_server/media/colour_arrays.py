@@ -16,18 +16,15 @@ Array = NDArray[np.int64]
 #: red, green and blue
 Colours = tuple[Array, Array, Array]
 
-#: ISO/IEC 23091-2 primaries of HDR that does not tell its own: BT.2020
-_HDR_PRIMARIES: Final = 9
 _HALF: Final = tables.ONE // 2
 
 
 def to_srgb(colours: Colours, colour: Colour) -> Colours:
-    """Give sRGB's signals of signals of a colour space; what it cannot show is clipped, but bright light rolled off."""
+    """Give sRGB's signals of signals of a colour space of SDR; what it cannot show is clipped."""
     if _is_like_srgb(colour):
         return colours
-    light = _TO_LIGHT.get(colour.transfer, _srgb_to_light)(colours)
-    light = _apply_matrix(light, _primaries(colour), tables.SRGB_PRIMARIES)
-    return _each(light, tables.light_to_srgb)
+    light = _apply_matrix(_srgb_to_light(colours), _primaries(colour), tables.SRGB_PRIMARIES)
+    return _light_to_srgb(light)
 
 
 def from_srgb(colours: Colours, colour: Colour) -> Colours:
@@ -41,11 +38,11 @@ def from_srgb(colours: Colours, colour: Colour) -> Colours:
 def _is_like_srgb(colour: Colour) -> bool:
     """Whether signals mean nearly the same; the curves of SDR video are shown by displays as sRGB's is."""
     known = tables.knows_primaries(colour.primaries) and colour.primaries != tables.SRGB_PRIMARIES
-    return colour.transfer not in _TO_LIGHT and not known
+    return colour.transfer not in _FROM_LIGHT and not known
 
 
 def _primaries(colour: Colour) -> int:
-    return colour.primaries if tables.knows_primaries(colour.primaries) else _HDR_PRIMARIES
+    return colour.primaries if tables.knows_primaries(colour.primaries) else tables.HDR_PRIMARIES
 
 
 def _srgb_to_light(colours: Colours) -> Colours:
@@ -56,28 +53,15 @@ def _light_to_srgb(light: Colours) -> Colours:
     return _each(light, tables.light_to_srgb)
 
 
-def _pq_to_light(colours: Colours) -> Colours:
-    return _each(colours, tables.pq_to_sdr_light)
-
-
 def _light_to_pq(light: Colours) -> Colours:
     return _each(light, tables.white_light_to_pq)
-
-
-def _hlg_to_light(colours: Colours) -> Colours:
-    scene = _each(colours, tables.hlg_to_scene_light)
-    return _each(_multiplied(scene, tables.hlg_gain), tables.peak_light_to_sdr_light)
 
 
 def _light_to_hlg(light: Colours) -> Colours:
     return _each(_multiplied(light, tables.hlg_inverse_gain), tables.scene_light_to_hlg)
 
 
-#: ISO/IEC 23091-2 transfer of HDR → its signals as light of SDR, and the way back
-_TO_LIGHT: Final[Mapping[int, Callable[[Colours], Colours]]] = {
-    tables.PQ: _pq_to_light,
-    tables.HLG: _hlg_to_light,
-}
+#: ISO/IEC 23091-2 transfer of HDR → its signals of light of SDR
 _FROM_LIGHT: Final[Mapping[int, Callable[[Colours], Colours]]] = {
     tables.PQ: _light_to_pq,
     tables.HLG: _light_to_hlg,
@@ -86,7 +70,7 @@ _FROM_LIGHT: Final[Mapping[int, Callable[[Colours], Colours]]] = {
 
 def _multiplied(light: Colours, gain: Callable[[], Sequence[int]]) -> Colours:
     """Multiply colours by what their luminance asks for: HLG's system gamma."""
-    shares = (round(share * tables.ONE) for share in tables.luma_shares(_HDR_PRIMARIES))
+    shares = (round(share * tables.ONE) for share in tables.luma_shares(tables.HDR_PRIMARIES))
     luminance = sum((share * part for share, part in zip(shares, light, strict=True)), np.int64(0))
     gains = _as_array(gain)[np.minimum(luminance // tables.ONE, tables.LIGHT_MAX)]
     red, green, blue = (np.minimum(part * gains // tables.ONE, tables.LIGHT_MAX) for part in light)

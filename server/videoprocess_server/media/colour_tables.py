@@ -7,8 +7,8 @@ few bits that such a difference does not show; a test holds their digest.
     signal   what is coded, of one of red, green and blue: 0 to SIGNAL_MAX
     light    linear light: 0 to LIGHT_MAX
 
-After ITU-R BT.2100-2 (PQ, HLG), BT.2390-11 §5.4 (how bright light is rolled off), BT.2408-7 (white of graphics: 203 cd/m2)
-and IEC 61966-2-1 (sRGB).
+After ITU-R BT.2100-2 (PQ, HLG), BT.2408-7 (white of graphics: 203 cd/m2) and IEC 61966-2-1 (sRGB). How HDR becomes SDR is in
+tone_mapping.py.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from typing import Final
 
 SIGNAL_MAX: Final = (1 << 14) - 1
 LIGHT_MAX: Final = (1 << 16) - 1
-#: one, of the entries of `rgb_matrix` and of `hlg_gain` and `hlg_inverse_gain`
+#: one, of the entries of `rgb_matrix` and of `hlg_inverse_gain`
 ONE: Final = 1 << 14
 
+#: ISO/IEC 23091-2 primaries of HDR that does not tell its own: BT.2020
+HDR_PRIMARIES: Final = 9
 #: ISO/IEC 23091-2 transfers
 PQ: Final = 16
 HLG: Final = 18
@@ -32,7 +34,7 @@ REFERENCE_WHITE: Final = 203.0
 #: cd/m2 of the brightest light that is told apart: a display's that HLG is defined for, and what most PQ is made for
 PEAK: Final = 1000.0
 #: of an HLG display of that peak
-_SYSTEM_GAMMA: Final = 1.2
+SYSTEM_GAMMA: Final = 1.2
 
 #: ISO/IEC 23091-2 primaries → red, green, blue and white as x and y; what is not here is as good as BT.709's
 _D65: Final = ("0.3127", "0.3290")
@@ -79,21 +81,9 @@ def light_to_srgb() -> tuple[int, ...]:
 
 
 @cache
-def pq_to_sdr_light() -> tuple[int, ...]:
-    """PQ's signal → light of SDR, what is brighter than its white rolled off."""
-    return _table(SIGNAL_MAX, LIGHT_MAX, lambda signal: _rolled_off(_pq_eotf(signal)))
-
-
-@cache
 def white_light_to_pq() -> tuple[int, ...]:
     """Light, of which the most is the reference white → PQ's signal."""
     return _table(LIGHT_MAX, SIGNAL_MAX, lambda light: _pq_inverse_eotf(light * REFERENCE_WHITE))
-
-
-@cache
-def hlg_to_scene_light() -> tuple[int, ...]:
-    """HLG's signal → light of the scene."""
-    return _table(SIGNAL_MAX, LIGHT_MAX, _hlg_inverse_oetf)
 
 
 @cache
@@ -103,27 +93,15 @@ def scene_light_to_hlg() -> tuple[int, ...]:
 
 
 @cache
-def hlg_gain() -> tuple[int, ...]:
-    """Luminance of the scene → by how much a display multiplies its colours, which are then light of the peak."""
-    return _table(LIGHT_MAX, ONE, lambda scene: scene ** (_SYSTEM_GAMMA - 1))
-
-
-@cache
 def hlg_inverse_gain() -> tuple[int, ...]:
     """Luminance of light, of which the most is the reference white → what makes light of the scene of it."""
     share = REFERENCE_WHITE / PEAK
 
     def gain(light: float) -> float:
         shown = max(light, 1 / LIGHT_MAX) * share
-        return float(share * shown ** ((1 - _SYSTEM_GAMMA) / _SYSTEM_GAMMA))
+        return float(share * shown ** ((1 - SYSTEM_GAMMA) / SYSTEM_GAMMA))
 
     return _table(LIGHT_MAX, ONE, gain)
-
-
-@cache
-def peak_light_to_sdr_light() -> tuple[int, ...]:
-    """Light, of which the most is the peak → light of SDR, what is brighter than its white rolled off."""
-    return _table(LIGHT_MAX, LIGHT_MAX, lambda light: _rolled_off(light * PEAK))
 
 
 @cache
@@ -159,8 +137,8 @@ _PQ_C1, _PQ_C2, _PQ_C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 _PQ_PEAK = 10_000.0
 
 
-def _pq_eotf(signal: float) -> float:
-    """cd/m2."""
+def pq_eotf(signal: float) -> float:
+    """PQ's signal, 0 to 1 → cd/m2."""
     root = signal ** (1 / _PQ_M2)
     return float(_PQ_PEAK * (max(root - _PQ_C1, 0.0) / (_PQ_C2 - _PQ_C3 * root)) ** (1 / _PQ_M1))
 
@@ -173,32 +151,13 @@ def _pq_inverse_eotf(luminance: float) -> float:
 _HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
 
 
-def _hlg_inverse_oetf(signal: float) -> float:
+def hlg_inverse_oetf(signal: float) -> float:
+    """HLG's signal, 0 to 1 → light of the scene, 0 to 1."""
     return signal * signal / 3 if signal <= 0.5 else (exp((signal - _HLG_C) / _HLG_A) + _HLG_B) / 12
 
 
 def _hlg_oetf(light: float) -> float:
     return float((3 * light) ** 0.5) if light <= 1 / 12 else _HLG_A * log(12 * light - _HLG_B) + _HLG_C
-
-
-def _rolled_off(luminance: float) -> float:
-    """BT.2390's EETF from the peak down to the reference white, as a share of that; dark colours stay as they are."""
-    level = min(_pq_inverse_eotf(luminance) / _PQ_OF_PEAK, 1.0)
-    if level <= _KNEE:
-        return luminance / REFERENCE_WHITE
-    t = (level - _KNEE) / (1 - _KNEE)
-    level = (
-        (2 * t**3 - 3 * t**2 + 1) * _KNEE
-        + (t**3 - 2 * t**2 + t) * (1 - _KNEE)
-        + (-2 * t**3 + 3 * t**2) * _MOST
-    )
-    return min(_pq_eotf(level * _PQ_OF_PEAK) / REFERENCE_WHITE, 1.0)
-
-
-#: PQ's signal of the peak; as shares of it, that of the reference white and the one that rolling off begins at
-_PQ_OF_PEAK: Final = _pq_inverse_eotf(PEAK)
-_MOST: Final = _pq_inverse_eotf(REFERENCE_WHITE) / _PQ_OF_PEAK
-_KNEE: Final = 1.5 * _MOST - 0.5
 
 
 def _to_xyz(primaries: int) -> list[list[Fraction]]:

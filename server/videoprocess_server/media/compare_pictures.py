@@ -8,7 +8,13 @@ from typing import Final
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.differences import Difference
-from videoprocess_server.media.hdr import PictureMetadata, picture_metadata, side_data, static_metadata
+from videoprocess_server.media.hdr import (
+    PictureMetadata,
+    is_mapped,
+    picture_metadata,
+    side_data,
+    static_metadata,
+)
 from videoprocess_server.media.orientation import matrix_of
 from videoprocess_server.media.probe import first_frame
 from videoprocess_server.media.source import open_source, video_stream
@@ -39,17 +45,23 @@ def picture_differences(source_fd: int, result_fd: int, task: VerifyTask, track:
         MediaFault: NO_DECODABLE_FRAME.
     """
     index = task.media.video.index
+    rendition = task.plan.renditions[task.rendition_index]
     before, after = _first(source_fd, index), _first(result_fd, track)
-    planned = task.plan.renditions[task.rendition_index].display_matrix
+    planned = rendition.display_matrix
     if matrix_of(after) != planned:
         text = f"the display matrix is {matrix_of(after)}, not {planned}"
         yield Difference(what=None, track_index=index, text=text)
+    mapped = is_mapped(task.media.video.colour, rendition.encoder.colour)
+    if mapped and tells_of_hdr(after):
+        yield Difference(what=None, track_index=index, text="it has metadata of HDR, and is SDR")
     for name, (tell, loss) in _KEPT.items():
+        if mapped and loss is Loss.HDR_METADATA:
+            continue
         if tell(before) and tell(before) != tell(after):
             yield Difference(what=loss, track_index=index, text=f"the {name} is not its source's")
     kept = picture_metadata(after)
     for kind in picture_metadata(before):
-        if kind not in kept:
+        if kind not in kept and not (mapped and loss_of(kind) is Loss.HDR_METADATA):
             yield Difference(
                 what=loss_of(kind),
                 track_index=index,
@@ -60,6 +72,12 @@ def picture_differences(source_fd: int, result_fd: int, task: VerifyTask, track:
 def loss_of(kind: PictureMetadata) -> Loss:
     """What it is called where metadata of single pictures is not kept."""
     return _LOSS_OF.get(kind, Loss.HDR_METADATA)
+
+
+def tells_of_hdr(frame: VideoFrame) -> bool:
+    """Tell whether a frame has metadata of light that SDR has not."""
+    kinds = picture_metadata(frame)
+    return bool(static_metadata(frame)) or any(loss_of(kind) is Loss.HDR_METADATA for kind in kinds)
 
 
 def marks_of(frame: VideoFrame) -> tuple[str, ...]:

@@ -126,7 +126,9 @@ def choose_bit_depth(video: VideoTrackInfo, stream: StreamInfo) -> int:
     if asked is None:
         raise MediaFault("STREAM_NOT_SUPPORTED", f"Pixel format {stream.format} is not known.")
     if asked < kept and video.colour.transfer in HDR_TRANSFERS:
-        raise MediaFault("STREAM_NOT_SUPPORTED", "An HDR source is not encoded with 8 bits; ask for P010.")
+        raise MediaFault(
+            "STREAM_NOT_SUPPORTED", "An HDR source is not encoded with 8 bits; ask for P010, or for SDR."
+        )
     return asked
 
 

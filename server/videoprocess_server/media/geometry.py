@@ -146,12 +146,12 @@ def _unchanged_colour(colour: Colour) -> str:
     """Options that keep range and matrix as they are, where they are known."""
     level = "full" if colour.range == _FULL_RANGE else "limited"
     options = f":in_range={level}:out_range={level}"
-    matrix = _SCALE_MATRICES.get(colour.matrix)
+    matrix = SCALE_MATRICES.get(colour.matrix)
     return options if matrix is None else f"{options}:in_color_matrix={matrix}:out_color_matrix={matrix}"
 
 
 #: ISO/IEC 23091-2 number → the scale filter's name
-_SCALE_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
+SCALE_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 
 
 def _aspect(source: Fraction, shown: Rect, width: int, height: int) -> Fraction:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from enum import Enum
 from fractions import Fraction
 
 from av.video.frame import VideoFrame
+
+from videoprocess_server.model.media_info import Colour
 
 #: ISO/IEC 23091-2 transfers of HDR: PQ and HLG
 HDR_TRANSFERS = frozenset({16, 18})
@@ -37,6 +40,9 @@ _LIGHT_LEVEL = struct.Struct("=2I")
 #: x265 counts chromaticity in 0.00002 and luminance in 0.0001 cd/m2
 _CHROMATICITY_UNITS = 50_000
 _LUMINANCE_UNITS = 10_000
+#: x265's parameters of the brightest light, of the content and of the display
+_MAX_CLL = re.compile(r"max-cll=(\d+),")
+_MASTER_PEAK = re.compile(r"L\((\d+),")
 
 
 def static_metadata(frame: VideoFrame) -> str:
@@ -50,6 +56,26 @@ def static_metadata(frame: VideoFrame) -> str:
         most, average = _LIGHT_LEVEL.unpack_from(light)
         parts.append(f"max-cll={most},{average}")
     return ":".join(["hdr10=1", *parts]) if parts else ""
+
+
+def peak_luminance(parameters: str) -> int | None:
+    """Tell the brightest light of a PQ source in cd/m2: of its content, or else of the display it was mastered on.
+
+    Args:
+        parameters: as `static_metadata` gives them.
+
+    Returns:
+        None where neither is told.
+    """
+    content, display = _MAX_CLL.search(parameters), _MASTER_PEAK.search(parameters)
+    told = int(content[1]) if content else 0
+    mastered = int(display[1]) // _LUMINANCE_UNITS if display else 0
+    return told or mastered or None
+
+
+def is_mapped(source: Colour, result: Colour) -> bool:
+    """Tell whether HDR became SDR."""
+    return source.transfer in HDR_TRANSFERS and result.transfer not in HDR_TRANSFERS
 
 
 def picture_metadata(frame: VideoFrame) -> tuple[PictureMetadata, ...]:

@@ -21,6 +21,7 @@ from videoprocess_server.media.compare_pictures import loss_of, marks_of
 from videoprocess_server.media.containers import ISO_MUXERS
 from videoprocess_server.media.encode import renditions_in
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.hdr import is_mapped
 from videoprocess_server.media.hdr import picture_metadata as picture_metadata_of
 from videoprocess_server.media.iso.added import NewPicture
 from videoprocess_server.media.iso.movie import read_movie
@@ -67,7 +68,7 @@ def write(task: JoinTask, fd: int, pictures: Pictures, pulse: Pulse) -> Account:
             places = dict(zip(sorted(tally.kept), range(len(result.streams)), strict=False))
             metadata = tuple(metadata_losses(source, result, places))
             place = places[task.media.video.index]
-            marks = tuple(_lost_marks(source, task.media.video.index, result, place))
+            marks = tuple(_lost_marks(source, task, rendition, result, place))
         if rendition.container in ISO_MUXERS and (task.maker or task.plan.moov_first):
             _rewrite(task, place, pictures, pulse)
     except OSError:  # the disk's answer is no fault of the muxer
@@ -169,14 +170,20 @@ def _pictures(pictures: Pictures, added: Stream, time_base: Fraction) -> Iterato
         yield packet
 
 
-def _lost_marks(source: InputContainer, index: int, result: InputContainer, place: int) -> Iterator[NotKept]:
+def _lost_marks(
+    source: InputContainer, task: JoinTask, rendition: Rendition, result: InputContainer, place: int
+) -> Iterator[NotKept]:
     """What FFmpeg's muxer takes over from its own encoder only, or finds beside the parameter sets."""
+    index = task.media.video.index
+    mapped = is_mapped(task.media.video.colour, rendition.encoder.colour)
     before = first_frame(source, video_stream(source, index))
     after = first_frame(result, video_stream(result, place))
     for mark in marks_of(before):
         reason = f"The {mark} of the picture cannot be given to FFmpeg's muxer."
         yield NotKept(what=Loss.PICTURE_MARKS, track_index=index, count=1, reason=reason)
     for kind in {*picture_metadata_of(before)} - {*picture_metadata_of(after)}:
+        if mapped and loss_of(kind) is Loss.HDR_METADATA:
+            continue
         reason = f"The {kind.value} metadata of the first picture is not in the result."
         yield NotKept(what=loss_of(kind), track_index=index, count=1, reason=reason)
 

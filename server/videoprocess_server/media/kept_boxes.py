@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
+from videoprocess_server.media.hdr import is_mapped
 from videoprocess_server.media.iso.sample_entries import extension_kinds
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import MediaInfo
@@ -38,9 +39,11 @@ def _never(_media: MediaInfo, _plan: Plan, _rendition: Rendition) -> bool:
     return False
 
 
+#: of HDR's light; where that was asked to become SDR nothing is lost with them
+_OF_LIGHT: Final = frozenset({"mdcv", "clli", "cclv", "amve", "SmDm", "CoLL"})
 #: box → when it holds
 _HOLDS: Final[Mapping[str, _Holds]] = {
-    **dict.fromkeys(("colr", "mdcv", "clli", "cclv", "amve", "SmDm", "CoLL", "gama", "chrm"), _same_colour),
+    **dict.fromkeys(("colr", "gama", "chrm", *_OF_LIGHT), _same_colour),
     "pasp": _same_pixels,
     **dict.fromkeys(("clap", "clef", "prof", "enof"), _same_size),
     "fiel": _same_fields,
@@ -88,6 +91,8 @@ def lost_boxes(
     """Name the kinds of boxes that do not hold, as one entry; arguments as of `kept_boxes`."""
     kept = kept_boxes(entry, media, plan, rendition, carried)
     lost = {*extension_kinds(entry)} - kept - _OF_THE_CODEC - _OF_DOLBY_VISION - _REWRITTEN
+    if is_mapped(media.video.colour, rendition.encoder.colour):
+        lost -= _OF_LIGHT
     if lost:
         names = ", ".join(sorted(lost))
         yield NotKept(

@@ -21,7 +21,14 @@ class OwnFilter(Protocol):
 #: Raises MediaFault ENCODE_FAILED where it cannot do with such a picture.
 OwnFilterFactory = Callable[[VideoFrame, Mapping[str, str], Fraction], OwnFilter]
 
-OWN_FILTERS: Final[Mapping[str, OwnFilterFactory]] = {}
+
+def _tone_map(first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> OwnFilter:
+    from videoprocess_server.media.tone_mapping_filter import ToneMapping
+
+    return ToneMapping(first, arguments, time_base)
+
+
+OWN_FILTERS: Final[Mapping[str, OwnFilterFactory]] = {"tone_map": _tone_map}
 
 
 def arguments_of(stage: str) -> dict[str, str]:

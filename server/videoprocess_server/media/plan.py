@@ -91,6 +91,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         target=target_of(setting),
         undecodable_count=len(index.pts) - len(opening.pts),
         scores=task.noise.frames,
+        to_sdr=setting.to_sdr,
     )
     renditions = plan_renditions(task.snapshot.streams, material)
     frame_count, pts_sha256 = summarise(timeline)

@@ -22,6 +22,7 @@ from videoprocess_server.media.encoders import (
 )
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.geometry import Geometry, encoded_colour, plan_geometry
+from videoprocess_server.media.hdr import PictureMetadata
 from videoprocess_server.media.losses import known_losses
 from videoprocess_server.media.opening import Opening
 from videoprocess_server.media.orientation import fit_matrix
@@ -38,12 +39,26 @@ from videoprocess_server.media.still_encoding import (
     check_still,
     known_colour,
     plan_jpeg,
-    still_note,
     still_pixel_format,
 )
 from videoprocess_server.media.timeline import Timeline
+from videoprocess_server.media.tone_mapping_plan import (
+    SDR_COLOUR,
+    SDR_DEPTH,
+    STILL_COLOUR,
+    HdrLight,
+    check_mappable,
+    hdr_light,
+    map_still,
+    map_video,
+)
 from videoprocess_server.media.upright import plan_upright
-from videoprocess_server.media.video_usability import VideoUsability, kept_usability, with_usability
+from videoprocess_server.media.video_usability import (
+    ChromaLocation,
+    VideoUsability,
+    kept_usability,
+    with_usability,
+)
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.losses import LACKED_BY_PROXIES, Loss
 from videoprocess_server.model.media_info import MediaInfo
@@ -73,6 +88,10 @@ class Material:
     undecodable_count: int
     #: frames that were looked at for a cover
     scores: Sequence[FrameScore] = ()
+    #: whether videos of HDR become SDR
+    to_sdr: bool = False
+    #: what they are mapped from; None where they are not
+    mapped_from: HdrLight | None = None
     #: whether its pictures are mirrored
     mirrored: bool = False
     #: quality or rate that is asked for of the enhanced video
@@ -109,6 +128,7 @@ def _planned(stream: StreamInfo, material: Material) -> Planned:
 
 def _video(stream: StreamInfo, material: Material) -> Planned:
     """The enhanced video: the source's codec, size and depth unless something else is asked for."""
+    material = _as_shown(material)
     video, opening = material.media.video, material.opening
     bit_depth = choose_bit_depth(video, stream)
     encoder = choose_encoder(video, stream, bit_depth)
@@ -122,6 +142,7 @@ def _video(stream: StreamInfo, material: Material) -> Planned:
         pixel_format,
         chroma_location=usability.chroma_location,
     )
+    geometry = _mapped(geometry, pixel_format, usability.chroma_location, material)
     check_size(encoder, geometry.width, geometry.height)
     settings = _settings(encoder, geometry, pixel_format, material, usability)
     carried = _carried_length_size(encoder, geometry, material)
@@ -157,7 +178,40 @@ def _moving(stream: StreamInfo, coded: EncoderPlan, geometry: Geometry, material
         file_extension=extension,
         display_matrix=matrix
         and fit_matrix(matrix, (video.width, video.height), (geometry.width, geometry.height)),
+        note=material.mapped_from.note if material.mapped_from else "",
     )
+
+
+def _as_shown(material: Material) -> Material:
+    """Give the material as a video's encoder is to take it: of HDR that becomes SDR, SDR.
+
+    Raises:
+        MediaFault: STREAM_NOT_SUPPORTED.
+    """
+    media, opening = material.media, material.opening
+    light = hdr_light(media.video, opening.hdr_static)
+    if light is None or not material.to_sdr:
+        return material
+    check_mappable(light)
+    video = replace(media.video, colour=SDR_COLOUR, bit_depth=SDR_DEPTH)
+    kept = tuple(kind for kind in opening.picture_metadata if kind is PictureMetadata.TIME_CODE)
+    return replace(
+        material,
+        media=replace(media, video=video),
+        opening=replace(opening, hdr_static="", picture_metadata=kept),
+        mapped_from=light,
+    )
+
+
+def _mapped(
+    geometry: Geometry, pixel_format: str, chroma_location: ChromaLocation | None, material: Material
+) -> Geometry:
+    """Give the geometry that maps what it scales to SDR, where that is asked for."""
+    if material.mapped_from is None:
+        return geometry
+    size = geometry.width, geometry.height
+    source = material.media.video.pixel_format
+    return replace(geometry, fit=map_video(material.mapped_from, source, size, pixel_format, chroma_location))
 
 
 #: these streams tell of the others' frames
@@ -169,7 +223,8 @@ _LOST_BY_PROXIES = frozenset({Loss.INTERLACED, Loss.UNDECODABLE_FRAMES})
 
 
 def _preview(stream: StreamInfo, material: Material) -> Planned:
-    """A small proxy with all frames and time stamps of the enhanced video; of HDR it is HDR."""
+    """A small proxy with all frames and time stamps of the enhanced video; of HDR it is HDR, unless SDR is asked for."""
+    material = _as_shown(material)
     video = material.media.video
     bit_depth = choose_proxy_depth(video, stream)
     encoder = choose_proxy_encoder(stream, bit_depth, material.opening.hdr_static)
@@ -179,6 +234,7 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
         material.coding.usability, video.pixel_format, pixel_format
     ).chroma_location
     geometry = plan_geometry(video, material.shown, *size, pixel_format, chroma_location=chroma_location)
+    geometry = _mapped(geometry, pixel_format, chroma_location, material)
     check_size(encoder, geometry.width, geometry.height)
     if not stream.width or not stream.height:
         # What was rounded to even sides is no other shape.
@@ -202,7 +258,13 @@ def _preview(stream: StreamInfo, material: Material) -> Planned:
     )
     return Planned(
         rendition=replace(
-            rendition, note=" ".join(lost.reason for lost in lacked if lost.what in LACKED_BY_PROXIES)
+            rendition,
+            note=" ".join(
+                (
+                    *([rendition.note] if rendition.note else []),
+                    *(lost.reason for lost in lacked if lost.what in LACKED_BY_PROXIES),
+                )
+            ),
         ),
         not_kept=tuple(lost for lost in lacked if lost.what in _LOST_BY_PROXIES),
     )
@@ -243,16 +305,16 @@ def _stills(
         longest_side,
         pixel_format,
     )
-    mapped_from = known_colour(video)
+    light = hdr_light(video, material.opening.hdr_static)
     rendition = Rendition(
         stream_id=stream.stream_id,
         intent=stream.intent,
         encoder=plan_jpeg(geometry, _frame_rate(material)),
-        geometry=geometry.fit,
+        geometry=(*geometry.fit, *map_still(light, pixel_format)) if light else geometry.fit,
         still_pts=pts,
         file_extension=".jpg",
-        mapped_from=mapped_from,
-        note=still_note(mapped_from),
+        mapped_from=STILL_COLOUR if light else known_colour(video),
+        note=light.note if light else "",
     )
     return Planned(rendition=rendition)
 
@@ -273,6 +335,7 @@ def _carried_length_size(encoder: Encoder, geometry: Geometry, material: Materia
         (shown.width, shown.height) == (video.width, video.height) == (geometry.width, geometry.height)
     )
     same_pictures = same_size and material.timeline.grid is None and not opening.interlaced
+    same_pictures = same_pictures and material.mapped_from is None
     same_pictures = same_pictures and not material.mirrored
     if not same_pictures or opening.two_layers or not video.codec == encoder.codec == "hevc":
         return 0

@@ -1,7 +1,7 @@
 """Makes the colours of a video's frame those that readers of JPEG expect: sRGB, coded by BT.601 in full range.
 
-All is computed with integers (see colour_tables.py), so that pixels do not depend on the processor. HDR is shown as SDR: HLG as
-a display of 1000 cd/m2 shows it, PQ as it says, and of both what is brighter than SDR's white is rolled off.
+All is computed with integers (see colour_tables.py), so that pixels do not depend on the processor. What was HDR is SDR already
+(tone_mapping.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def map_to_jpeg(frame: VideoFrame, colour: Colour) -> VideoFrame:
 
     Args:
         frame: one of `PIXEL_FORMATS`.
-        colour: of the frame.
+        colour: of the frame, one of SDR.
     """
     made = VideoFrame(frame.width, frame.height, JPEG_PIXEL_FORMAT)
     made.pts = frame.pts

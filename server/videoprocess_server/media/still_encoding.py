@@ -6,10 +6,10 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
-from videoprocess_server.media.colour_tables import HLG, PQ
 from videoprocess_server.media.encoders import ENCODER_THREADS
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.geometry import Geometry, encoded_colour
+from videoprocess_server.media.hdr import HDR_TRANSFERS
 from videoprocess_server.media.still_colour import JPEG_COLOUR, JPEG_PIXEL_FORMAT, PIXEL_FORMATS
 from videoprocess_server.model.dataspace import dataspaces_agree, pack_dataspace
 from videoprocess_server.model.hdi import EncodeType, PixelFormat
@@ -33,11 +33,8 @@ _HD_WIDTH: Final = 1280
 _HD_HEIGHT: Final = 577
 _BT709: Final = 1
 _BT601: Final = 6
+_BT2020: Final = 9
 _DEEP: Final = 10
-_NOTES: Final = {
-    HLG: "The picture is SDR: HLG as a display of 1000 cd/m2 shows it, what is brighter than 203 cd/m2 rolled off.",
-    PQ: "The picture is SDR: PQ up to 1000 cd/m2, what is brighter than 203 cd/m2 rolled off.",
-}
 
 
 def plan_jpeg(geometry: Geometry, frame_rate: Fraction) -> EncoderPlan:
@@ -84,10 +81,7 @@ def known_colour(video: VideoTrackInfo) -> Colour:
     colour = encoded_colour(video)
     if colour.matrix not in _UNSPECIFIED:
         return colour
+    if colour.transfer in HDR_TRANSFERS:
+        return replace(colour, matrix=_BT2020)
     is_hd = video.width >= _HD_WIDTH or video.height >= _HD_HEIGHT
     return replace(colour, matrix=_BT709 if is_hd else _BT601)
-
-
-def still_note(colour: Colour) -> str:
-    """Say how bright light of an HDR source is shown, "" for SDR."""
-    return _NOTES.get(colour.transfer, "")
