@@ -226,7 +226,7 @@ CATALOGUE: Mapping[str, Reason] = {
         _UNSUPPORTED,
         Status.UNIMPLEMENTED,
         False,
-        "Ask for a range that the source's rate reaches; raising it is not supported.",
+        "Ask for at most eight times the source's rate and 240 frames per second; pixels must be planes of 8 to 16 bits.",
     ),
     "CROP_OUTSIDE_PICTURE": Reason(_BAD, _INVALID, False, "Keep the zoom crop region inside the picture."),
     "OUTPUT_EXISTS": Reason(

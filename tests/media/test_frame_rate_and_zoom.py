@@ -122,13 +122,6 @@ def test_a_source_inside_the_range_is_left_alone(
     assert plan_file(path, setting=setting).grid is None
 
 
-def test_frames_are_not_made_up(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "clip.mp4", frames=10).path
-    setting = ModeSetting(frame_rate_range=FrameRateRange(min_fps=60, max_fps=60))
-    with pytest.raises(MediaFault, match="FRAME_RATE_RAISE_NOT_SUPPORTED"):
-        plan_file(path, setting=setting)
-
-
 # zoom and size
 
 

@@ -94,7 +94,7 @@ async def test_a_time_stamp_after_the_last_frame_but_before_the_end(api: Api) ->
     ("setting", "reason"),
     [
         (
-            mode.ModeSetting(frame_rate_range=mode.FrameRateRange(min_fps=60, max_fps=60)),
+            mode.ModeSetting(frame_rate_range=mode.FrameRateRange(min_fps=300, max_fps=300)),
             "FRAME_RATE_RAISE_NOT_SUPPORTED",
         ),
         (

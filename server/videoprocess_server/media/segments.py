@@ -153,13 +153,12 @@ def _run(
         numbers[position] += 1
         made.picture.pts, made.picture.time_base = made.pts, plan.output_time_base
         burn_in(made.picture)
-        carries = ledger.units is not None and not made.interpolated
         yield EnhancedFrame(
             segment_index=segments[position].index,
             source_pts=made.source_pts,
             interpolated=made.interpolated,
             picture=made.picture,
-            units=ledger.units.take(made.source_pts) if ledger.units and carries else NO_UNITS,
+            units=ledger.units.take(made.source_pts) if ledger.units and not made.interpolated else NO_UNITS,
             source=sources.take(made.source_pts) if is_sampled else None,
         )
 
