@@ -26,6 +26,8 @@ from videoprocess_server.model.tasks import (
     MakerTask,
     StillsResult,
     StillsTask,
+    StripResult,
+    StripTask,
     Task,
     TaskResult,
     VerifyResult,
@@ -36,6 +38,7 @@ from videoprocess_server.model.tasks import (
 _HOLDS_MAKER = frozenset({"mp4", "mov", "3gp"})
 _MAKER_EXTENSION = ".mp4"
 _REPORT_EXTENSION = ".json"
+_STRIP_EXTENSION = ".jpg"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ class Finishing:
             verifications=verified,
             measures=self._measures,
         )
+        if self._plan.renditions:
+            outcome = outcome.with_products(
+                [self._compare(stream_id) for stream_id in self._plan.report_stream_ids]
+            )
         return outcome.with_products(self._analyse(outcome, id_) for id_ in self._plan.report_stream_ids)
 
     def discard(self) -> None:
@@ -220,6 +227,28 @@ class Finishing:
             stream_id=stream_id,
             intent=StreamIntent.CUSTOM,
             extension=_MAKER_EXTENSION,
+            size_bytes=made.file.size_bytes,
+            sha256=made.file.sha256,
+        )
+
+    def _compare(self, stream_id: int) -> Product:
+        """Put some frames of the source and of what was made beside each other."""
+        key = self._new_key(_STRIP_EXTENSION)
+
+        def task() -> Task:
+            return StripTask(
+                video=self._media.video,
+                plan=self._plan,
+                segment_paths=self._paths,
+                output_path=self._fresh_path(key),
+            )
+
+        made = cast("StripResult", self._tasks.run(Phase.VERIFY, task, self._guard.open))
+        return Product(
+            work_key=key,
+            stream_id=stream_id,
+            intent=StreamIntent.ANALYZE,
+            extension=_STRIP_EXTENSION,
             size_bytes=made.file.size_bytes,
             sha256=made.file.sha256,
         )

@@ -39,6 +39,11 @@ _NAMING: Mapping[StreamIntent, _Naming] = {
     StreamIntent.ANALYZE: _Naming(ArtifactKind.REPORT, "report"),
     StreamIntent.CUSTOM: _Naming(ArtifactKind.METADATA, "maker", media_type="application/mp4"),
 }
+#: of streams that have files of two kinds: those that are no pictures and those that are
+_PICTURE_NAMING: Mapping[StreamIntent, _Naming] = {
+    StreamIntent.ANALYZE: _Naming(ArtifactKind.COMPARISON, "comparison"),
+}
+_PICTURE_EXTENSION = ".jpg"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +62,20 @@ class Product:
     media_time_us: int | None = None
 
     @property
+    def naming(self) -> _Naming:
+        """What it is, and is called."""
+        table = _PICTURE_NAMING if self.extension == _PICTURE_EXTENSION else {}
+        return table.get(self.intent, _NAMING[self.intent])
+
+    @property
     def kind(self) -> ArtifactKind:
         """What it is."""
-        return _NAMING[self.intent].kind
+        return self.naming.kind
 
     @property
     def media_type(self) -> str:
         """Its media type."""
-        return _NAMING[self.intent].media_type or MEDIA_TYPES[self.extension]
+        return self.naming.media_type or MEDIA_TYPES[self.extension]
 
 
 def file_names(products: Sequence[Product], source_name: str) -> list[str]:
@@ -77,7 +88,7 @@ def file_names(products: Sequence[Product], source_name: str) -> list[str]:
     numbers: Counter[int] = Counter()
     names = []
     for product in products:
-        naming = _NAMING[product.intent]
+        naming = product.naming
         parts = [stem, naming.word] if stem else [naming.word]
         if streams[product.intent] > 1:
             parts.append(str(product.stream_id))

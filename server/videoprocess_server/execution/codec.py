@@ -32,6 +32,8 @@ from videoprocess_server.model.tasks import (
     SegmentDone,
     StillsResult,
     StillsTask,
+    StripResult,
+    StripTask,
     Task,
     TaskResult,
     VerifyResult,
@@ -79,6 +81,7 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     JoinTask: JoinResult,
     StillsTask: StillsResult,
     MakerTask: MakerResult,
+    StripTask: StripResult,
     VerifyTask: VerifyResult,
 }
 

@@ -19,6 +19,7 @@ from videoprocess_server.model.tasks import (
     PlanTask,
     ProbeTask,
     StillsTask,
+    StripTask,
     TaskResult,
     VerifyTask,
     WatermarkTask,
@@ -50,6 +51,7 @@ def media_handlers() -> Handlers:
         JoinTask: _foreseeing(_join),
         StillsTask: _foreseeing(_write_stills),
         MakerTask: _foreseeing(_write_maker),
+        StripTask: _foreseeing(_write_strip),
         VerifyTask: _foreseeing(_verify),
     }
 
@@ -70,6 +72,12 @@ def _write_maker(task: MakerTask, fd: int, emit: Emit) -> TaskResult:
     from videoprocess_server.media import maker_file
 
     return maker_file.write_maker(task, fd, emit)
+
+
+def _write_strip(task: StripTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media import strips
+
+    return strips.write_strip(task, fd, emit)
 
 
 def _analyze(task: AnalyzeTask, fd: int, emit: Emit) -> TaskResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import fsum
@@ -10,16 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-import av.error
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.measure_pictures import laplacian_square, luma_of, sharpness, ssim, xpsnr_db
 from videoprocess_server.media.measure_samples import sampled_numbers
 from videoprocess_server.media.noise import NoiseMeter
-from videoprocess_server.media.own_files import open_own
-from videoprocess_server.media.source import prepare_decoder
+from videoprocess_server.media.segment_pictures import decode_pictures, picture_sizes
 from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
 from videoprocess_server.model.quality import (
     SEAM_FRAMES,
@@ -86,7 +83,10 @@ class SegmentMeter:
         Raises:
             MediaFault: ENCODE_FAILED, a frame does not decode.
         """
-        size_bytes, compared = self._decode(path, track)
+        compared = [
+            self._compared(self._held.pop(shown_at), frame)
+            for shown_at, frame in decode_pictures(str(path), track, self._held)
+        ]
         if self._held:
             raise MediaFault("ENCODE_FAILED", "A frame that was encoded does not decode.")
         after = self._after.figures()
@@ -97,7 +97,7 @@ class SegmentMeter:
         assert coding is not None
         return SegmentMeasures(
             sample_count=len(compared),
-            size_bytes=size_bytes,
+            size_bytes=sum(picture_sizes(str(path), track).values()),
             before=self._before.figures(),
             after=after,
             coding=coding,
@@ -106,31 +106,11 @@ class SegmentMeter:
             changed_ssim=_mean(self._changes, _SIMILARITY_DECIMALS) if self._changes else None,
         )
 
-    def _decode(self, path: Path, track: int) -> tuple[int, list[_Compared]]:
-        size_bytes = 0
-        compared: list[_Compared] = []
-        try:
-            with open_own(str(path)) as container:
-                stream = container.streams.video[track]
-                prepare_decoder(stream)
-                for packet in container.demux(stream):
-                    size_bytes += packet.size
-                    _skip(stream, packet.pts is not None and packet.pts * packet.time_base not in self._held)
-                    for frame in packet.decode():
-                        compared.extend(self._compared(frame))
-        except av.error.FFmpegError as error:
-            raise MediaFault("ENCODE_FAILED", "What was encoded does not decode.") from error
-        return size_bytes, compared
-
-    def _compared(self, frame: VideoFrame) -> Iterable[_Compared]:
-        if frame.pts is None or frame.time_base is None:
-            return
-        number, original = self._held.pop(frame.pts * frame.time_base, (-1, None))
-        if original is None:
-            return
-        self._after.add(frame)
-        (old, bits), (new, _) = luma_of(original), luma_of(frame)
-        yield _Compared(number, ssim(old, new, bits), xpsnr_db(old, new, bits))
+    def _compared(self, encoded: tuple[int, VideoFrame], decoded: VideoFrame) -> _Compared:
+        number, original = encoded
+        self._after.add(decoded)
+        (old, bits), (new, _) = luma_of(original), luma_of(decoded)
+        return _Compared(number, ssim(old, new, bits), xpsnr_db(old, new, bits))
 
     def _is_at_seam(self, number: int) -> bool:
         begins = number < SEAM_FRAMES and self._segment.index > 0
@@ -179,11 +159,6 @@ class _PictureMeter:
 def _lie_on_one_another(plan: Plan, rendition: Rendition) -> bool:
     """Whether the same pixel of the source's picture and of the encoder's shows the same."""
     return plan.stabilisation is None and len(rendition.geometry) == 1 and rendition.mapped_from is None
-
-
-def _skip(stream: VideoStream, skipped: bool) -> None:
-    """Let the decoder pass over pictures that no other needs, which are most of them."""
-    stream.codec_context.skip_frame = "NONREF" if skipped else "DEFAULT"
 
 
 def _coding_figures(frames: Sequence[_Compared]) -> CodingFigures | None:

@@ -73,12 +73,16 @@ def _write(path: Path, data: bytes, encoder: EncoderPlan, pulse: Pulse) -> Writt
     with path.open("xb") as file:
         file.write(data)
     size, digest = settle(path, pulse)
-    _check(path.read_bytes(), encoder)
+    check_picture(path.read_bytes(), encoder)
     return WrittenFile(size_bytes=size, sha256=digest)
 
 
-def _check(data: bytes, encoder: EncoderPlan) -> None:
-    """Decode a picture as a viewer would."""
+def check_picture(data: bytes, encoder: EncoderPlan) -> None:
+    """Decode a picture as a viewer would.
+
+    Raises:
+        MediaFault: VERIFY_FAILED, it does not decode, or is of another size.
+    """
     context = CodecContext.create(encoder.codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from videoprocess_server.model.hdi import StreamIntent
-from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.plan import Plan, Rendition
 
 #: frames on either side of a seam that count as being at it
 SEAM_FRAMES = 2
@@ -118,3 +118,11 @@ def main_rendition(plan: Plan) -> int | None:
     moving = [index for index, made in enumerate(plan.renditions) if made.is_moving]
     videos = [index for index in moving if plan.renditions[index].intent is StreamIntent.VIDEO]
     return next(iter([*videos, *moving]), None)
+
+
+def shown_rendition(plan: Plan) -> Rendition | None:
+    """Return the rendition that is compared with the source by eye: that one, else the largest stills; None without pictures."""
+    main = main_rendition(plan)
+    if main is not None:
+        return plan.renditions[main]
+    return max(plan.renditions, key=lambda made: made.encoder.width * made.encoder.height, default=None)

@@ -275,6 +275,28 @@ class MakerResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StripTask:
+    """Puts some frames of source and result beside each other in one picture. Answer: StripResult."""
+
+    #: of the source
+    video: VideoTrackInfo
+    #: it has renditions
+    plan: Plan
+    #: one a segment, in order
+    segment_paths: tuple[str, ...]
+    #: must not exist
+    output_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripResult:
+    """The picture, written and fsynced; it decodes."""
+
+    file: WrittenFile
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyTask:
     """Decodes the joined file and compares every frame, time stamp and stream with plan and source. Answer: VerifyResult.
 
@@ -320,6 +342,7 @@ Task = (
     | JoinTask
     | StillsTask
     | MakerTask
+    | StripTask
     | VerifyTask
 )
 TaskResult = (
@@ -334,6 +357,7 @@ TaskResult = (
     | JoinResult
     | StillsResult
     | MakerResult
+    | StripResult
     | VerifyResult
 )
 TaskMessage = Progress | SegmentDone

@@ -75,6 +75,7 @@ ARTIFACT_KINDS: Mapping[ArtifactKind, report_pb2.ArtifactKind.ValueType] = {
     ArtifactKind.THUMBNAIL: report_pb2.ARTIFACT_KIND_THUMBNAIL,
     ArtifactKind.REPORT: report_pb2.ARTIFACT_KIND_REPORT,
     ArtifactKind.METADATA: report_pb2.ARTIFACT_KIND_METADATA,
+    ArtifactKind.COMPARISON: report_pb2.ARTIFACT_KIND_COMPARISON,
 }
 
 TRACK_KINDS: Mapping[TrackKind, report_pb2.TrackKind.ValueType] = {

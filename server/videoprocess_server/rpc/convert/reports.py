@@ -9,7 +9,7 @@ from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.plan import NotKept
 from videoprocess_server.model.records import Artifact, Encoding, MediaRange, Report
 from videoprocess_server.model.tasks import TrackReport
-from videoprocess_server.rpc.convert import times
+from videoprocess_server.rpc.convert import quality, times
 from videoprocess_server.rpc.convert.enums import ARTIFACT_KINDS, LOSSES, PHASES, track_kind
 
 NOISE_METHOD = (
@@ -45,6 +45,8 @@ def report(made: Report, artifacts: Sequence[Artifact]) -> report_pb2.ProcessRep
         output_size_bytes=made.size_bytes,
         duration_us=made.duration_us,
         fingerprint=made.fingerprint,
+        quality=quality.scores(made.quality) if made.quality else [],
+        segments=[quality.segment(part) for part in made.quality.segments] if made.quality else [],
     )
 
 
