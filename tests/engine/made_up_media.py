@@ -17,6 +17,7 @@ from videoprocess_server.model.plan import (
     SegmentPlan,
     StabilisationPlan,
 )
+from videoprocess_server.model.quality import CodingFigures, PictureFigures, SegmentMeasures
 from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.tasks import BuildInfo
 
@@ -25,6 +26,18 @@ FRAMES_PER_SEGMENT = 10
 SEGMENT_TICKS = 1000
 COLOUR = Colour(primaries=1, transfer=1, matrix=1, range=1)
 NOISE = NoiseEstimate(sigma_y=2.0, sigma_u=1.0, sigma_v=1.0, frame_count=4)
+_PICTURES = PictureFigures(width=320, height=180, sigma_y=2.0, sigma_u=1.0, sigma_v=1.0, sharpness=8.0)
+_CODING = CodingFigures(frame_count=4, ssim=0.99, xpsnr_db=41.0, least_xpsnr_db=40.0)
+MEASURES = SegmentMeasures(
+    sample_count=4,
+    size_bytes=125_000,
+    before=_PICTURES,
+    after=replace(_PICTURES, sigma_y=0.5),
+    coding=_CODING,
+    at_seams=replace(_CODING, frame_count=2),
+    elsewhere=replace(_CODING, frame_count=2, xpsnr_db=42.0),
+    changed_ssim=0.97,
+)
 BUILD = BuildInfo(
     versions={"libavcodec": "1"}, video_decoders=("h264",), video_encoders=("libx264",), filters=("cas",)
 )

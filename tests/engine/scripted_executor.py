@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.made_up_media import BUILD, FRAMES_PER_SEGMENT, MEDIA, NOISE, drafted, plan_of
+from engine.made_up_media import BUILD, FRAMES_PER_SEGMENT, MEASURES, MEDIA, NOISE, drafted, plan_of
 from videoprocess_server.execution.executor import (
     Slot,
     TaskCancelledError,
@@ -45,6 +45,8 @@ from videoprocess_server.model.tasks import (
     SegmentDone,
     StillsResult,
     StillsTask,
+    StripResult,
+    StripTask,
     Task,
     TaskMessage,
     TaskResult,
@@ -317,6 +319,7 @@ def _write_segment(part: SegmentPlan, path: Path) -> SegmentDone:
         frame_count=part.frame_count,
         input_sha256="00",
         parameter_sets_sha256="00",
+        measures=MEASURES,
     )
 
 
@@ -363,6 +366,10 @@ def _write_maker(task: MakerTask) -> MakerResult:
     return MakerResult(file=_write_file(task.output_path, b"maker"), cpu_seconds=0.0)
 
 
+def _write_strip(task: StripTask) -> StripResult:
+    return StripResult(file=_write_file(task.output_path, b"strip"), cpu_seconds=0.0)
+
+
 #: what tasks are answered with where no more is asked of the executor
 _ANSWERS: Mapping[type[Task], Callable[[Any], TaskResult]] = {
     PathTask: _smooth,
@@ -370,6 +377,7 @@ _ANSWERS: Mapping[type[Task], Callable[[Any], TaskResult]] = {
     VerifyTask: _verify,
     StillsTask: _write_stills,
     MakerTask: _write_maker,
+    StripTask: _write_strip,
     WatermarkTask: lambda _: WatermarkInfo(width=1, height=1),
     AnalyzeTask: lambda _: NOISE,
     ProbeTask: lambda _: MEDIA,

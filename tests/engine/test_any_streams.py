@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine.engine_under_test import CALLER, USER, Engine, outcome, running_engine, until
-from engine.made_up_media import MEDIA, plan_of
+from engine.made_up_media import MEASURES, MEDIA, plan_of
 from engine.scripted_executor import Gate, ScriptedExecutor, crash, fail
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import scheduler
@@ -23,7 +23,15 @@ from videoprocess_server.model.hdi import ErrorCode, StreamIntent
 from videoprocess_server.model.records import Artifact, ArtifactKind, Event, EventKind
 from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.states import VideoState
-from videoprocess_server.model.tasks import EncodeTask, JoinTask, MakerTask, PlanTask, StillsTask, VerifyTask
+from videoprocess_server.model.tasks import (
+    EncodeTask,
+    JoinTask,
+    MakerTask,
+    PlanTask,
+    StillsTask,
+    StripTask,
+    VerifyTask,
+)
 from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
 
 VIDEO = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
@@ -71,6 +79,7 @@ class TestFiles:
             (3, "v_cover.jpg"),
             (4, "v_thumbnail_01.jpg"),
             (4, "v_thumbnail_02.jpg"),
+            (5, "v_comparison.jpg"),
             (5, "v_report.json"),
         ]
         assert [artifact.media_time_us for artifact in event.artifacts] == [
@@ -79,6 +88,7 @@ class TestFiles:
             1_500_000,
             500_000,
             1_500_000,
+            None,
             None,
         ]
         for artifact in event.artifacts:
@@ -163,7 +173,7 @@ class TestPublishing:
         durable._repository = Lying(durable._repository)  # type: ignore[assignment]
         event = done(engine, *ALL)
         engine.idle()
-        assert len(event.artifacts) == 6
+        assert len(event.artifacts) == 7
         for artifact in event.artifacts:
             assert len(content(engine, artifact)) == artifact.size_bytes
         assert len(engine.events()) == 1
@@ -173,18 +183,54 @@ class TestReport:
     def test_it_tells_what_was_made(self, engine: Engine) -> None:
         event = done(engine, *ALL)
         told = analysis(engine, event)
-        assert told["schema"] == "videoprocess.analysis/1"
+        assert told["schema"] == "videoprocess.analysis/2"
         assert [(file["stream_id"], file["kind"]) for file in told["files"]] == [
             (1, "video"),
             (2, "preview"),
             (3, "still"),
             (4, "thumbnail"),
             (4, "thumbnail"),
+            (5, "comparison"),
         ]
         assert [file["sha256"] for file in told["files"]] == [file.sha256 for file in event.artifacts[:-1]]
         assert [encoding["stream_id"] for encoding in told["encodings"]] == [1, 2, 3, 4]
         assert told["noise"]["before"] == {"sigma_y": 2.0, "sigma_u": 1.0, "sigma_v": 1.0}
-        assert told["frames"] == {"source": 30, "decoded": 30, "made": 30, "dropped": 0, "enhanced": 30}
+        assert told["frames"] == {
+            "source": 30,
+            "decoded": 30,
+            "made": 30,
+            "dropped": 0,
+            "interpolated": 0,
+            "enhanced": 30,
+        }
+
+    def test_it_tells_the_quality_of_the_whole_and_of_each_segment(self, engine: Engine) -> None:
+        event = done(engine, VIDEO, REPORT)
+        told = analysis(engine, event)["quality"]
+        assert (told["stream_id"], told["sampled_frames"]) == (1, 12)
+        assert (told["before"]["sigma_y"], told["after"]["sigma_y"]) == (2.0, 0.5)
+        assert told["seams"]["elsewhere"]["xpsnr_db"] - told["seams"]["at_seams"]["xpsnr_db"] == 1.0
+        assert [(part["start_us"], part["bitrate_bps"]) for part in told["segments"]] == [
+            (0, 1_000_000),
+            (1_000_000, 1_000_000),
+            (2_000_000, 1_000_000),
+        ]
+        assert event.report
+        assert event.report.quality
+        assert event.report.quality.segments[2].measures == MEASURES
+
+    def test_without_a_video_there_is_no_quality(self, engine: Engine) -> None:
+        event = done(engine, COVER, REPORT)
+        assert analysis(engine, event)["quality"] is None
+        assert event.report
+        assert event.report.quality is None
+
+    def test_a_strip_is_made_of_the_segments_files(self, engine: Engine, workers: ScriptedExecutor) -> None:
+        event = done(engine, COVER, REPORT)
+        (task,) = (task for task in workers.begun if isinstance(task, StripTask))
+        assert len(task.segment_paths) == len(task.plan.segments)
+        (strip,) = (file for file in event.artifacts if file.kind is ArtifactKind.COMPARISON)
+        assert (strip.stream_id, strip.file_name, strip.media_type) == (5, "v_comparison.jpg", "image/jpeg")
 
     def test_rates_of_segments_are_told_with_the_least_and_the_most(self) -> None:
         plan = plan_of(2, streams=[VIDEO, SECOND_VIDEO])
@@ -228,7 +274,7 @@ class TestOneTransaction:
     def test_a_kill_between_the_files_leaves_none_of_them(
         self, engine: Engine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Killed when the second of six has its name: the next start sweeps the first two, and makes all six."""
+        """Killed when the second of seven has its name: the next start sweeps the first two, and makes all seven."""
         published: list[str] = []
         publish = engine.blobs.publish
 
@@ -251,7 +297,7 @@ class TestOneTransaction:
         assert event.kind is EventKind.PROCESS_DONE
         ids = sorted(artifact.artifact_id for artifact in event.artifacts)
         assert sorted(engine.blobs.keys(BlobKind.RESULT)) == ids
-        assert len(ids) == 6
+        assert len(ids) == 7
         assert not set(ids) & set(published)
 
     def test_a_full_disk_at_the_last_file_leaves_none_of_them(
@@ -263,9 +309,9 @@ class TestOneTransaction:
         def publish_but_the_last(work_key: str, kind: BlobKind, key: str) -> None:
             nonlocal count
             count += 1
-            if count == 6:
-                raise BlobStoreFullError("no space left")
             if count == 7:
+                raise BlobStoreFullError("no space left")
+            if count == 8:
                 left_over.extend(engine.blobs.keys(BlobKind.RESULT))
             publish(work_key, kind, key)
 
@@ -274,7 +320,7 @@ class TestOneTransaction:
         assert sorted(engine.blobs.keys(BlobKind.RESULT)) == sorted(
             file.artifact_id for file in event.artifacts
         )
-        assert (count, left_over) == (12, [])
+        assert (count, left_over) == (14, [])
 
     def test_an_interrupt_between_joins_goes_on_with_the_second(
         self, engine: Engine, workers: ScriptedExecutor
@@ -289,11 +335,11 @@ class TestOneTransaction:
         assert outcome(engine.end_of(accepted)) == (ErrorCode.ABORT, "INTERRUPTED")
         gate.open()
         event = engine.finished(session_id)
-        assert len(event.artifacts) == 6
+        assert len(event.artifacts) == 7
         assert workers.count(JoinTask) == workers.count(VerifyTask) == 2
         assert workers.count(StillsTask) == 2
 
-    @pytest.mark.parametrize("task", [JoinTask, StillsTask, VerifyTask])
+    @pytest.mark.parametrize("task", [JoinTask, StillsTask, VerifyTask, StripTask])
     def test_a_file_that_cannot_be_made_ends_the_job_with_no_files(
         self, engine: Engine, workers: ScriptedExecutor, task: type[JoinTask]
     ) -> None:

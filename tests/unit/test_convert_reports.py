@@ -15,6 +15,14 @@ from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.losses import Loss
 from videoprocess_server.model.media_info import Colour, MediaInfo, TrackInfo, TrackKind, VideoTrackInfo
 from videoprocess_server.model.plan import NoiseEstimate, NotKept
+from videoprocess_server.model.quality import (
+    CodingFigures,
+    MotionFigures,
+    PictureFigures,
+    Quality,
+    SegmentMeasures,
+    SegmentQuality,
+)
 from videoprocess_server.model.records import (
     Artifact,
     ArtifactKind,
@@ -80,6 +88,36 @@ ARTIFACT = Artifact(
     create_time_us=5 * SECOND,
     expire_time_us=6 * SECOND,
 )
+PICTURES = PictureFigures(width=640, height=360, sigma_y=6.0, sigma_u=2.0, sigma_v=1.0, sharpness=9.5)
+CODING = CodingFigures(frame_count=8, ssim=0.98, xpsnr_db=41.5, least_xpsnr_db=38.25)
+MEASURES = SegmentMeasures(
+    sample_count=8,
+    size_bytes=500,
+    before=PICTURES,
+    after=replace(PICTURES, sigma_y=0.75, sharpness=10.0),
+    coding=CODING,
+    at_seams=replace(CODING, xpsnr_db=41.0),
+    elsewhere=replace(CODING, xpsnr_db=42.0),
+    changed_ssim=0.9,
+    motion_before=MotionFigures(pair_count=7, jitter_px=4.5),
+    motion_after=MotionFigures(pair_count=7, jitter_px=0.5),
+)
+QUALITY = Quality(
+    stream_id=7,
+    sample_count=8,
+    before=MEASURES.before,
+    after=MEASURES.after,
+    changed_ssim=0.9,
+    coding=CODING,
+    at_seams=MEASURES.at_seams,
+    elsewhere=MEASURES.elsewhere,
+    motion_before=MEASURES.motion_before,
+    motion_after=MEASURES.motion_after,
+    segments=(
+        SegmentQuality(start_us=SECOND, end_us=2 * SECOND, frame_count=30, enhanced=True, measures=MEASURES),
+    ),
+    segment_count=1,
+)
 REPORT = Report(
     enhanced_frame_count=4,
     reused_segment_count=1,
@@ -134,6 +172,7 @@ REPORT = Report(
     ),
     stages=(StageCost(phase=Phase.ENHANCE, wall_seconds=2.5, cpu_seconds=10.0),),
     fingerprint="c" * 64,
+    quality=QUALITY,
 )
 FAULT = Fault(error_code=ErrorCode.INVALID_ID, reason="UNKNOWN_VIDEO_ID", message="there is none")
 PROGRESS = JobProgress(
@@ -190,7 +229,7 @@ def unset(message: Message) -> set[str]:
 class TestReports:
     def test_a_report_tells_all_it_knows(self) -> None:
         made = reports.report(REPORT, [ARTIFACT])
-        assert {"quality"} == unset(made)
+        assert set() == unset(made)
         assert list(made.filters) == ["atadenoise=0a=0.02", "unsharp"]
         frames = made.frames
         assert (frames.source, frames.decoded, frames.encoded, frames.dropped) == (300, 298, 299, 1)
@@ -226,6 +265,53 @@ class TestReports:
             made.segment_count,
             made.fingerprint,
         ) == (1000, 800, 10 * SECOND, 3, "c" * 64)
+
+    def test_quality_of_the_whole(self) -> None:
+        scores = {score.name: score for score in reports.report(REPORT, []).quality}
+        assert {name: score.value for name, score in scores.items()} == {
+            "noise_before": 6.0,
+            "noise_after": 0.75,
+            "sharpness_before": 9.5,
+            "sharpness_after": 10.0,
+            "changed_ssim": 0.9,
+            "ssim": 0.98,
+            "xpsnr": 41.5,
+            "xpsnr_least": 38.25,
+            "xpsnr_at_seams": 41.0,
+            "xpsnr_elsewhere": 42.0,
+            "jitter_before": 4.5,
+            "jitter_after": 0.5,
+        }
+        about_the_source = {name for name, score in scores.items() if not score.HasField("stream_id")}
+        assert about_the_source == {"noise_before", "sharpness_before", "jitter_before"}
+        assert scores["xpsnr"].stream_id == 7
+        assert all(score.note for score in scores.values())
+
+    def test_quality_of_a_segment(self) -> None:
+        (part,) = reports.report(REPORT, []).segments
+        assert set() == unset(part)
+        assert (part.start_us, part.end_us, part.frame_count) == (SECOND, 2 * SECOND, 30)
+        assert (part.size_bytes, part.bitrate_bps) == (500, 4000)
+        assert [(plane.plane, plane.sigma_before, plane.sigma_after) for plane in part.noise] == [
+            ("Y", 6.0, 0.75),
+            ("U", 2.0, 2.0),
+            ("V", 1.0, 1.0),
+        ]
+
+    def test_what_was_not_measured_is_absent(self) -> None:
+        bare = replace(MEASURES, before=None, changed_ssim=None, motion_before=None, motion_after=None)
+        (known,) = QUALITY.segments
+        quality = replace(QUALITY, before=None, segments=(replace(known, measures=bare),))
+        made = reports.report(replace(REPORT, quality=quality), [])
+        assert "noise_before" not in {score.name for score in made.quality}
+        assert {"sharpness_before", "changed_ssim", "jitter_before_px", "jitter_after_px"} == unset(
+            made.segments[0]
+        )
+
+    def test_without_a_video_there_is_no_quality(self) -> None:
+        made = reports.report(replace(REPORT, quality=None), [])
+        assert not made.quality
+        assert not made.segments
 
     def test_tracks_and_losses(self) -> None:
         made = reports.report(REPORT, [])

@@ -1,0 +1,78 @@
+"""Figures of a whole video are those of its segments, weighted; which frames are measured follows from the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from engine.made_up_media import MEASURES, plan_of
+from videoprocess_server.engine.quality import quality_of, shortened
+from videoprocess_server.media.measure_samples import sampled_numbers
+from videoprocess_server.model.quality import MotionFigures, SegmentMeasures
+
+
+def measures(sigma: float, xpsnr_db: float) -> SegmentMeasures:
+    assert MEASURES.before
+    return replace(
+        MEASURES,
+        before=replace(MEASURES.before, sigma_y=sigma),
+        coding=replace(MEASURES.coding, xpsnr_db=xpsnr_db, least_xpsnr_db=xpsnr_db - 1),
+    )
+
+
+class TestWhole:
+    def test_segments_count_by_their_frames(self) -> None:
+        plan = plan_of(2)
+        long, short = plan.segments
+        plan = replace(plan, segments=(replace(long, frame_count=30), short))
+        quality = quality_of(plan, [measures(2.0, 40.0), measures(6.0, 40.0)])
+        assert quality
+        assert quality.before
+        assert quality.before.sigma_y == 3.0
+
+    def test_what_was_carried_over_was_not_enhanced(self) -> None:
+        plan = plan_of(2, enhance_from_us=1_000_000)
+        quality = quality_of(plan, [measures(2.0, 40.0), measures(6.0, 42.0)])
+        assert quality
+        assert quality.before
+        assert quality.before.sigma_y == 6.0
+        assert (quality.coding.xpsnr_db, quality.coding.least_xpsnr_db) == (41.0, 39.0)
+
+    def test_jitter_is_a_root_of_a_mean_of_squares(self) -> None:
+        shaken = [
+            replace(MEASURES, motion_after=MotionFigures(pair_count=pairs, jitter_px=jitter))
+            for pairs, jitter in ((3, 1.0), (1, 3.0))
+        ]
+        quality = quality_of(plan_of(2), shaken)
+        assert quality
+        assert quality.motion_after == MotionFigures(pair_count=4, jitter_px=1.732)
+        assert quality.motion_before is None
+
+    def test_segments_of_an_earlier_build_have_none(self) -> None:
+        assert quality_of(plan_of(2), [None, None]) is None
+
+    def test_a_report_keeps_the_worst_segments_in_order(self) -> None:
+        quality = quality_of(plan_of(4), [measures(1.0, db) for db in (40.0, 30.0, 50.0, 20.0)])
+        assert quality
+        kept = shortened(quality, 2)
+        assert [part.start_us for part in kept.segments] == [1_000_000, 3_000_000]
+        assert kept.segment_count == 4
+        assert shortened(quality, 4) is quality
+
+
+class TestSamples:
+    @pytest.mark.parametrize("frame_count", [1, 2, 4, 5, 15, 120, 2000])
+    def test_the_ends_and_some_between(self, frame_count: int) -> None:
+        numbers = sampled_numbers(frame_count, 1920 * 1080)
+        assert numbers <= set(range(frame_count))
+        assert {0, frame_count - 1} <= numbers
+        assert len(numbers) == min(frame_count, 4 + min(4, frame_count // 16))
+
+    def test_those_between_are_spread(self) -> None:
+        assert sorted(sampled_numbers(120, 1)) == [0, 1, 16, 45, 74, 103, 118, 119]
+
+    def test_fewer_of_large_pictures(self) -> None:
+        """They are held until they are compared."""
+        assert len(sampled_numbers(120, 3840 * 2160)) == 5
+        assert len(sampled_numbers(120, 8192 * 4320)) == 4
