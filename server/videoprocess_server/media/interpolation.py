@@ -150,7 +150,7 @@ def _offsets(vectors: Vectors, fraction: Fraction) -> tuple[Vectors, Vectors]:
         y = rows + (wide[..., 0] * ahead + cell // 2) // cell
         x = columns + (wide[..., 1] * ahead + cell // 2) // cell
         wide = wide[np.clip(y, 0, rows.max()), np.clip(x, 0, columns.max())]
-    back = -(wide * _HALF_PIXELS * numerator // denominator)
+    back = -((2 * wide * _HALF_PIXELS * numerator + denominator) // (2 * denominator))
     return back.astype(np.int32), (wide * _HALF_PIXELS + back).astype(np.int32)
 
 
