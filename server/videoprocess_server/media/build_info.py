@@ -10,6 +10,7 @@ import av
 import av.codec
 import av.filter
 
+from videoprocess_server.media.own_filters import OWN_FILTERS
 from videoprocess_server.model.mode_setting import STABILISE_EXTRA
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 
@@ -18,7 +19,7 @@ SOURCE_CODECS = ("h264", "hevc", "h263", "mpeg4", "mpeg2video", "mjpeg", "vp8", 
 #: what plans encode with
 ENCODERS = ("libx264", "libx265", "mjpeg")
 #: what chains are made of
-FILTERS = ("atadenoise", "nlmeans", "yaepblur", "unsharp", "cas", "crop", "scale", "format")
+FILTERS = ("motion_denoise", "unsharp", "cas", "deband", "lutyuv", "crop", "scale", "format")
 
 
 def _opencv() -> str:
@@ -41,7 +42,7 @@ def describe(task: DescribeTask, fd: int) -> BuildInfo:  # noqa: ARG001 - every 
         versions=versions | {"pyav": av.__version__, "machine": platform.machine()},
         video_decoders=tuple(name for name in SOURCE_CODECS if _has_codec(name, "r")),
         video_encoders=tuple(name for name in ENCODERS if _has_codec(name, "w")),
-        filters=tuple(name for name in FILTERS if name in av.filter.filters_available),
+        filters=tuple(name for name in FILTERS if name in av.filter.filters_available or name in OWN_FILTERS),
         extras={name: version for name, tell in EXTRAS.items() if (version := tell())},
     )
 

@@ -1,19 +1,15 @@
-"""How noisy a video is: the standard deviation of its noise per plane, without a clean original.
+"""How noisy a video is, without a clean original: per plane, over time, and at each of the places that are looked at.
 
-After N. Ponomarenko, V. Lukin, M. Zriakhov, A. Kaarna, J. Astola, "An automatic approach to lossy compression of AVIRIS
-images", IGARSS 2007: of all 8x8 blocks those with the least energy at low and middle frequencies of the DCT show next to
-no picture, and what they hold at high frequencies is noise. White noise is independent between the two sets of
-coefficients, so choosing blocks by the one leaves the estimate of the other unbiased. Blocks near black or white are
-left out (clipping narrows their noise), and blocks without any variation (letterbox, graphics, skipped blocks).
-Temporal differences, the other known way, read 0 where an encoder copied a block: 4 instead of 9 on noise of 10 after
-x264 at crf 23, where this one reads 8.6. docs/picture.md has the measurements.
+Noise is measured within frames and between neighbours (`noise_blocks`). Both read the same on a camera's noise; where an
+encoder copied blocks, noise stands still, and differences read less: 4 instead of 9 on noise of 10 after x264 at crf 23, where
+frames read 8.6. What stands still cannot be averaged away. docs/picture.md has the measurements.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
@@ -27,10 +23,16 @@ from numpy.typing import NDArray
 from videoprocess_server.media.cover import score_frame
 from videoprocess_server.media.decode import decode_tolerantly
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.noise_blocks import (
+    MOST_BLOCKS,
+    estimate_change,
+    estimate_levels,
+    estimate_plane,
+)
 from videoprocess_server.media.planes import read_plane
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
-from videoprocess_server.model.plan import FrameScore, NoiseEstimate
+from videoprocess_server.model.plan import FrameScore, NoiseEstimate, PlaceNoise
 from videoprocess_server.model.tasks import AnalyzeTask, TaskMessage
 
 #: places spread over the video, and consecutive frames at each: an encoder treats I, P and B frames' noise differently
@@ -40,41 +42,6 @@ FRAMES_PER_PLACE: Final = 3
 LONGEST_RUN: Final = 300
 #: packets read for them at most: those that do not decode give no frame
 _MOST_PACKETS: Final = 4 * LONGEST_RUN
-
-#: pixels a side of a block
-_SIDE: Final = 8
-#: blocks looked at per plane and frame, evenly spread: bounds memory and time whatever the size of the picture
-_MOST_BLOCKS: Final = 16_384
-#: share of the blocks taken for quiet, and the least number that makes an estimate
-_QUIET_SHARE: Final = 0.05
-_FEWEST_BLOCKS: Final = 30
-#: code values of 255 that a block's mean keeps from black and white, and its multiple of the noise found first
-_MARGIN: Final = 24.0
-_MARGIN_SIGMAS: Final = 3.0
-
-_ROWS, _COLUMNS = np.meshgrid(np.arange(_SIDE), np.arange(_SIDE), indexing="ij")
-#: the DCT of H.265 (ITU-T H.265 8.6.4.2), a frequency a row: of whole numbers, and all rows but the first add up to exactly 0
-_ROW_DCT: Final = np.array(
-    [
-        [64, 64, 64, 64, 64, 64, 64, 64],
-        [89, 75, 50, 18, -18, -50, -75, -89],
-        [83, 36, -36, -83, -83, -36, 36, 83],
-        [75, -18, -89, -50, 50, 89, 18, -75],
-        [64, -64, -64, 64, 64, -64, -64, 64],
-        [50, -89, 18, 75, -75, -18, 89, -50],
-        [36, -83, 83, -36, -36, 83, -83, 36],
-        [18, -50, 75, -89, 89, -75, 50, -18],
-    ]
-)
-#: the DCT of a whole block, for blocks as rows of a matrix. Sums of products stay below 2^53 and are exact in whatever order a
-#: processor adds them: estimates decide pixels, and must be the same everywhere
-_DCT: Final = np.kron(_ROW_DCT, _ROW_DCT).T.astype(np.float64)
-#: what makes code values of 255 whole numbers, up to 12 bits, and what the DCT enlarges its coefficients by
-_WHOLE: Final = 16
-_DCT_GAIN: Final = 1 << 15
-#: coefficients that tell picture, without the mean, and those that tell noise
-_PICTURE: Final = np.flatnonzero((_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5))
-_NOISE: Final = np.flatnonzero(_ROWS + _COLUMNS >= 8)
 
 
 def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | None = None) -> NoiseEstimate:
@@ -98,21 +65,23 @@ def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | No
             raise MediaFault("DECODE_FAILED", f"track {task.video.index} is not video any more")
         stream.thread_count = 1
         scores: list[FrameScore] = []
-        noise = estimate_frames(_scored(_sampled(container, stream, Pulse(emit)), scores))
+        meter = NoiseMeter()
+        for place, frame in _sampled(container, stream, Pulse(emit)):
+            scores.append(_score(frame))
+            meter.add(frame, place)
+        noise = meter.estimate()
     return replace(noise, frames=tuple(scores))
 
 
-def _scored(frames: Iterable[VideoFrame], scores: list[FrameScore]) -> Iterator[VideoFrame]:
-    """Pass frames on and judge each as a cover."""
-    for frame in frames:
-        luma = _planar(frame)
-        assert frame.pts is not None
-        scores.append(score_frame(frame.pts, read_plane(luma, 0), luma.format.components[0].bits))
-        yield frame
+def _score(frame: VideoFrame) -> FrameScore:
+    """Judge a frame as a cover."""
+    luma = _planar(frame)
+    assert frame.pts is not None
+    return score_frame(frame.pts, read_plane(luma, 0), luma.format.components[0].bits)
 
 
 def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
-    """Measures the noise of frames, one at a time.
+    """Measures the noise of neighbouring frames, one at a time.
 
     Args:
         frames: any pixel format; other than planar YUV is converted.
@@ -125,24 +94,40 @@ def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
     """
     meter = NoiseMeter()
     for frame in frames:
-        meter.add(frame)
+        meter.add(frame, place=0)
     return meter.estimate()
 
 
 class NoiseMeter:
-    """Measures frames as they come by and keeps three numbers of each.
+    """Measures frames as they come by and keeps a few numbers of each.
 
     Args:
         most_blocks: that are looked at per plane and frame.
     """
 
-    def __init__(self, most_blocks: int = _MOST_BLOCKS) -> None:
+    def __init__(self, most_blocks: int = MOST_BLOCKS) -> None:
         self._most_blocks = most_blocks
-        self._found: list[tuple[float, float, float]] = []
+        self._found: list[_Found] = []
+        self._before: tuple[int, list[NDArray[np.float32]]] | None = None
 
-    def add(self, frame: VideoFrame) -> None:
-        """Measures one frame; other pixel formats than planar YUV are converted."""
-        self._found.append(_frame_sigmas(frame, self._most_blocks))
+    def add(self, frame: VideoFrame, place: int | None = None) -> None:
+        """Measures one frame; other pixel formats than planar YUV are converted.
+
+        Args:
+            frame: the frame.
+            place: frames of the same place, one after the other, are neighbours in the video, and what changes between
+                them is measured too. None: it has no neighbour.
+        """
+        frame = _planar(frame)
+        values = [_plane_values(frame, index) for index in range(min(3, len(frame.planes)))]
+        found = _Found(place, frame.pts, [estimate_plane(plane, self._most_blocks) for plane in values])
+        if place is not None:
+            found.levels = estimate_levels(values[0])
+            if self._before is not None and self._before[0] == place:
+                pairs = zip(self._before[1], values, self._found[-1].sigmas, strict=True)
+                found.changes = [estimate_change(*pair) for pair in pairs]
+            self._before = (place, values)
+        self._found.append(found)
 
     def estimate(self) -> NoiseEstimate:
         """The median over the frames, in code values of 255, rounded to hundredths.
@@ -152,8 +137,55 @@ class NoiseMeter:
         """
         if not self._found:
             raise MediaFault("DECODE_FAILED", "No frame decodes at any place the noise is measured at.")
-        y, u, v = (round(float(sigma), 2) for sigma in np.median(np.asarray(self._found), axis=0))
-        return NoiseEstimate(sigma_y=y, sigma_u=u, sigma_v=v, frame_count=len(self._found))
+        y, u, v = _medians([found.sigmas for found in self._found]) or (0.0, 0.0, 0.0)
+        temporal = _medians([found.changes for found in self._found if found.changes])
+        levels = _medians([found.levels for found in self._found if found.levels])
+        return NoiseEstimate(
+            sigma_y=y,
+            sigma_u=u,
+            sigma_v=v,
+            frame_count=len(self._found),
+            temporal_sigma_y=temporal[0] if temporal else None,
+            temporal_sigma_u=temporal[1] if temporal else None,
+            temporal_sigma_v=temporal[2] if temporal else None,
+            sigma_y_at_black=levels[0] if levels else None,
+            sigma_y_at_white=levels[1] if levels else None,
+            places=tuple(self._places()),
+        )
+
+    def _places(self) -> Iterator[PlaceNoise]:
+        for place, group in itertools.groupby(self._found, key=lambda found: found.place):
+            frames = list(group)
+            if place is None or frames[0].pts is None:
+                continue
+            temporal = _medians([found.changes for found in frames if found.changes])
+            yield PlaceNoise(
+                pts=frames[0].pts,
+                sigma_y=(_medians([found.sigmas for found in frames]) or (0.0,))[0],
+                temporal_sigma_y=temporal[0] if temporal else None,
+            )
+
+
+@dataclass
+class _Found:
+    """What one frame measured."""
+
+    place: int | None
+    pts: int | None
+    sigmas: Sequence[float]
+    #: from the frame before
+    changes: Sequence[float] = ()
+    #: at black and white
+    levels: Sequence[float] | None = None
+
+
+def _medians(rows: Sequence[Sequence[float]]) -> tuple[float, ...] | None:
+    """The median of each column, planes that are not there as 0, rounded to hundredths; None of no rows."""
+    if not rows:
+        return None
+    width = 2 if len(rows[0]) == 2 else 3
+    full = [(*row, *(0.0,) * width)[:width] for row in rows]
+    return tuple(round(float(value), 2) for value in np.median(np.asarray(full), axis=0))
 
 
 def sample_places(first: int, duration: int | None) -> list[int]:
@@ -161,57 +193,6 @@ def sample_places(first: int, duration: int | None) -> list[int]:
     if not duration or duration <= 0:
         return [first]
     return sorted({first + duration * (2 * k + 1) // (2 * PLACES) for k in range(PLACES)})
-
-
-def estimate_plane(values: NDArray[np.float32], most_blocks: int = _MOST_BLOCKS) -> float:
-    """The standard deviation of the noise of one plane.
-
-    Args:
-        values: code values of 255, rows by columns.
-        most_blocks: that are looked at.
-
-    Returns:
-        Code values of 255; 0 where the plane has no block to judge by.
-    """
-    blocks = _blocks(values, most_blocks)
-    sigma = _estimate_blocks(blocks, _MARGIN)
-    if sigma * _MARGIN_SIGMAS > _MARGIN:
-        return _estimate_blocks(blocks, min(sigma * _MARGIN_SIGMAS, 96.0))
-    return sigma
-
-
-def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
-    if not len(blocks):
-        return 0.0
-    means = blocks.mean(axis=1)
-    varied = np.ptp(blocks, axis=1) > 0
-    usable = blocks[(means > margin) & (means < 255 - margin) & varied]
-    if len(usable) < _FEWEST_BLOCKS:
-        usable = blocks
-    coefficients = (usable * _WHOLE).astype(np.float64) @ _DCT
-    picture = np.square(coefficients[:, _PICTURE].astype(np.int64)).sum(axis=1)
-    count = min(len(usable), max(_FEWEST_BLOCKS, int(len(usable) * _QUIET_SHARE)))
-    quiet = np.argsort(picture, kind="stable")[:count]
-    squares = np.square(coefficients[quiet][:, _NOISE].astype(np.int64)).sum(axis=0)
-    return float(np.sqrt(np.median(squares) / count)) / (_WHOLE * _DCT_GAIN)
-
-
-def _blocks(values: NDArray[np.float32], most_blocks: int) -> NDArray[np.float32]:
-    """The plane's blocks as rows, every nth where they are more than enough."""
-    rows, columns = values.shape[0] // _SIDE, values.shape[1] // _SIDE
-    whole = values[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE)
-    every = max(1, -(-rows * columns // most_blocks))
-    row, column = np.divmod(np.arange(0, rows * columns, every), max(1, columns))
-    return whole[row, :, column, :].reshape(-1, _SIDE * _SIDE)
-
-
-def _frame_sigmas(frame: VideoFrame, most_blocks: int) -> tuple[float, float, float]:
-    frame = _planar(frame)
-    sigmas = [
-        estimate_plane(_plane_values(frame, index), most_blocks) for index in range(min(3, len(frame.planes)))
-    ]
-    y, u, v = (*sigmas, 0.0, 0.0)[:3]
-    return y, u, v
 
 
 def _planar(frame: VideoFrame) -> VideoFrame:
@@ -236,8 +217,10 @@ def _plane_values(frame: VideoFrame, index: int) -> NDArray[np.float32]:
     return values / np.float32(2 ** (frame.format.components[index].bits - 8))
 
 
-def _sampled(container: InputContainer, stream: VideoStream, pulse: Pulse) -> Iterator[VideoFrame]:
-    """The frames at the places, none twice; a place that does not decode is passed over."""
+def _sampled(
+    container: InputContainer, stream: VideoStream, pulse: Pulse
+) -> Iterator[tuple[int, VideoFrame]]:
+    """The places and the frames there, none twice; a place that does not decode is passed over."""
     time_base = stream.time_base or Fraction(1)
     first, duration = stream.start_time or 0, stream.duration
     if duration is None and container.duration is not None:
@@ -246,10 +229,10 @@ def _sampled(container: InputContainer, stream: VideoStream, pulse: Pulse) -> It
     last: int | None = None
     decoded = itertools.count(1)
     for places in _by_key_frame(container, stream, sample_places(first, duration)):
-        for frame in _run(container, stream, places, lambda: pulse.beat(frames=next(decoded))):
+        for place, frame in _run(container, stream, places, lambda: pulse.beat(frames=next(decoded))):
             if frame.pts is not None and (last is None or frame.pts > last):
                 last = frame.pts
-                yield frame
+                yield place, frame
 
 
 def _by_key_frame(container: InputContainer, stream: VideoStream, places: Sequence[int]) -> list[list[int]]:
@@ -267,8 +250,8 @@ def _by_key_frame(container: InputContainer, stream: VideoStream, places: Sequen
 
 def _run(
     container: InputContainer, stream: VideoStream, places: Sequence[int], decoded: Callable[[], None]
-) -> Iterator[VideoFrame]:
-    """The frames from each place on; where the video ends before a place, its last one."""
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Each place and the frames from it on; where the video ends before a place, its last one."""
     waiting, given = list(places), 0
     before: VideoFrame | None = None
     try:
@@ -285,7 +268,7 @@ def _run(
                 continue
             before = None
             given += 1
-            yield frame
+            yield waiting[0], frame
             if given == FRAMES_PER_PLACE:
                 waiting, given = [place for place in waiting if place > frame.pts], 0
                 if at_its_end or not waiting:
@@ -293,4 +276,4 @@ def _run(
     except av.error.FFmpegError:
         return
     if before is not None:
-        yield before
+        yield waiting[0], before

@@ -28,7 +28,16 @@ def _tone_map(first: VideoFrame, arguments: Mapping[str, str], time_base: Fracti
     return ToneMapping(first, arguments, time_base)
 
 
-OWN_FILTERS: Final[Mapping[str, OwnFilterFactory]] = {"tone_map": _tone_map}
+def _motion_denoise(first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> OwnFilter:
+    from videoprocess_server.media.motion_denoise import MotionDenoise
+
+    return MotionDenoise(first, arguments, time_base)
+
+
+OWN_FILTERS: Final[Mapping[str, OwnFilterFactory]] = {
+    "motion_denoise": _motion_denoise,
+    "tone_map": _tone_map,
+}
 
 
 def arguments_of(stage: str) -> dict[str, str]:

@@ -205,6 +205,16 @@ class FrameScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceNoise:
+    """The noise of luma at one place of the video, in code values of 255."""
+
+    pts: int
+    sigma_y: float
+    #: of what changes from frame to frame; None where there is one frame only
+    temporal_sigma_y: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoiseEstimate:
     """Standard deviation of the noise in code values of 255, per plane, whatever the bit depth."""
 
@@ -213,6 +223,16 @@ class NoiseEstimate:
     sigma_v: float
     #: frames it was measured on
     frame_count: int
+    #: of what changes from frame to frame, in regions that stand still; less than the above where an encoder froze noise.
+    #: None: no neighbours were measured
+    temporal_sigma_y: float | None = None
+    temporal_sigma_u: float | None = None
+    temporal_sigma_v: float | None = None
+    #: of luma's noise at code values 0 and 255: its variance is a line between; None: not known
+    sigma_y_at_black: float | None = None
+    sigma_y_at_white: float | None = None
+    #: along the video
+    places: tuple[PlaceNoise, ...] = ()
     #: the frames of the source that were looked at; a plan has chosen of them and keeps none
     frames: tuple[FrameScore, ...] = ()
 

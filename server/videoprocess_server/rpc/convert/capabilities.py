@@ -72,7 +72,7 @@ _MODES: Mapping[OperationMode, str] = {
     OperationMode.HIGH_FRAME_RATE: "As NORMAL; a frame rate that is asked for is reached, in the same duration.",
 }
 #: what enhancements are made of
-_MODE_FILTERS = ("atadenoise", "nlmeans", "yaepblur", "unsharp")
+_MODE_FILTERS = ("motion_denoise", "lutyuv", "unsharp", "cas", "deband")
 
 _STRENGTH = "0.0 to 1.0"
 #: field of ModeSetting → the values it takes

@@ -1,0 +1,202 @@
+"""How strong the noise of a plane is, by its blocks; in whole numbers, so that an estimate is the same on every processor.
+
+After N. Ponomarenko, V. Lukin, M. Zriakhov, A. Kaarna, J. Astola, "An automatic approach to lossy compression of AVIRIS
+images", IGARSS 2007: of all 8x8 blocks those with the least energy at low and middle frequencies of the DCT show next to
+no picture, and what they hold at high frequencies is noise. White noise is independent between the two sets of
+coefficients, so choosing blocks by the one leaves the estimate of the other unbiased. Blocks near black or white are
+left out (clipping narrows their noise), and blocks without any variation (letterbox, graphics, skipped blocks).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: pixels a side of a block
+_SIDE: Final = 8
+#: blocks looked at per plane and frame, evenly spread: bounds memory and time whatever the size of the picture
+MOST_BLOCKS: Final = 16_384
+#: share of the blocks taken for quiet, and the least number that makes an estimate
+_QUIET_SHARE: Final = 0.05
+_FEWEST_BLOCKS: Final = 30
+#: code values of 255 that a block's mean keeps from black and white, and its multiple of the noise found first
+_MARGIN: Final = 24.0
+_MARGIN_SIGMAS: Final = 3.0
+_MOST_MARGIN: Final = 96.0
+
+_ROWS, _COLUMNS = np.meshgrid(np.arange(_SIDE), np.arange(_SIDE), indexing="ij")
+#: the DCT of H.265 (ITU-T H.265 8.6.4.2), a frequency a row: of whole numbers, and all rows but the first add up to exactly 0
+_ROW_DCT: Final = np.array(
+    [
+        [64, 64, 64, 64, 64, 64, 64, 64],
+        [89, 75, 50, 18, -18, -50, -75, -89],
+        [83, 36, -36, -83, -83, -36, 36, 83],
+        [75, -18, -89, -50, 50, 89, 18, -75],
+        [64, -64, -64, 64, 64, -64, -64, 64],
+        [50, -89, 18, 75, -75, -18, 89, -50],
+        [36, -83, 83, -36, -36, 83, -83, 36],
+        [18, -50, 75, -89, 89, -75, 50, -18],
+    ]
+)
+#: the DCT of a whole block, for blocks as rows of a matrix. Sums of products stay below 2^53 and are exact in whatever order a
+#: processor adds them: estimates decide pixels, and must be the same everywhere
+_DCT: Final = np.kron(_ROW_DCT, _ROW_DCT).T.astype(np.float64)
+#: what makes code values of 255 whole numbers, up to 12 bits, and what the DCT enlarges its coefficients by
+_WHOLE: Final = 16
+_DCT_GAIN: Final = 1 << 15
+#: coefficients that tell picture, without the mean, and those that tell noise
+_PICTURE: Final = np.flatnonzero((_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5))
+_NOISE: Final = np.flatnonzero(_ROWS + _COLUMNS >= 8)
+
+#: ranges of brightness that noise is measured in for itself, and of how many of them a curve needs, how far apart
+_LEVELS: Final = 8
+_FEWEST_LEVELS: Final = 3
+_LEAST_SPAN: Final = 48.0
+#: by how much the variance at black and white may differ from that of the plane: more is not believed
+_LEAST_SHARE: Final = 0.1
+_MOST_SHARE: Final = 4.0
+
+
+def estimate_plane(values: NDArray[np.float32], most_blocks: int = MOST_BLOCKS) -> float:
+    """The standard deviation of the noise of one plane.
+
+    Args:
+        values: code values of 255, rows by columns.
+        most_blocks: that are looked at.
+
+    Returns:
+        Code values of 255; 0 where the plane has no block to judge by.
+    """
+    blocks = _blocks(values, most_blocks)
+    sigma = _estimate_blocks(blocks, _MARGIN)
+    margin = _margin(sigma)
+    return _estimate_blocks(blocks, margin) if margin > _MARGIN else sigma
+
+
+def _margin(sigma: float) -> float:
+    return min(max(_MARGIN, sigma * _MARGIN_SIGMAS), _MOST_MARGIN)
+
+
+def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
+    if not len(blocks):
+        return 0.0
+    means = blocks.mean(axis=1)
+    varied = np.ptp(blocks, axis=1) > 0
+    usable = blocks[(means > margin) & (means < 255 - margin) & varied]
+    if len(usable) < _FEWEST_BLOCKS:
+        usable = blocks
+    return _quiet_sigma(usable)
+
+
+def _quiet_sigma(blocks: NDArray[np.float32]) -> float:
+    """The noise of the blocks that show least picture."""
+    coefficients = _coefficients(blocks)
+    return _sigma(coefficients[_quiet(coefficients, max(_FEWEST_BLOCKS, int(len(blocks) * _QUIET_SHARE)))])
+
+
+def _coefficients(blocks: NDArray[np.float32]) -> NDArray[np.float64]:
+    return (blocks * _WHOLE).astype(np.float64) @ _DCT
+
+
+def _quiet(coefficients: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Which blocks show least picture."""
+    picture = np.square(coefficients[:, _PICTURE].astype(np.int64)).sum(axis=1)
+    return np.argsort(picture, kind="stable")[:count]
+
+
+def _sigma(coefficients: NDArray[np.float64]) -> float:
+    squares = np.square(coefficients[:, _NOISE].astype(np.int64)).sum(axis=0)
+    return float(np.sqrt(np.median(squares) / len(coefficients))) / (_WHOLE * _DCT_GAIN)
+
+
+def estimate_change(before: NDArray[np.float32], after: NDArray[np.float32], sigma: float) -> float:
+    """The standard deviation of the noise that is another in the next frame.
+
+    Of the blocks that show least picture those are taken whose difference shows least of it, too: they stand still, or what
+    moves is smooth. Blocks that did not change at all count: an encoder that copies a block has frozen its noise.
+
+    Args:
+        before: code values of 255, rows by columns.
+        after: the next frame's.
+        sigma: what `estimate_plane` says of the first.
+
+    Returns:
+        Code values of 255, of one frame; 0 where the plane has no block to judge by.
+    """
+    first, second = _blocks(before, MOST_BLOCKS), _blocks(after, MOST_BLOCKS)
+    means = first.mean(axis=1)
+    margin = _margin(sigma)
+    usable = (means > margin) & (means < 255 - margin) & (np.ptp(first, axis=1) > 0)
+    if usable.sum() < _FEWEST_BLOCKS:
+        usable[:] = True
+    if not usable.any():
+        return 0.0
+    first, second = first[usable], second[usable]
+    count = max(_FEWEST_BLOCKS, int(len(first) * _QUIET_SHARE))
+    smooth = _quiet(_coefficients(first), 2 * count)
+    change = _coefficients(second[smooth] - first[smooth])
+    return _sigma(change[_quiet(change, count)]) / math.sqrt(2)
+
+
+def estimate_levels(values: NDArray[np.float32]) -> tuple[float, float] | None:
+    """How the noise grows with brightness: a line through the variances of some ranges of brightness.
+
+    After C. Liu, W. Freeman, R. Szeliski, S. B. Kang, "Noise estimation from a single image", CVPR 2006, whose noise level
+    function this is, as a line, which it is for a sensor's noise.
+
+    Args:
+        values: code values of 255, rows by columns.
+
+    Returns:
+        The standard deviation at code value 0 and at 255; None where there are too few brightnesses to tell.
+    """
+    blocks = _blocks(values, MOST_BLOCKS)
+    if not len(blocks):
+        return None
+    means = blocks.mean(axis=1)
+    varied = (np.ptp(blocks, axis=1) > 0) & (means > _MARGIN) & (means < 255 - _MARGIN)
+    points = []
+    for level in range(_LEVELS):
+        low = level * 256 / _LEVELS
+        here = varied & (means >= low) & (means < low + 256 / _LEVELS)
+        count = int(here.sum())
+        if count >= 2 * _FEWEST_BLOCKS:
+            points.append((float(np.median(means[here])), _quiet_sigma(blocks[here]) ** 2, count))
+    return _line(points)
+
+
+def _line(points: Sequence[tuple[float, float, int]]) -> tuple[float, float] | None:
+    """The deviations at 0 and 255 of the weighted line of least squares through variances."""
+    if len(points) < _FEWEST_LEVELS or points[-1][0] - points[0][0] < _LEAST_SPAN:
+        return None
+    # A variance's own deviation is a share of it: brighter, noisier levels tell less.
+    middle = sum(variance for _, variance, _ in points) / len(points)
+    if middle <= 0:
+        return None
+    weights = [math.sqrt(count) / max(variance, middle / 16) ** 2 for _, variance, count in points]
+    total = sum(weights)
+    x = sum(w * mean for w, (mean, _, _) in zip(weights, points, strict=True)) / total
+    y = sum(w * variance for w, (_, variance, _) in zip(weights, points, strict=True)) / total
+    spread = sum(w * (mean - x) ** 2 for w, (mean, _, _) in zip(weights, points, strict=True))
+    slope = (
+        sum(w * (mean - x) * variance for w, (mean, variance, _) in zip(weights, points, strict=True))
+        / spread
+    )
+    dark, bright = (
+        math.sqrt(min(max(y + slope * (code - x), _LEAST_SHARE * middle), _MOST_SHARE * middle))
+        for code in (0, 255)
+    )
+    return dark, bright
+
+
+def _blocks(values: NDArray[np.float32], most_blocks: int) -> NDArray[np.float32]:
+    """The plane's blocks as rows, every nth where they are more than enough."""
+    rows, columns = values.shape[0] // _SIDE, values.shape[1] // _SIDE
+    whole = values[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE)
+    every = max(1, -(-rows * columns // most_blocks))
+    row, column = np.divmod(np.arange(0, rows * columns, every), max(1, columns))
+    return whole[row, :, column, :].reshape(-1, _SIDE * _SIDE)
