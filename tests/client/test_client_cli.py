@@ -4,16 +4,30 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+import typer
 from fake_service import Refusal, State
 from google.protobuf import json_format
 
 from client_command import Command
+from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import report_pb2, video_pb2
+from videoprocess.v1.mode_setting_pb2 import (
+    TONE_MAPPING_TO_SDR,
+    Enhancement,
+    FrameRateRange,
+    ModeSetting,
+    Quality,
+    Rect,
+)
+from videoprocess_client.cli import picture_options
 from videoprocess_client.cli.app import run
+from videoprocess_client.cli.picture_options import PictureOptions, described
 from videoprocess_client.cli.plain import plain
 
 
@@ -54,6 +68,109 @@ async def test_enhance_passes_on_what_is_asked_for(command: Command, state: Stat
     assert (state.streams[0].width, state.streams[0].height, state.streams[0].encode_type) == (640, 360, 1)
 
 
+ASKED: dict[str, dict[str, Any]] = {
+    "--mode night": {"operation_mode": hdi.OPERATION_MODE_NIGHT},
+    "--mode super-stab": {"operation_mode": hdi.OPERATION_MODE_SUPER_STAB},
+    "--stabilise off": {"video_stabilization": hdi.VIDEO_STABILIZATION_OFF},
+    "--stabilise auto": {"video_stabilization": hdi.VIDEO_STABILIZATION_AUTO},
+    "--denoise 0 --sharpen 0.5 --deband 1": {
+        "enhancement": Enhancement(denoise_strength=0, sharpen_strength=0.5, deband_strength=1)
+    },
+    "--denoise 0": {"enhancement": Enhancement(denoise_strength=0)},
+    "--crf 18.5": {"quality": Quality(crf=18.5)},
+    "--bitrate 2.5M": {"quality": Quality(bitrate_bps=2_500_000)},
+    "--bitrate 800k": {"quality": Quality(bitrate_bps=800_000)},
+    "--bitrate 1000": {"quality": Quality(bitrate_bps=1_000)},
+    "--to-sdr": {"tone_mapping": TONE_MAPPING_TO_SDR},
+    "--mirror": {"mirror": True},
+    "--orientation 0": {"orientation_degrees": 0},
+    "--orientation 270": {"orientation_degrees": 270},
+    "--zoom 2 --crop 8,4,640,360": {
+        "zoom_ratio": 2.0,
+        "zoom_crop_region": Rect(x=8, y=4, width=640, height=360),
+    },
+    "--fps 60": {"frame_rate_range": FrameRateRange(min_fps=60, max_fps=60)},
+}
+
+
+@pytest.mark.parametrize("options", ASKED)
+def test_options_of_the_picture_are_its_settings_and_back(options: str) -> None:
+    """What a remembered setting is described as asks for the same."""
+    words = options.split()
+    expected = ModeSetting(**ASKED[options])
+    assert picture_of(words).setting() == expected
+    again = " ".join(described(expected)).split()
+    assert picture_of(again).setting() == expected
+
+
+def picture_of(words: list[str]) -> PictureOptions:
+    """Read options as the command does."""
+    made: list[PictureOptions] = []
+    probe = typer.Typer()
+
+    @probe.command()
+    def collect(
+        mode: picture_options.ModeOption = None,
+        stabilise: picture_options.StabiliseOption = None,
+        denoise: picture_options.Denoise = None,
+        sharpen: picture_options.Sharpen = None,
+        deband: picture_options.Deband = None,
+        zoom: picture_options.Zoom = None,
+        crop: picture_options.Crop = None,
+        mirror: picture_options.Mirror = False,
+        orientation: picture_options.OrientationOption = None,
+        fps: picture_options.Fps = None,
+        to_sdr: picture_options.ToSdr = False,
+        crf: picture_options.Crf = None,
+        bitrate: picture_options.Bitrate = None,
+    ) -> None:
+        made.append(PictureOptions(**locals_of(locals())))
+
+    probe(words, standalone_mode=False)
+    return made[0]
+
+
+def locals_of(names: dict[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in fields(PictureOptions)}
+    return {name: value for name, value in names.items() if name in known}
+
+
+def test_a_setting_of_a_later_version_is_described_by_its_number() -> None:
+    later = ModeSetting.FromString(b"\x08\x63")
+    assert list(described(later)) == ["--mode 99"]
+
+
+ALL_OPTIONS = (
+    "--mode night --stabilise high --denoise 0.25 --sharpen 0.5 --deband 0.75 --crf 18 --to-sdr "
+    "--mirror --orientation 90 --zoom 2 --crop 8,4,640,360 --max-fps 30"
+)
+
+
+@pytest.mark.parametrize("name", ["enhance", "process"])
+async def test_both_commands_pass_on_the_options_of_the_picture(
+    name: str, command: Command, state: State
+) -> None:
+    options = ALL_OPTIONS.split()
+    if name == "process":
+        assert (await command("prepare", "v", "in.mp4")).code == 0
+        done = await command("process", "v", *options)
+    else:
+        done = await command("enhance", "in.mp4", "-o", "out.mp4", *options)
+    assert done.code == 0, done.err
+    assert state.settings[-1].typed == ModeSetting(
+        operation_mode=hdi.OPERATION_MODE_NIGHT,
+        video_stabilization=hdi.VIDEO_STABILIZATION_HIGH,
+        enhancement=Enhancement(denoise_strength=0.25, sharpen_strength=0.5, deband_strength=0.75),
+        quality=Quality(crf=18),
+        tone_mapping=TONE_MAPPING_TO_SDR,
+        mirror=True,
+        orientation_degrees=90,
+        zoom_ratio=2,
+        zoom_crop_region=Rect(x=8, y=4, width=640, height=360),
+        frame_rate_range=FrameRateRange(min_fps=1, max_fps=30),
+    )
+
+
 async def test_enhance_sends_a_settings_file_as_it_is(command: Command, state: State) -> None:
     (command.directory / "tags").write_bytes(b"\x00\x01")
     done = await command("enhance", "in.mp4", "-o", "out.mp4", "--settings-file", "tags")
@@ -90,6 +207,18 @@ async def test_a_failed_job_ends_with_1_and_its_reason(command: Command, state: 
         ["enhance", "in.mp4", "-o", "out.mp4", "--zoom", "0.5"],
         ["enhance", "in.mp4", "-o", "out.mp4", "--settings-file", "none"],
         ["enhance", "in.mp4", "-o", "out.mp4", "--settings-file", "in.mp4", "--max-fps", "30"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--crf", "20", "--bitrate", "1M"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--crf", "52"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--bitrate", "0"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--bitrate", "1e6"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--bitrate", "2000M"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--mode", "portrait"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--stabilise", "9"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--denoise", "7"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--orientation", "45"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--crop", "0,0,0,4"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--crop=-1,0,4,4"],
+        ["enhance", "in.mp4", "-o", "out.mp4", "--settings-file", "in.mp4", "--mirror"],
         ["nonsense"],
     ],
     ids=" ".join,

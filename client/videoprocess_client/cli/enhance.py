@@ -24,22 +24,36 @@ from videoprocess_client.cli.options import (
     parse_size,
 )
 from videoprocess_client.cli.output import Output
+from videoprocess_client.cli.picture_options import (
+    Bitrate,
+    Crf,
+    Crop,
+    Deband,
+    Denoise,
+    Fps,
+    MaxFps,
+    Mirror,
+    ModeOption,
+    OrientationOption,
+    PictureOptions,
+    Sharpen,
+    StabiliseOption,
+    ToSdr,
+    Zoom,
+)
 from videoprocess_client.cli.plain import plain
 from videoprocess_client.cli.progress import display
 from videoprocess_client.cli.running import LONG_PATIENCE_SECONDS, Connection, execute
 from videoprocess_client.cli.session_book import SessionBook, with_enhancing, without_enhancing
 from videoprocess_client.cli.stream_options import (
     CodecOption,
-    Fps,
     From,
-    MaxFps,
     SettingsFile,
     Size,
     StreamOption,
     WatermarkAt,
     WatermarkOption,
     WatermarkSize,
-    Zoom,
     encode_type_of,
     settings_of,
     streams_of,
@@ -86,9 +100,20 @@ def enhance(
     source: Source = None,
     shared: Shared = None,
     video_id: VideoId = None,
+    mode: ModeOption = None,
+    stabilise: StabiliseOption = None,
+    denoise: Denoise = None,
+    sharpen: Sharpen = None,
+    deband: Deband = None,
     zoom: Zoom = None,
+    crop: Crop = None,
+    mirror: Mirror = False,
+    orientation: OrientationOption = None,
     fps: Fps = None,
     max_fps: MaxFps = None,
+    to_sdr: ToSdr = False,
+    crf: Crf = None,
+    bitrate: Bitrate = None,
     codec: CodecOption = None,
     size: Size = None,
     start: From = "0",
@@ -111,7 +136,25 @@ def enhance(
     width, height = parse_size(size) if size else (0, 0)
     given = _source(source, shared)
     _check_outputs(source, output, report)
-    settings = settings_of(settings_file, zoom, fps, max_fps)
+    settings = settings_of(
+        settings_file,
+        PictureOptions(
+            mode=mode,
+            stabilise=stabilise,
+            denoise=denoise,
+            sharpen=sharpen,
+            deband=deband,
+            zoom=zoom,
+            crop=crop,
+            mirror=mirror,
+            orientation=orientation,
+            fps=fps,
+            max_fps=max_fps,
+            to_sdr=to_sdr,
+            crf=crf,
+            bitrate=bitrate,
+        ),
+    )
     options = EnhanceOptions(
         video_id=video_id,
         settings=settings,

@@ -26,21 +26,35 @@ from videoprocess_client.cli.options import (
     parse_size,
 )
 from videoprocess_client.cli.output import Output
+from videoprocess_client.cli.picture_options import (
+    Bitrate,
+    Crf,
+    Crop,
+    Deband,
+    Denoise,
+    Fps,
+    MaxFps,
+    Mirror,
+    ModeOption,
+    OrientationOption,
+    PictureOptions,
+    Sharpen,
+    StabiliseOption,
+    ToSdr,
+    Zoom,
+)
 from videoprocess_client.cli.plain import plain
 from videoprocess_client.cli.progress import Display, display
 from videoprocess_client.cli.running import LONG_PATIENCE_SECONDS, Connection, Detached, execute
 from videoprocess_client.cli.session_book import without_enhancing
 from videoprocess_client.cli.stream_options import (
     CodecOption,
-    Fps,
-    MaxFps,
     SettingsFile,
     Size,
     StreamOption,
     WatermarkAt,
     WatermarkOption,
     WatermarkSize,
-    Zoom,
     encode_type_of,
     settings_of,
     streams_of,
@@ -91,9 +105,20 @@ def process(
     start: From = None,
     high: High = False,
     wait: Wait = True,
+    mode: ModeOption = None,
+    stabilise: StabiliseOption = None,
+    denoise: Denoise = None,
+    sharpen: Sharpen = None,
+    deband: Deband = None,
     zoom: Zoom = None,
+    crop: Crop = None,
+    mirror: Mirror = False,
+    orientation: OrientationOption = None,
     fps: Fps = None,
     max_fps: MaxFps = None,
+    to_sdr: ToSdr = False,
+    crf: Crf = None,
+    bitrate: Bitrate = None,
     codec: CodecOption = None,
     size: Size = None,
     stream: StreamOption = None,
@@ -115,7 +140,25 @@ def process(
         raise typer.BadParameter("not together with --timestamp-us", param_hint="--from")
     width, height = parse_size(size) if size else (0, 0)
     streams = streams_of(stream, codec, size)
-    settings = settings_of(settings_file, zoom, fps, max_fps)
+    settings = settings_of(
+        settings_file,
+        PictureOptions(
+            mode=mode,
+            stabilise=stabilise,
+            denoise=denoise,
+            sharpen=sharpen,
+            deband=deband,
+            zoom=zoom,
+            crop=crop,
+            mirror=mirror,
+            orientation=orientation,
+            fps=fps,
+            max_fps=max_fps,
+            to_sdr=to_sdr,
+            crf=crf,
+            bitrate=bitrate,
+        ),
+    )
     mark = watermark_of(watermark, watermark_at, watermark_size, settings)
     asked = pack(settings, encode_type_of(codec), width, height, streams)
     is_asked = mark is not None or asked != StreamSettings()

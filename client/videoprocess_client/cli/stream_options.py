@@ -1,4 +1,4 @@
-"""The options that say what is made: streams and their settings, codec and size, and from where on."""
+"""The options that say what is made: streams, codec and size, and from where on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from videoprocess.v1.mode_setting_pb2 import FrameRateRange, ModeSetting
-from videoprocess_client.cli.options import parse_point, parse_rates, parse_size
+from videoprocess.v1.mode_setting_pb2 import ModeSetting
+from videoprocess_client.cli.options import parse_point, parse_size
+from videoprocess_client.cli.picture_options import PictureOptions
 from videoprocess_client.cli.stream_settings import MAX_STREAMS, StreamSpec
 from videoprocess_client.enums import EncodeType, StreamIntent
 from videoprocess_client.watermarks import WatermarkFile
@@ -23,15 +24,6 @@ class Codec(StrEnum):
     H265 = "h265"
 
 
-Zoom: TypeAlias = Annotated[
-    float | None, typer.Option(min=1.0, metavar="RATIO", help="Zoom into the middle, 1.0 or more.")
-]
-Fps: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="MIN-MAX", help="Frame rate of the result, e.g. 24-30.")
-]
-MaxFps: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, max=9999, metavar="FPS", help="Highest frame rate of the result.")
-]
 CodecOption: TypeAlias = Annotated[
     Codec | None, typer.Option(help="Codec of the result. Default: the source's.")
 ]
@@ -45,7 +37,8 @@ From: TypeAlias = Annotated[
 SettingsFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="OpenHarmony's serialised camera metadata. Not with --zoom, --fps, --max-fps."
+        metavar="FILE",
+        help="OpenHarmony's serialised camera metadata, instead of the options of the picture.",
     ),
 ]
 
@@ -130,20 +123,20 @@ def encode_type_of(codec: Codec | None) -> EncodeType:
     return EncodeType[codec.name] if codec else EncodeType.NULL
 
 
-def settings_of(
-    path: Path | None, zoom: float | None, fps: str | None, max_fps: int | None
-) -> bytes | ModeSetting | None:
-    """The settings that the options ask for; None for the defaults.
+def settings_of(path: Path | None, options: PictureOptions) -> bytes | ModeSetting | None:
+    """The settings that the options ask for: a file's, or the typed form; None for the defaults.
 
     Raises:
         typer.BadParameter: They do not go together, or a value or the file cannot be read.
     """
-    rates = _rates(fps, max_fps)
-    if zoom is None and rates is None:
-        return _read_settings(path) if path is not None else None
-    if path is not None:
-        raise typer.BadParameter("not together with --zoom, --fps or --max-fps", param_hint="--settings-file")
-    return ModeSetting(zoom_ratio=zoom, frame_rate_range=rates)
+    typed = options.setting()
+    if path is None:
+        return typed
+    if typed is not None:
+        raise typer.BadParameter(
+            "not together with options of the picture, which it tells", param_hint="--settings-file"
+        )
+    return _read_settings(path)
 
 
 def _read_settings(path: Path) -> bytes:
@@ -151,12 +144,3 @@ def _read_settings(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--settings-file") from None
-
-
-def _rates(fps: str | None, max_fps: int | None) -> FrameRateRange | None:
-    if fps is not None and max_fps is not None:
-        raise typer.BadParameter("not together with --fps", param_hint="--max-fps")
-    if fps is not None:
-        low, high = parse_rates(fps)
-        return FrameRateRange(min_fps=low, max_fps=high)
-    return FrameRateRange(min_fps=1, max_fps=max_fps) if max_fps is not None else None

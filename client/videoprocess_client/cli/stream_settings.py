@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from videoprocess.v1 import types_pb2
 from videoprocess.v1.mode_setting_pb2 import ModeSetting
+from videoprocess_client.cli.picture_options import described
 from videoprocess_client.enums import EncodeType, StreamIntent
 from videoprocess_client.session import Session
 from videoprocess_client.sources import stream
@@ -82,10 +83,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.metadata:
             yield "--settings-file ..."
         setting = ModeSetting.FromString(self.mode_setting)
-        if setting.HasField("zoom_ratio"):
-            yield f"--zoom {setting.zoom_ratio:g}"
-        if setting.HasField("frame_rate_range"):
-            yield f"--fps {setting.frame_rate_range.min_fps}-{setting.frame_rate_range.max_fps}"
+        yield from described(setting)
         if self.encode_type:
             yield f"--codec {self.encode_type.name.lower()}"
         if self.width:
