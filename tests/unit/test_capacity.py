@@ -279,5 +279,12 @@ def test_each_further_stream_and_a_watermark_need_more() -> None:
     ) + (150 << 20)
 
 
+def test_made_up_frames_need_more() -> None:
+    pixels = 1920 * 1080
+    assert estimate_worker_bytes(pixels, 10, interpolates=True) > estimate_worker_bytes(pixels, 10) + (
+        131 << 20
+    )
+
+
 def test_a_worker_keeps_the_encoders_threads_busy_and_one_core_at_least() -> None:
     assert [worker_cores(threads) for threads in (0, 1, 4)] == [1, 1, 4]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.model.cadence import may_interpolate
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, next_overtakes, oldest_first
@@ -163,6 +164,7 @@ def _worker_bytes(job: Job, video: Video) -> int:
         source.bit_depth,
         further_pixels=asked[:-1],
         has_watermark=job.snapshot.mode_setting.watermark is not None,
+        interpolates=may_interpolate(job.snapshot.mode_setting, source.average_frame_rate),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from videoprocess_server.media.encoders import declared_rate
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.model.hdi import OperationMode
+from videoprocess_server.model.cadence import RAISING_MODES
 from videoprocess_server.model.plan import FrameGrid, Interpolation
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting
 
@@ -22,8 +22,7 @@ RATE_TOLERANCE: Final = Fraction(1, 100)
 MOST_FRAMES_PER_FRAME: Final = 8
 #: frames per second for which frames are made up at most
 MOST_RAISED_RATE: Final = Fraction(240)
-#: modes whose point is a higher rate; without a range they double it, up to this many frames per second
-RAISING_MODES: Final = frozenset({OperationMode.HIGH_FRAME_RATE, OperationMode.SLOW_MOTION})
+#: up to which the modes whose point is a higher rate double it, where no range is asked for
 MOST_DOUBLED_RATE: Final = Fraction(120)
 #: median steps between frames from which on a step is a gap, in which nothing is made up
 _GAP_STEPS: Final = 4

@@ -13,7 +13,12 @@ from math import ceil
 from typing import Final, Generic, TypeVar
 
 from videoprocess_server.model.grid import choose, slot_of, slot_pts
+from videoprocess_server.model.hdi import OperationMode
 from videoprocess_server.model.plan import FrameGrid, Interpolation, Plan
+from videoprocess_server.model.settings_snapshot import ModeSetting
+
+#: modes whose point is a higher rate
+RAISING_MODES: Final = frozenset({OperationMode.HIGH_FRAME_RATE, OperationMode.SLOW_MOTION})
 
 _Item = TypeVar("_Item")
 _HALF: Final = Fraction(1, 2)
@@ -57,6 +62,14 @@ class Moment(Generic[_Item]):
     following: _Item | None = None
     #: of the time between those two
     fraction: Fraction = Fraction(0)
+
+
+def may_interpolate(setting: ModeSetting, told: Fraction | None) -> bool:
+    """Whether frames may be made up for a setting, as far as a container's frame rate tells before there is a plan."""
+    asked = setting.frame_rate_range
+    if setting.operation_mode in RAISING_MODES:
+        return True
+    return asked is not None and (told is None or told < asked.min_fps)
 
 
 def moments(
