@@ -13,7 +13,10 @@ from videoprocess_server.media.declared_end import with_declared_end
 from videoprocess_server.media.encoder_settings import describe_coding
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.fields import DEINTERLACE, DEINTERLACE_ROLL_FRAMES, index_frames
+from videoprocess_server.media.frame_rates import FrameRate, measured_rate, plan_frame_rate
 from videoprocess_server.media.geometry import crop_filters, zoomed
+from videoprocess_server.media.hdr import HDR_TRANSFERS
+from videoprocess_server.media.interpolation import can_interpolate
 from videoprocess_server.media.opening import Opening, read_opening
 from videoprocess_server.media.orientation import read_matrix, turned_matrix
 from videoprocess_server.media.packets import PacketIndex, read_index
@@ -22,22 +25,27 @@ from videoprocess_server.media.rate_control import target_of
 from videoprocess_server.media.renditions import Material, Planned, plan_renditions
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.still_encoding import known_colour
-from videoprocess_server.media.timeline import Timeline, first_pts_at, plan_segments, summarise
+from videoprocess_server.media.timeline import (
+    Timeline,
+    first_pts_at,
+    interpolated_times,
+    plan_segments,
+    summarise,
+)
 from videoprocess_server.media.upright import mirror_filters
+from videoprocess_server.media.video_usability import ChromaLocation
 from videoprocess_server.media.watermark import named_losses, plan_overlay
 from videoprocess_server.model.cuts import CutRules
 from videoprocess_server.model.enc_param import parse_enc_param
 from videoprocess_server.model.grid import grid_time_base
-from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.hdi import StreamIntent, VideoStabilisation
 from videoprocess_server.model.media_info import VideoTrackInfo
-from videoprocess_server.model.plan import FilterPlan, FrameGrid, Plan, Rendition, SegmentPlan
-from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect, Watermark
+from videoprocess_server.model.plan import FilterPlan, Plan, Rendition, SegmentPlan, StabilisationPlan
+from videoprocess_server.model.settings_snapshot import Rect, Watermark
 from videoprocess_server.model.tasks import PlanTask, TaskMessage
 
-#: 29.97 counts as 30
-RATE_TOLERANCE = Fraction(1, 100)
-#: frames per second of a single frame whose container says nothing
-_FALLBACK_RATE = Fraction(30)
+_MOVING = frozenset({StreamIntent.VIDEO, StreamIntent.PREVIEW})
+
 #: ticks per second that MP4 can hold
 _MAX_TICKS = 2**31 - 1
 
@@ -59,9 +67,11 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     index, opening, damage, matrix = _read(
         fd, video.index, Pulse(emit), conceal_damage=setting.conceal_damage
     )
-    rate = _measured_rate(opening, video)
-    grid = plan_grid(setting.frame_rate_range, rate, opening.pts[0])
-    timeline = _timeline(index, opening, video, grid, damage)
+    frame_rate = plan_frame_rate(setting, opening.pts, video.time_base, video.average_frame_rate)
+    if frame_rate.interpolation is not None:
+        _check_interpolable(video)
+    ticks = _output_time_base(video, frame_rate, choose_container(base)[0])
+    timeline = _timeline(index, opening, video, frame_rate, ticks, damage)
     matrix = turned_matrix(
         matrix,
         setting.orientation_degrees,
@@ -69,7 +79,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         moves=choose_container(base)[0] in ISO_MUXERS,
     )
     crop = (*crop_filters(shown, video), *mirror_filters(setting, matrix))
-    chain = build_chain(setting, task.noise, video.bit_depth)
+    chain = build_chain(setting, task.noise, video.bit_depth, is_hdr=video.colour.transfer in HDR_TRANSFERS)
     enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
     roll = DEINTERLACE_ROLL_FRAMES if opening.interlaced else 0
     segments = plan_segments(
@@ -84,7 +94,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         segments=segments,
         shown=shown,
         timeline=timeline,
-        measured_rate=rate,
+        measured_rate=measured_rate(opening.pts, video.time_base, video.average_frame_rate),
         opening=opening,
         display_matrix=matrix,
         mirrored=setting.mirror,
@@ -92,9 +102,11 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         undecodable_count=len(index.pts) - len(opening.pts),
         scores=task.noise.frames,
         to_sdr=setting.to_sdr,
+        is_stabilised=_is_stabilised(task),
     )
     renditions = plan_renditions(task.snapshot.streams, material)
     frame_count, pts_sha256 = summarise(timeline)
+    interpolated_count, interpolated_us = interpolated_times(timeline)
     return Plan(
         video_track_index=video.index,
         time_base=video.time_base,
@@ -107,7 +119,11 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         segments=only_needed(with_options(segments, renditions), [made.rendition for made in renditions]),
         renditions=tuple(made.rendition for made in renditions),
         filters=replace(_filter_plan(chain, shown, video, opening, setting.watermark), crop=crop),
+        stabilisation=_draft_stabilisation(task, material.coding.usability.chroma_location),
         grid=timeline.grid,
+        interpolation=timeline.interpolation,
+        interpolated_count=interpolated_count,
+        interpolated_us=interpolated_us,
         output_time_base=timeline.output_time_base,
         noise=replace(task.noise, frames=()),
         report_stream_ids=_ids_of(StreamIntent.ANALYZE, task),
@@ -136,10 +152,27 @@ def read_timeline(plan: Plan, video: VideoTrackInfo, fd: int, pulse: Pulse) -> T
         MediaFault: SOURCE_CHANGED where that is not what was planned.
     """
     index, opening, damage, _ = _read(fd, video.index, pulse, conceal_damage=bool(plan.damaged_pts))
-    timeline = _timeline(index, opening, video, plan.grid, damage)
+    frame_rate = FrameRate(grid=plan.grid, interpolation=plan.interpolation)
+    timeline = _timeline(index, opening, video, frame_rate, plan.output_time_base, damage)
     if summarise(timeline) != (plan.frame_count, plan.pts_sha256):
         raise MediaFault("SOURCE_CHANGED", "The file has other frames than were planned.")
     return timeline
+
+
+def _is_stabilised(task: PlanTask) -> bool:
+    """Tell whether frames are moved: single pictures have nothing to be held still beside."""
+    asked = task.snapshot.mode_setting.stabilisation is not VideoStabilisation.OFF
+    return asked and any(stream.intent in _MOVING for stream in task.snapshot.streams)
+
+
+def _draft_stabilisation(task: PlanTask, chroma_location: ChromaLocation | None) -> StabilisationPlan | None:
+    """Give what is known before the motion is measured."""
+    if not _is_stabilised(task):
+        return None
+    return StabilisationPlan(
+        strength=task.snapshot.mode_setting.stabilisation,
+        chroma_location=None if chroma_location is None else int(chroma_location),
+    )
 
 
 def _ids_of(intent: StreamIntent, task: PlanTask) -> tuple[int, ...]:
@@ -172,24 +205,6 @@ def _shows(segment: SegmentPlan, rendition: Rendition) -> bool:
     return stills is None or any(segment.start_pts <= pts < segment.end_pts for pts in stills)
 
 
-def plan_grid(asked: FrameRateRange | None, measured: Fraction, origin_pts: int) -> FrameGrid | None:
-    """Decide whether frames are dropped.
-
-    Raises:
-        MediaFault: FRAME_RATE_RAISE_NOT_SUPPORTED where frames would have to be made up.
-    """
-    if asked is None:
-        return None
-    if measured < asked.min_fps * (1 - RATE_TOLERANCE):
-        raise MediaFault(
-            "FRAME_RATE_RAISE_NOT_SUPPORTED",
-            f"The source has {float(measured):.2f} frames per second, fewer than {asked.min_fps}; none are made up.",
-        )
-    if measured > asked.max_fps * (1 + RATE_TOLERANCE):
-        return FrameGrid(rate=Fraction(asked.max_fps), origin_pts=origin_pts)
-    return None
-
-
 def _read(
     fd: int, track_index: int, pulse: Pulse, *, conceal_damage: bool
 ) -> tuple[PacketIndex, Opening, Damage, tuple[int, ...] | None]:
@@ -211,31 +226,46 @@ def _read(
         return index, opening, damage, read_matrix(container, video_stream(container, track_index))
 
 
-def _measured_rate(opening: Opening, video: VideoTrackInfo) -> Fraction:
-    count = len(opening.pts)
-    if count < 2:
-        return video.average_frame_rate or _FALLBACK_RATE
-    return (count - 1) / ((opening.pts[-1] - opening.pts[0]) * video.time_base)
+def _check_interpolable(video: VideoTrackInfo) -> None:
+    if not can_interpolate(video.pixel_format):
+        raise MediaFault(
+            "FRAME_RATE_RAISE_NOT_SUPPORTED",
+            f"The source's pixels are {video.pixel_format}; frames are made up of planes of 8 to 16 bits only.",
+        )
 
 
-def _timeline(
-    index: PacketIndex, opening: Opening, video: VideoTrackInfo, grid: FrameGrid | None, damage: Damage
-) -> Timeline:
-    finest = (
-        Fraction(1, video.time_base.denominator) if grid is None else grid_time_base(grid, video.time_base)
-    )
-    if finest.denominator > _MAX_TICKS:
+def _output_time_base(video: VideoTrackInfo, frame_rate: FrameRate, container: str) -> Fraction:
+    """Choose the result's ticks; they hold all its times exactly, but those of made-up frames where the container cannot."""
+    made, exact = frame_rate.interpolation, Fraction(1, video.time_base.denominator)
+    if frame_rate.grid is not None:
+        exact = grid_time_base(frame_rate.grid, video.time_base)
+    elif made is not None and made.factor and container in ISO_MUXERS:
+        finer = exact / made.factor
+        exact = finer if finer.denominator <= _MAX_TICKS else exact
+    if exact.denominator > _MAX_TICKS:
         raise MediaFault(
             "STREAM_NOT_SUPPORTED", "The source's time stamps and that frame rate have no common time base."
         )
+    return exact
+
+
+def _timeline(
+    index: PacketIndex,
+    opening: Opening,
+    video: VideoTrackInfo,
+    frame_rate: FrameRate,
+    output_time_base: Fraction,
+    damage: Damage,
+) -> Timeline:
     return Timeline(
         pts=opening.pts,
         keys=_without(index.keys, damage.damaged),
         damaged=frozenset(damage.damaged),
         end_pts=index.end_pts,
         time_base=video.time_base,
-        output_time_base=finest,
-        grid=grid,
+        output_time_base=output_time_base,
+        grid=frame_rate.grid,
+        interpolation=frame_rate.interpolation,
     )
 
 

@@ -88,14 +88,16 @@ class Material:
     undecodable_count: int
     #: frames that were looked at for a cover
     scores: Sequence[FrameScore] = ()
+    #: whether its pictures are mirrored
+    mirrored: bool = False
+    #: whether its pictures are moved against the camera's shake
+    is_stabilised: bool = False
+    #: quality or rate that is asked for of the enhanced video
+    target: Target | None = None
     #: whether videos of HDR become SDR
     to_sdr: bool = False
     #: what they are mapped from; None where they are not
     mapped_from: HdrLight | None = None
-    #: whether its pictures are mirrored
-    mirrored: bool = False
-    #: quality or rate that is asked for of the enhanced video
-    target: Target | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,9 +336,9 @@ def _carried_length_size(encoder: Encoder, geometry: Geometry, material: Materia
     same_size = (
         (shown.width, shown.height) == (video.width, video.height) == (geometry.width, geometry.height)
     )
-    same_pictures = same_size and material.timeline.grid is None and not opening.interlaced
+    same_pictures = same_size and material.timeline.keeps_frames and not opening.interlaced
     same_pictures = same_pictures and material.mapped_from is None
-    same_pictures = same_pictures and not material.mirrored
+    same_pictures = same_pictures and not material.mirrored and not material.is_stabilised
     if not same_pictures or opening.two_layers or not video.codec == encoder.codec == "hevc":
         return 0
     return length_size(opening.configuration)
@@ -346,22 +348,22 @@ def _settings(
     encoder: Encoder, geometry: Geometry, pixel_format: str, material: Material, usability: VideoUsability
 ) -> EncoderSettings:
     video, rate = material.media.video, _frame_rate(material)
+    frames = Fraction(sum(segment.frame_count for segment in material.segments), len(material.timeline.pts))
     shares = source_shares(
         material.index,
         material.segments,
         material.media.video.time_base,
         rate,
-        # a larger picture was asked for
-        enlarged=max(Fraction(1), Fraction(geometry.width * geometry.height, video.width * video.height)),
+        # a larger picture was asked for, or more of them
+        enlarged=max(Fraction(1), Fraction(geometry.width * geometry.height, video.width * video.height))
+        * max(Fraction(1), frames),
     )
     picture = Picture(
         width=geometry.width,
         height=geometry.height,
         pixel_format=pixel_format,
         frame_rate=rate,
-        frames_kept=Fraction(
-            sum(segment.frame_count for segment in material.segments), len(material.timeline.pts)
-        ),
+        frames_kept=frames,
         hdr_static=material.opening.hdr_static,
         usability=usability,
     )
@@ -369,7 +371,9 @@ def _settings(
 
 
 def _frame_rate(material: Material) -> Fraction:
-    grid = material.timeline.grid
+    grid, made = material.timeline.grid, material.timeline.interpolation
+    if made is not None:
+        return made.rate
     return grid.rate if grid else declared_rate(material.measured_rate)
 
 
