@@ -12,6 +12,7 @@ from videoprocess_server.media.packets import PacketIndex
 from videoprocess_server.media.rate_control import (
     Bounds,
     Share,
+    Target,
     plan_rates,
     source_shares,
 )
@@ -133,3 +134,42 @@ def test_a_constant_rate_is_one_for_all(mode: BitrateMode, bitrate: int | None, 
         (kept, kept, kept)
     }
     assert len(control.remarks) == 1 + (bitrate not in {kept, None})
+
+
+RECORDED = EncParam(bitrate_mode=BitrateMode.CBR, bitrate=123, sqr_factor=51)
+
+
+def test_a_quality_that_is_asked_for_is_bounded_by_the_level_alone_whatever_the_recorder_asks() -> None:
+    chosen = replace(BOUNDS, max_rate=7_000_000, buffer_size=9_000_000)
+    control = plan_rates(RECORDED, SHARES, chosen, Target(quality=18.5))
+    assert (control.quality, control.remarks) == (18.5, ())
+    assert {(one.average_rate, one.max_rate, one.buffer_size) for one in control.spending} == {
+        (0, 7_000_000, 9_000_000)
+    }
+
+
+@pytest.mark.parametrize(("quality", "factor"), [(20.0, 1), (35.0, 1), (14.0, 2), (8.0, 4), (0.0, 16)])
+def test_a_better_quality_asks_for_a_level_of_more_bits(quality: float, factor: int) -> None:
+    """Six steps of the rate factor are twice the bits."""
+    usual = plan_rates(EncParam(), SHARES, BOUNDS).spending
+    asked = plan_rates(EncParam(), SHARES, BOUNDS, Target(quality=quality)).spending
+    for one, other in zip(usual, asked, strict=True):
+        assert other.max_rate == pytest.approx(factor * one.max_rate, rel=0.01)
+
+
+@pytest.mark.parametrize("bitrate", [1_000, 100_000, 1_000_000, 50_000_000])
+def test_a_rate_that_is_asked_for_is_that_of_the_whole_whatever_the_source_has(bitrate: int) -> None:
+    control = plan_rates(RECORDED, SHARES, BOUNDS, Target(bitrate=bitrate))
+    assert (control.quality, control.remarks) == (None, ())
+    spent = sum(one.average_rate * share.seconds for one, share in zip(control.spending, SHARES, strict=True))
+    assert spent / 8 == pytest.approx(bitrate, rel=0.4 if bitrate == 1_000 else 0.01)
+    assert control.spending[1].average_rate >= control.spending[0].average_rate
+
+
+def test_an_encoder_that_spends_less_than_it_is_told_is_told_more() -> None:
+    frugal = replace(BOUNDS, spent_rate=Fraction(4, 5))
+    told, more = (
+        plan_rates(EncParam(), SHARES, bounds, Target(bitrate=1_000_000)).spending
+        for bounds in (BOUNDS, frugal)
+    )
+    assert [one.average_rate * 5 // 4 for one in told] == [one.average_rate for one in more]

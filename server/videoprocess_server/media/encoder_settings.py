@@ -12,7 +12,14 @@ import numpy as np
 from videoprocess_server.media.encoders import KEYFRAME_INTERVAL, Encoder
 from videoprocess_server.media.levels import H264_LEVELS, Declared, Demand, Level, choose_level, read_declared
 from videoprocess_server.media.packets import PacketIndex
-from videoprocess_server.media.rate_control import SHORTEST_BUFFER, Bounds, RateControl, Share, Target, plan_rates
+from videoprocess_server.media.rate_control import (
+    SHORTEST_BUFFER,
+    Bounds,
+    RateControl,
+    Share,
+    Target,
+    plan_rates,
+)
 from videoprocess_server.media.video_usability import (
     NOT_TOLD,
     VideoUsability,
@@ -188,6 +195,7 @@ def _rates(
             quality=encoder.quality,
             usable_buffer=encoder.usable_buffer,
             buffer_size=buffer_size,
+            spent_rate=encoder.spent_rate,
             max_rate=max_rate,
         )
         return plan_rates(source.asked, shares, bounds, target)

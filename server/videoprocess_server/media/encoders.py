@@ -37,6 +37,8 @@ class Encoder:
     quality: int
     #: the part of its buffer that it spends at most; it plans to keep half, of nine tenths that it begins with (measured)
     usable_buffer: Fraction
+    #: what it spends of an average rate that it may not exceed (measured)
+    spent_rate: Fraction
     #: pixels a side
     min_side: int
     max_side: int
@@ -50,6 +52,7 @@ ENCODERS = {
         options={"preset": "medium"},
         quality=20,
         usable_buffer=Fraction(2, 5),
+        spent_rate=Fraction(1),
         min_side=2,
         max_side=16_384,
     ),
@@ -61,6 +64,7 @@ ENCODERS = {
         options={"preset": "medium", "a53cc": "1", "x265-params": X265_PARAMS},
         quality=22,
         usable_buffer=Fraction(3, 10),
+        spent_rate=Fraction(19, 20),
         min_side=16,
         max_side=16_384,
     ),
