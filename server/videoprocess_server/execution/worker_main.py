@@ -16,6 +16,8 @@ from videoprocess_server.model.tasks import (
     EncodeTask,
     JoinTask,
     MakerTask,
+    MotionTask,
+    PathTask,
     PlanTask,
     ProbeTask,
     StillsTask,
@@ -47,6 +49,8 @@ def media_handlers() -> Handlers:
         AnalyzeTask: _foreseeing(_analyze),
         PlanTask: _foreseeing(_plan),
         EncodeTask: _foreseeing(segments.encode_segments),
+        MotionTask: _foreseeing(_measure_motion),
+        PathTask: _foreseeing(_make_path),
         DigestTask: _foreseeing(inputs.digest_inputs),
         JoinTask: _foreseeing(_join),
         StillsTask: _foreseeing(_write_stills),
@@ -60,6 +64,18 @@ def _check_watermark(task: WatermarkTask, _fd: int, _emit: Emit) -> TaskResult:
     from videoprocess_server.media import images
 
     return images.check_image(task)
+
+
+def _measure_motion(task: MotionTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media.stabilise import measurement
+
+    return measurement.measure_motion(task, fd, emit)
+
+
+def _make_path(task: PathTask, fd: int, emit: Emit) -> TaskResult:
+    from videoprocess_server.media.stabilise import path_task
+
+    return path_task.make_path(task, fd, emit)
 
 
 def _write_stills(task: StillsTask, _fd: int, emit: Emit) -> TaskResult:

@@ -20,8 +20,9 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.copies import Copier
 from videoprocess_server.media.decode import decode_fault, decode_tolerantly
-from videoprocess_server.media.filters import FilterChain, picture_of
+from videoprocess_server.media.filters import picture_of
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.references import is_referred_to
 from videoprocess_server.model.losses import Loss
@@ -237,23 +238,9 @@ def conceal(
         if due and shown is None:
             raise decode_fault(due[0], plan.time_base, "no frame decodes from there on")
         if due and shown is not None:
-            copy = copy or _Copy(plan.time_base)
+            copy = copy or Copier(plan.time_base)
             for pts in due:
                 yield copy.at(shown, pts)
         if frame is not None:
             good = frame
             yield frame
-
-
-class _Copy:
-    """Makes frames of the same picture with another time; the samples are shared."""
-
-    def __init__(self, time_base: Fraction) -> None:
-        self._chain = FilterChain(("null",), time_base)
-        self._time_base = time_base
-
-    def at(self, frame: VideoFrame, pts: int) -> VideoFrame:
-        """Give the frame with another time stamp."""
-        (copied,) = self._chain.push(frame)
-        copied.pts, copied.time_base = pts, self._time_base
-        return copied

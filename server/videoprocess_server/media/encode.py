@@ -19,8 +19,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media import echo
 from videoprocess_server.media.banners import without_banner
 from videoprocess_server.media.carried_units import NO_UNITS, Units, with_units
+from videoprocess_server.media.echo import Echo
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.timeline import output_pts
@@ -166,6 +168,10 @@ class _Channel:
         self._meter = meter
         self._time_base = plan.output_time_base
         options = {**rendition.encoder.options, **segment.encoder_options.get(rendition.stream_id, {})}
+        goes_on = rendition.is_moving and segment.index < plan.segments[-1].index
+        self._echo = Echo(plan.output_time_base) if goes_on else None
+        if self._echo is not None:
+            options |= echo.OPTIONS
         stream = _add_encoder(container, rendition.encoder, options, self._time_base)
         self._context = stream.codec_context
         end_pts = output_pts(segment.end_pts, plan.time_base, plan.output_time_base)
@@ -192,6 +198,8 @@ class _Channel:
     def finish(self) -> None:
         """Write what is left and check that nothing is missing."""
         self._take(self._geometry.push(None))
+        for frame in self._echo.frames() if self._echo is not None else ():
+            _encode(self._context, frame, self._writer)
         _encode(self._context, None, self._writer)
         self._writer.finish()
 
@@ -208,6 +216,8 @@ class _Channel:
             frame.pict_type = PictureType.NONE
             if self._meter is not None:
                 self._meter.encoding(frame)
+            if self._echo is not None:
+                self._echo.heard(frame)
             _encode(self._context, frame, self._writer)
 
     def _mapped(self, frame: VideoFrame) -> VideoFrame:
@@ -221,7 +231,7 @@ class _Channel:
 
 @dataclass
 class _Writer:
-    """Gives packets their times and writes them; the encoder's own decode times are thrown away."""
+    """Gives packets their times and writes them; the encoder's own decode times are thrown away, and what comes of an echo."""
 
     container: OutputContainer
     stream: VideoStream
@@ -238,6 +248,8 @@ class _Writer:
 
     def take(self, packet: Packet[VideoStream]) -> None:
         """Take a packet in decode order; it waits until the frame after it is known."""
+        if self.is_full:
+            return
         if packet.pts is None or packet.pts in self.seen:
             raise MediaFault("ENCODE_FAILED", "The encoder gave a packet without a time of its own.")
         if not self.seen and not packet.is_keyframe:
@@ -249,6 +261,11 @@ class _Writer:
         self.waiting.append(packet)
         while self.waiting and (self.waiting[0].pts or 0) < self.shown[-1]:
             self._write(self.waiting.popleft())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all frames have their packets."""
+        return len(self.seen) == len(self.shown)
 
     def finish(self) -> None:
         """Write the rest and check that nothing is missing."""
@@ -334,7 +351,7 @@ def _encode(context: VideoCodecContext, frame: VideoFrame | None, writer: _Write
             packet = next(packets, None)
         except av.error.FFmpegError as error:
             raise MediaFault("ENCODE_FAILED", "The encoder failed.") from error
-        if packet is None:
+        if packet is None or (frame is None and writer.is_full):
             return
         writer.take(packet)
 

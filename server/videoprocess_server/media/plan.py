@@ -24,6 +24,7 @@ from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.rate_control import target_of
 from videoprocess_server.media.renditions import Material, Planned, plan_renditions
 from videoprocess_server.media.source import open_source, video_stream
+from videoprocess_server.media.stabilise.measurement import FRAMES_BEFORE
 from videoprocess_server.media.still_encoding import known_colour
 from videoprocess_server.media.timeline import (
     Timeline,
@@ -83,7 +84,11 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
     roll = DEINTERLACE_ROLL_FRAMES if opening.interlaced else 0
     segments = plan_segments(
-        timeline, _rules(task, video.time_base), enhance_from_pts, chain.pre_roll_frames, roll
+        timeline,
+        _rules(task, video.time_base),
+        enhance_from_pts,
+        max(chain.pre_roll_frames, FRAMES_BEFORE * _is_stabilised(task)),
+        roll,
     )
     asked = parse_enc_param(base.encoder_parameters)
     material = Material(
