@@ -1,0 +1,27 @@
+"""Makes frames of the same picture with another time; the samples are shared."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from av.video.frame import VideoFrame
+
+from videoprocess_server.media.filters import FilterChain
+
+
+class Copier:
+    """Copies frames that are all alike.
+
+    Args:
+        time_base: of the copies' times.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self._chain = FilterChain(("null",), time_base)
+        self._time_base = time_base
+
+    def at(self, frame: VideoFrame, pts: int) -> VideoFrame:
+        """Give the frame with another time stamp."""
+        (copied,) = self._chain.push(frame)
+        copied.pts, copied.time_base = pts, self._time_base
+        return copied
