@@ -12,6 +12,8 @@ from videoprocess.v1 import hdi_enums_pb2 as hdi_pb
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
 from videoprocess_server.engine.sources import SharedRoot
+from videoprocess_server.enhance.chains import SUPPORTED_MODES, build_chain
+from videoprocess_server.media.build_info import FILTERS
 from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent
 from videoprocess_server.model.mode_setting import (
     TAGS,
@@ -20,7 +22,8 @@ from videoprocess_server.model.mode_setting import (
     from_typed,
     require_extras,
 )
-from videoprocess_server.model.settings_snapshot import FrameRateRange, Rect, Watermark
+from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
 from videoprocess_server.rpc.convert import capabilities
@@ -148,6 +151,26 @@ class TestCapabilities:
         except SettingError as refusal:
             return (refusal.kind, refusal.field) != ("unsupported", "operation_mode")
         return True
+
+    def test_the_filters_that_are_told_are_those_of_the_modes_chains(self) -> None:
+        told = {
+            OperationMode(support.mode): set(support.filters)
+            for support in capabilities.capabilities(
+                self.facts(replace(self.BUILD, filters=FILTERS)), 7
+            ).operation_modes
+        }
+        assert set(told) == set(SUPPORTED_MODES)
+        noisy = NoiseEstimate(sigma_y=9.0, sigma_u=9.0, sigma_v=9.0, frame_count=3)
+        for mode, names in told.items():
+            asked = ModeSetting(
+                operation_mode=mode, denoise_strength=1.0, sharpen_strength=1.0, deband_strength=1.0
+            )
+            used = {
+                stage.partition("=")[0]
+                for bit_depth in (8, 10)
+                for stage in build_chain(asked, noisy, bit_depth).filters
+            }
+            assert used - {"format"} == names
 
     def test_the_note_of_a_missing_extra_tells_how_to_install_it(self) -> None:
         made = capabilities.capabilities(self.facts(replace(self.BUILD, extras={})), 7)

@@ -18,8 +18,11 @@ from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 SOURCE_CODECS = ("h264", "hevc", "h263", "mpeg4", "mpeg2video", "mjpeg", "vp8", "vp9", "av1", "vvc", "prores")
 #: what plans encode with
 ENCODERS = ("libx264", "libx265", "mjpeg")
-#: what chains are made of
-FILTERS = ("motion_denoise", "unsharp", "cas", "deband", "lutyuv", "crop", "scale", "format")
+#: what chains are made of, FFmpeg's and our own
+FILTERS = (
+    *("motion_denoise", "unsharp", "cas", "deband", "lutyuv", "tone_map"),
+    *("crop", "hflip", "vflip", "transpose", "scale", "format"),
+)
 
 
 def _opencv() -> str:

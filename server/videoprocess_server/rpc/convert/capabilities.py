@@ -71,8 +71,10 @@ _MODES: Mapping[OperationMode, str] = {
     OperationMode.PROFESSIONAL_VIDEO: "Leaves the picture as it is, but for what is asked for.",
     OperationMode.HIGH_FRAME_RATE: "As NORMAL; a frame rate that is asked for is reached, in the same duration.",
 }
-#: what enhancements are made of
-_MODE_FILTERS = ("motion_denoise", "lutyuv", "unsharp", "cas", "deband")
+#: what enhancements are made of, the strengths that may be asked for included
+_MODE_FILTERS = ("motion_denoise", "unsharp", "cas", "deband")
+#: what a mode has besides
+_MORE_FILTERS: Mapping[OperationMode, Sequence[str]] = {OperationMode.NIGHT: ("lutyuv",)}
 
 _STRENGTH = "0.0 to 1.0"
 #: field of ModeSetting → the values it takes
@@ -214,7 +216,9 @@ def _operation_modes(build: BuildInfo) -> list[capabilities_pb2.OperationModeSup
         capabilities_pb2.OperationModeSupport(
             mode=hdi_enums_pb2.OperationMode.ValueType(mode),
             description=_MODES[mode],
-            filters=[name for name in _MODE_FILTERS if name in build.filters],
+            filters=[
+                name for name in (*_MODE_FILTERS, *_MORE_FILTERS.get(mode, ())) if name in build.filters
+            ],
         )
         for mode in sorted(SUPPORTED_OPERATION_MODES)
         if _MODES_NEED_EXTRAS.get(mode) in (None, *build.extras)
