@@ -70,7 +70,7 @@ def limits_page() -> str:
         f"# What a result does not keep\n\n{NOTICE}\n"
         "This is the whole list. Whatever of it happens to a video is named in its report (`ProcessReport.not_kept`), with\n"
         "a count and a sentence. Anything else that is missing from a result is a fault, and the verification before\n"
-        "publishing refuses it. What was asked for (another codec, size or frame rate) is no loss.\n\n"
+        "publishing refuses it. What was asked for (another codec, size or frame rate, SDR of HDR) is no loss.\n\n"
         "| what | `what` in the report |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
 

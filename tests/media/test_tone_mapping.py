@@ -15,9 +15,10 @@ import pytest
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from cpu_independence import png_of
 from joining import join_again, joined, losses_of, verified
 from media_factory import Colours, make_clip
-from media_tasks import VIDEO_STREAM, encode, plan_file, probe_file
+from media_tasks import VIDEO_STREAM, encode, plan_file, probe_file, rendered_frames
 from videoprocess_server.media import colour_tables as tables
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
@@ -27,7 +28,7 @@ from videoprocess_server.media.tone_mapping import KNEE, Curve, build_cube, into
 from videoprocess_server.media.tone_mapping_plan import HdrLight, map_video
 from videoprocess_server.model.hdi import EncodeType, PixelFormat, StreamIntent
 from videoprocess_server.model.media_info import Colour
-from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
+from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo, Watermark
 
 CLIPS = Path(__file__).parent.parent / "clips"
 HDR10 = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=800,400"
@@ -403,3 +404,31 @@ def test_bytes_do_not_depend_on_cuts(tmp_path: Path) -> None:
     together = encode(path, plan, plan.segments, tmp_path / "together")
     alone = [encode(path, plan, [segment], tmp_path / "alone")[0] for segment in plan.segments]
     assert [done.sha256 for done in together] == [done.sha256 for done in alone]
+
+
+def test_a_watermark_keeps_its_colours(tmp_path: Path) -> None:
+    """It is burnt into HDR, its white at the reference white; what is dark enough comes out as it went in."""
+    path = hdr_clip(tmp_path, frames=2)
+    colours = {"white": (255, 255, 255, 255), "brick": (150, 60, 50, 255)}
+    for name, rgba in colours.items():
+        watermark = Watermark(
+            image=png_of(np.tile(np.array(rgba), (48, 64, 1))),
+            scale_factor=1.0,
+            rotation_degrees=0,
+            x=32,
+            y=32,
+            width=0,
+            height=0,
+        )
+        plan = plan_file(path, setting=ModeSetting(to_sdr=True, watermark=watermark))
+        frame = rendered_frames(path, plan, plan.segments)[0]
+        y, cb, cr = (
+            read_plane(frame, index)[48 // d : 64 // d, 48 // d : 80 // d].mean() - black
+            for index, d, black in ((0, 1, 16), (1, 2, 128), (2, 2, 128))
+        )
+        red, blue = y / 219 + 1.5748 * cr / 224, y / 219 + 1.8556 * cb / 224
+        made = np.array([red, (y / 219 - 0.2126 * red - 0.0722 * blue) / 0.7152, blue])
+        light = np.array(rgba[:3]) / 255
+        light = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+        expected = [0.912] * 3 if name == "white" else light ** (1 / 2.4)
+        assert made == pytest.approx(np.array(expected), abs=0.012)
