@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from repository_records import (
     some_segments,
 )
 
-from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
+from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, OperationMode
 from videoprocess_server.model.records import (
     ActiveUser,
     Encoding,
@@ -31,6 +32,7 @@ from videoprocess_server.model.records import (
     QueueClass,
     Tombstone,
 )
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect
 from videoprocess_server.model.states import JobState, UploadState, VideoState
 from videoprocess_server.store.sql import MIGRATIONS
 from videoprocess_server.store.sqlite import SqliteRepository
@@ -291,3 +293,41 @@ class TestReportsOf0003:
 def _old_artifact() -> dict[str, object]:
     artifact = msgspec.to_builtins(an_artifact("a", stream_id=7))
     return {name: value for name, value in artifact.items() if name != "media_time_us"}
+
+
+class TestSettingsOfAnEarlierBuild:
+    """It knew fewer settings, and asked for none of the others."""
+
+    OLD: ClassVar = {
+        "operation_mode": 2,
+        "frame_rate_range": {"min_fps": 1, "max_fps": 30},
+        "zoom_ratio": 1.5,
+        "zoom_crop_region": {"x": 2, "y": 4, "width": 64, "height": 48},
+        "watermark": None,
+        "conceal_damage": True,
+        "moov_first": None,
+    }
+
+    def test_are_read_as_they_were_meant(self, tmp_path: Path) -> None:
+        path = tmp_path / "old.sqlite3"
+        SqliteRepository(path).close()
+        snapshot = {"streams": [{"stream_id": 7, "intent": 1}], "mode_setting": self.OLD}
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(
+                "INSERT INTO jobs (job_id, user_id, video_id, session_id, state, accept_number, create_time_us, plan_id,"
+                " document) VALUES ('j', 1, 'v', 's', 'queued', 1, 0, '', ?)",
+                (json.dumps({"snapshot": snapshot}),),
+            )
+            connection.commit()
+        repository = SqliteRepository(path)
+        with closing(repository), repository.read() as reader:
+            job = reader.get_job("j")
+        assert job
+        assert job.snapshot
+        assert job.snapshot.mode_setting == ModeSetting(
+            operation_mode=OperationMode.VIDEO,
+            frame_rate_range=FrameRateRange(min_fps=1, max_fps=30),
+            zoom_ratio=1.5,
+            zoom_crop_region=Rect(x=2, y=4, width=64, height=48),
+            conceal_damage=True,
+        )

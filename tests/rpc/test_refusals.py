@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -174,12 +175,6 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], Code, int, str]] = {
         -3,
         "INVALID_SETTING",
     ),
-    "stabilisation": (
-        {"serialized": bytes.fromhex("010000000a0000006800000000000000010003300000000001000000" + "01")},
-        Code.UNIMPLEMENTED,
-        -4,
-        "SETTING_NOT_SUPPORTED",
-    ),
     "fps 0": (
         {"typed": mode.ModeSetting(frame_rate_range=mode.FrameRateRange(min_fps=0, max_fps=30))},
         Code.INVALID_ARGUMENT,
@@ -224,13 +219,104 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], Code, int, str]] = {
         -4,
         "SETTING_NOT_SUPPORTED",
     ),
-    "an operation mode we cannot do": (
-        {"typed": mode.ModeSetting(operation_mode=hdi.OPERATION_MODE_NIGHT)},
-        Code.UNIMPLEMENTED,
-        -4,
-        "SETTING_NOT_SUPPORTED",
+    **{
+        f"the mode {name}, which we cannot do": (
+            {"typed": mode.ModeSetting(operation_mode=number)},
+            Code.UNIMPLEMENTED,
+            -4,
+            "SETTING_NOT_SUPPORTED",
+        )
+        for name, number in [
+            ("PORTRAIT", hdi.OPERATION_MODE_PORTRAIT),
+            ("CINEMATIC_VIDEO", hdi.OPERATION_MODE_CINEMATIC_VIDEO),
+        ]
+    },
+}
+
+#: a setting of the typed form → the field that its refusal names
+WRONG_FIELDS: dict[str, tuple[mode.ModeSetting, str]] = {
+    "lowest fps above highest": (
+        mode.ModeSetting(frame_rate_range=mode.FrameRateRange(min_fps=60, max_fps=30)),
+        "frame_rate_range.max_fps",
+    ),
+    "zoom NaN": (mode.ModeSetting(zoom_ratio=float("nan")), "zoom_ratio"),
+    "zoom infinite": (mode.ModeSetting(zoom_ratio=float("inf")), "zoom_ratio"),
+    "a crop of nothing": (
+        mode.ModeSetting(zoom_crop_region=mode.Rect(x=0, y=0, width=0, height=10)),
+        "zoom_crop_region.width",
+    ),
+    "a crop of less than nothing": (
+        mode.ModeSetting(zoom_crop_region=mode.Rect(x=0, y=0, width=10, height=-10)),
+        "zoom_crop_region.height",
+    ),
+    "strength 7": (
+        mode.ModeSetting(enhancement=mode.Enhancement(denoise_strength=7)),
+        "enhancement.denoise_strength",
+    ),
+    "crf 60": (mode.ModeSetting(quality=mode.Quality(crf=60)), "quality.crf"),
+    "bit rate 0": (mode.ModeSetting(quality=mode.Quality(bitrate_bps=0)), "quality.bitrate_bps"),
+    "an absurd bit rate": (
+        mode.ModeSetting(quality=mode.Quality(bitrate_bps=2**62)),
+        "quality.bitrate_bps",
+    ),
+    "orientation 45": (mode.ModeSetting(orientation_degrees=45), "orientation_degrees"),
+    "stabilisation 9": (
+        mode.ModeSetting(video_stabilization=9),  # type: ignore[arg-type]
+        "video_stabilization",
+    ),
+    "tone mapping 9": (mode.ModeSetting(tone_mapping=9), "tone_mapping"),  # type: ignore[arg-type]
+    "super stabilisation that is off": (
+        mode.ModeSetting(
+            operation_mode=hdi.OPERATION_MODE_SUPER_STAB, video_stabilization=hdi.VIDEO_STABILIZATION_OFF
+        ),
+        "video_stabilization",
     ),
 }
+
+
+@pytest.mark.parametrize("name", WRONG_FIELDS)
+async def test_commit_streams_names_the_field_that_is_wrong(api: Api, name: str) -> None:
+    setting, field = WRONG_FIELDS[name]
+    session_id = await api.open_session()
+    await api.commit_video(session_id)
+    refusal = await refused(
+        api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, typed=setting))
+    )
+    assert (Code.INVALID_ARGUMENT, -3, "INVALID_SETTING") == (
+        refusal.status,
+        refusal.cam_ret_code,
+        refusal.reason,
+    )
+    assert [field] == list(refusal.violations)
+    assert field in refusal.message
+
+
+async def test_commit_streams_takes_every_setting_at_once_in_either_form(api: Api) -> None:
+    session_id = await api.open_session()
+    await api.commit_video(session_id)
+    typed = mode.ModeSetting(
+        operation_mode=hdi.OPERATION_MODE_NIGHT,
+        frame_rate_range=mode.FrameRateRange(min_fps=24, max_fps=60),
+        zoom_ratio=1.5,
+        zoom_crop_region=mode.Rect(x=0, y=0, width=64, height=48),
+        video_stabilization=hdi.VIDEO_STABILIZATION_AUTO,
+        mirror=True,
+        orientation_degrees=270,
+        enhancement=mode.Enhancement(denoise_strength=0.5, sharpen_strength=0, deband_strength=1),
+        quality=mode.Quality(crf=0),
+        tone_mapping=mode.TONE_MAPPING_TO_SDR,
+        damage=mode.DAMAGE_HANDLING_CONCEAL,
+        moov_first=True,
+    )
+    await api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, typed=typed))
+    tags = struct.pack("<3I", 3, 3, 0)
+    for tag, item_type, value in (
+        (0x30030001, 0, b"\x04"),
+        (0x10000019, 0, b"\x01"),
+        (0x30020003, 1, struct.pack("<i", 90)),
+    ):
+        tags += struct.pack("<4I", 0, tag, item_type, 1) + value
+    await api.session.CommitStreams(session.CommitStreamsRequest(session_id=session_id, serialized=tags))
 
 
 @pytest.mark.parametrize("name", BAD_SETTINGS)

@@ -89,7 +89,7 @@ def zoomed(whole: Rect, setting: ModeSetting) -> Rect:
     if not inside or base.x + base.width > whole.width or base.y + base.height > whole.height:
         raise MediaFault(
             "CROP_OUTSIDE_PICTURE",
-            f"The region {base.width}x{base.height} at {base.x},{base.y} is not inside the picture "
+            f"zoom_crop_region: {base.width}x{base.height} at {base.x},{base.y} is not inside the picture "
             f"of {whole.width}x{whole.height} (as coded, before rotation).",
         )
     zoom = Fraction(setting.zoom_ratio).limit_denominator(_ZOOM_DENOMINATOR)
