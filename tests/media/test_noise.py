@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,14 +13,12 @@ from av.video.frame import VideoFrame
 from frame_pictures import draw_frame, plane_values
 from media_factory import make_clip
 from media_tasks import opened, probe_file
+from noisy_clips import read_clip, to_frames, with_noise
 from videoprocess_server.media import noise
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.noise import analyze, estimate_frames, estimate_plane, sample_places
+from videoprocess_server.media.noise import analyze, estimate_frames, sample_places
+from videoprocess_server.media.noise_blocks import estimate_plane
 from videoprocess_server.model.tasks import AnalyzeTask
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
-from measure_denoise import read_clip, to_frames, with_noise
 
 NATURAL = ["dog_720p30_10s.mp4", "flower_540p_5s.mp4", "nasa_2video_2audio_2subs.mp4"]
 
@@ -36,6 +33,46 @@ def test_added_noise_is_measured(name: str, sigma: int, bits: int, clips: Path) 
     assert found.frame_count == 3
 
 
+@pytest.mark.parametrize("name", NATURAL)
+def test_noise_over_time_reads_the_same_as_in_frames(name: str, clips: Path) -> None:
+    """Noise that was added is another in each frame, whether the camera moves or not."""
+    found = estimate_frames(to_frames(with_noise(read_clip(clips / name, 3), 10, camera=True)))
+    assert found.temporal_sigma_y == pytest.approx(found.sigma_y, rel=0.15)
+    assert found.temporal_sigma_u == pytest.approx(7, rel=0.1)
+    assert found.temporal_sigma_v == pytest.approx(7, rel=0.1)
+
+
+def test_noise_that_stands_still_is_told_from_noise_that_changes(clips: Path) -> None:
+    noisy = with_noise(read_clip(clips / NATURAL[1], 1), 10)
+    found = estimate_frames(to_frames([noisy[0], noisy[0], noisy[0]]))
+    assert found.sigma_y == pytest.approx(10, rel=0.2)
+    assert found.temporal_sigma_y == 0
+    half = [[plane.copy() for plane in noisy[0]] for _ in range(3)]
+    half = with_noise(half, 5)
+    assert estimate_frames(to_frames(half)).temporal_sigma_y == pytest.approx(5, rel=0.2)
+
+
+@pytest.mark.parametrize("name", NATURAL)
+def test_noise_that_grows_with_light_is_told_at_black_and_white(name: str, clips: Path) -> None:
+    found = estimate_frames(to_frames(with_noise(read_clip(clips / name, 3), 10, camera=True)))
+    assert found.sigma_y_at_black == pytest.approx(10 * 0.4**0.5, rel=0.25)
+    assert found.sigma_y_at_white == pytest.approx(10 * (0.4 + 0.6 * 255 / 128) ** 0.5, rel=0.15)
+
+
+def test_even_noise_is_told_as_even(clips: Path) -> None:
+    found = estimate_frames(to_frames(with_noise(read_clip(clips / NATURAL[0], 3), 8)))
+    assert found.sigma_y_at_black == pytest.approx(8, rel=0.2)
+    assert found.sigma_y_at_white == pytest.approx(8, rel=0.2)
+
+
+def test_a_grey_area_tells_nothing_of_brightness() -> None:
+    rng = np.random.default_rng(1)
+    plane = np.clip(128 + rng.normal(0, 8, (240, 320)), 0, 255)
+    found = estimate_frames(to_frames([[plane, plane[:120, :160], plane[:120, :160]]]))
+    assert found.sigma_y_at_black is None
+    assert found.temporal_sigma_y is None
+
+
 @pytest.mark.parametrize("name", [*NATURAL, "android14_hlg_main10_1080p.mp4", "h264_fullrange_webcam.mkv"])
 def test_clean_clips_measure_low(name: str, clips: Path) -> None:
     assert _analyzed(clips / name).sigma_y < 1
@@ -46,6 +83,8 @@ def test_noise_that_was_encoded_is_measured(tmp_path: Path) -> None:
     found = _analyzed(clip.path)
     assert found.sigma_y == pytest.approx(10, rel=0.2)
     assert found.frame_count > noise.PLACES
+    assert len(found.places) == noise.PLACES
+    assert sum(place.sigma_y for place in found.places) / noise.PLACES == pytest.approx(10, rel=0.2)
     assert found == _analyzed(clip.path)
 
 

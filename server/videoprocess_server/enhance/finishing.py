@@ -55,6 +55,6 @@ def lift_shadows(bit_depth: int) -> tuple[str, ...]:
     """
     scale = 2 ** (bit_depth - 8)
     share = f"clip((val-{16 * scale})/{219 * scale},0,1)"
-    # u(1 - u)^3 is at most 27/256, at a quarter.
+    # u(1 - u)^3 is at most 27/256, at a quarter. What comes out is cut to a whole number: a half more rounds it.
     lift = SHADOW_LIFT * scale * 256 / 27
-    return (f"lutyuv=y=val+{lift:.4f}*{share}*(1-{share})*(1-{share})*(1-{share})",)
+    return (f"lutyuv=y=val+0.5+{lift:.4f}*{share}*(1-{share})*(1-{share})*(1-{share})",)

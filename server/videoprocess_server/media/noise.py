@@ -23,12 +23,7 @@ from numpy.typing import NDArray
 from videoprocess_server.media.cover import score_frame
 from videoprocess_server.media.decode import decode_tolerantly
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.noise_blocks import (
-    MOST_BLOCKS,
-    estimate_change,
-    estimate_levels,
-    estimate_plane,
-)
+from videoprocess_server.media.noise_blocks import MOST_BLOCKS, PlaneBlocks
 from videoprocess_server.media.planes import read_plane
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
@@ -108,7 +103,7 @@ class NoiseMeter:
     def __init__(self, most_blocks: int = MOST_BLOCKS) -> None:
         self._most_blocks = most_blocks
         self._found: list[_Found] = []
-        self._before: tuple[int, list[NDArray[np.float32]]] | None = None
+        self._before: tuple[int, list[PlaneBlocks]] | None = None
 
     def add(self, frame: VideoFrame, place: int | None = None) -> None:
         """Measures one frame; other pixel formats than planar YUV are converted.
@@ -119,14 +114,17 @@ class NoiseMeter:
                 them is measured too. None: it has no neighbour.
         """
         frame = _planar(frame)
-        values = [_plane_values(frame, index) for index in range(min(3, len(frame.planes)))]
-        found = _Found(place, frame.pts, [estimate_plane(plane, self._most_blocks) for plane in values])
+        planes = [
+            PlaneBlocks(_plane_values(frame, index), self._most_blocks)
+            for index in range(min(3, len(frame.planes)))
+        ]
+        found = _Found(place, frame.pts, [plane.sigma for plane in planes])
         if place is not None:
-            found.levels = estimate_levels(values[0])
+            found.levels = planes[0].levels()
             if self._before is not None and self._before[0] == place:
-                pairs = zip(self._before[1], values, self._found[-1].sigmas, strict=True)
-                found.changes = [estimate_change(*pair) for pair in pairs]
-            self._before = (place, values)
+                pairs = zip(planes, self._before[1], strict=True)
+                found.changes = [plane.change_since(before) for plane, before in pairs]
+            self._before = (place, planes)
         self._found.append(found)
 
     def estimate(self) -> NoiseEstimate:

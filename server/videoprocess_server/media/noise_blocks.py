@@ -61,112 +61,111 @@ _LEAST_SHARE: Final = 0.1
 _MOST_SHARE: Final = 4.0
 
 
-def estimate_plane(values: NDArray[np.float32], most_blocks: int = MOST_BLOCKS) -> float:
-    """The standard deviation of the noise of one plane.
+class PlaneBlocks:
+    """The blocks of a plane and what their noise tells.
 
     Args:
         values: code values of 255, rows by columns.
         most_blocks: that are looked at.
+    """
+
+    def __init__(self, values: NDArray[np.float32], most_blocks: int = MOST_BLOCKS) -> None:
+        blocks = _blocks(values, most_blocks)
+        self._means = blocks.mean(axis=1)
+        self._varied = np.ptp(blocks, axis=1) > 0
+        self._coefficients = (blocks * _WHOLE).astype(np.float64) @ _DCT
+        self._picture = _picture(self._coefficients)
+        self.sigma = self._estimate()
+
+    def _estimate(self) -> float:
+        sigma = self._within(_MARGIN)
+        margin = _margin(sigma)
+        return self._within(margin) if margin > _MARGIN else sigma
+
+    def _within(self, margin: float) -> float:
+        usable = self._usable(margin)
+        return self._quiet_sigma(usable) if len(usable) else 0.0
+
+    def _usable(self, margin: float) -> NDArray[np.intp]:
+        """Blocks away from black and white that vary; all, where those are too few."""
+        usable = np.flatnonzero((self._means > margin) & (self._means < 255 - margin) & self._varied)
+        return usable if len(usable) >= _FEWEST_BLOCKS else np.arange(len(self._means))
+
+    def _quiet_sigma(self, blocks: NDArray[np.intp]) -> float:
+        """The noise of those blocks that show least picture."""
+        quiet = blocks[np.argsort(self._picture[blocks], kind="stable")[: _quiet_count(len(blocks))]]
+        return _sigma(self._coefficients[quiet])
+
+    def change_since(self, before: PlaneBlocks) -> float:
+        """The standard deviation of the noise that is another than in the frame before.
+
+        Of the blocks that show least picture those are taken whose difference shows least of it, too: they stand still, or
+        what moves is smooth. Blocks that did not change at all count: an encoder that copies a block has frozen its noise.
+
+        Args:
+            before: the same plane of the frame before.
+
+        Returns:
+            Code values of 255, of one frame; 0 where the plane has no block to judge by.
+        """
+        usable = before._usable(_margin(before.sigma))
+        if not len(usable):
+            return 0.0
+        count = _quiet_count(len(usable))
+        smooth = usable[np.argsort(before._picture[usable], kind="stable")[: 2 * count]]
+        change = self._coefficients[smooth] - before._coefficients[smooth]
+        still = np.argsort(_picture(change), kind="stable")[:count]
+        return _sigma(change[still]) / math.sqrt(2)
+
+    def levels(self) -> tuple[float, float] | None:
+        """How the noise grows with brightness: a line through the variances of some ranges of brightness.
+
+        After C. Liu, W. Freeman, R. Szeliski, S. B. Kang, "Noise estimation from a single image", CVPR 2006, whose noise level
+        function this is, as a line, which it is for a sensor's noise.
+
+        Returns:
+            The standard deviation at code value 0 and at 255; None where there are too few brightnesses to tell.
+        """
+        usable = self._varied & (self._means > _MARGIN) & (self._means < 255 - _MARGIN)
+        points = []
+        for level in range(_LEVELS):
+            low, high = level * 256 / _LEVELS, (level + 1) * 256 / _LEVELS
+            here = np.flatnonzero(usable & (self._means >= low) & (self._means < high))
+            if len(here) >= 2 * _FEWEST_BLOCKS:
+                mean = float(np.median(self._means[here]))
+                points.append((mean, self._quiet_sigma(here) ** 2, len(here)))
+        return _line(points)
+
+
+def estimate_plane(values: NDArray[np.float32]) -> float:
+    """The standard deviation of the noise of one plane.
+
+    Args:
+        values: code values of 255, rows by columns.
 
     Returns:
         Code values of 255; 0 where the plane has no block to judge by.
     """
-    blocks = _blocks(values, most_blocks)
-    sigma = _estimate_blocks(blocks, _MARGIN)
-    margin = _margin(sigma)
-    return _estimate_blocks(blocks, margin) if margin > _MARGIN else sigma
+    return PlaneBlocks(values).sigma
 
 
 def _margin(sigma: float) -> float:
     return min(max(_MARGIN, sigma * _MARGIN_SIGMAS), _MOST_MARGIN)
 
 
-def _estimate_blocks(blocks: NDArray[np.float32], margin: float) -> float:
-    if not len(blocks):
-        return 0.0
-    means = blocks.mean(axis=1)
-    varied = np.ptp(blocks, axis=1) > 0
-    usable = blocks[(means > margin) & (means < 255 - margin) & varied]
-    if len(usable) < _FEWEST_BLOCKS:
-        usable = blocks
-    return _quiet_sigma(usable)
+def _quiet_count(blocks: int) -> int:
+    return min(blocks, max(_FEWEST_BLOCKS, int(blocks * _QUIET_SHARE)))
 
 
-def _quiet_sigma(blocks: NDArray[np.float32]) -> float:
-    """The noise of the blocks that show least picture."""
-    coefficients = _coefficients(blocks)
-    return _sigma(coefficients[_quiet(coefficients, max(_FEWEST_BLOCKS, int(len(blocks) * _QUIET_SHARE)))])
-
-
-def _coefficients(blocks: NDArray[np.float32]) -> NDArray[np.float64]:
-    return (blocks * _WHOLE).astype(np.float64) @ _DCT
-
-
-def _quiet(coefficients: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Which blocks show least picture."""
-    picture = np.square(coefficients[:, _PICTURE].astype(np.int64)).sum(axis=1)
-    return np.argsort(picture, kind="stable")[:count]
+def _picture(coefficients: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How much picture blocks show."""
+    energy: NDArray[np.int64] = np.square(coefficients[:, _PICTURE].astype(np.int64)).sum(axis=1)
+    return energy
 
 
 def _sigma(coefficients: NDArray[np.float64]) -> float:
     squares = np.square(coefficients[:, _NOISE].astype(np.int64)).sum(axis=0)
     return float(np.sqrt(np.median(squares) / len(coefficients))) / (_WHOLE * _DCT_GAIN)
-
-
-def estimate_change(before: NDArray[np.float32], after: NDArray[np.float32], sigma: float) -> float:
-    """The standard deviation of the noise that is another in the next frame.
-
-    Of the blocks that show least picture those are taken whose difference shows least of it, too: they stand still, or what
-    moves is smooth. Blocks that did not change at all count: an encoder that copies a block has frozen its noise.
-
-    Args:
-        before: code values of 255, rows by columns.
-        after: the next frame's.
-        sigma: what `estimate_plane` says of the first.
-
-    Returns:
-        Code values of 255, of one frame; 0 where the plane has no block to judge by.
-    """
-    first, second = _blocks(before, MOST_BLOCKS), _blocks(after, MOST_BLOCKS)
-    means = first.mean(axis=1)
-    margin = _margin(sigma)
-    usable = (means > margin) & (means < 255 - margin) & (np.ptp(first, axis=1) > 0)
-    if usable.sum() < _FEWEST_BLOCKS:
-        usable[:] = True
-    if not usable.any():
-        return 0.0
-    first, second = first[usable], second[usable]
-    count = max(_FEWEST_BLOCKS, int(len(first) * _QUIET_SHARE))
-    smooth = _quiet(_coefficients(first), 2 * count)
-    change = _coefficients(second[smooth] - first[smooth])
-    return _sigma(change[_quiet(change, count)]) / math.sqrt(2)
-
-
-def estimate_levels(values: NDArray[np.float32]) -> tuple[float, float] | None:
-    """How the noise grows with brightness: a line through the variances of some ranges of brightness.
-
-    After C. Liu, W. Freeman, R. Szeliski, S. B. Kang, "Noise estimation from a single image", CVPR 2006, whose noise level
-    function this is, as a line, which it is for a sensor's noise.
-
-    Args:
-        values: code values of 255, rows by columns.
-
-    Returns:
-        The standard deviation at code value 0 and at 255; None where there are too few brightnesses to tell.
-    """
-    blocks = _blocks(values, MOST_BLOCKS)
-    if not len(blocks):
-        return None
-    means = blocks.mean(axis=1)
-    varied = (np.ptp(blocks, axis=1) > 0) & (means > _MARGIN) & (means < 255 - _MARGIN)
-    points = []
-    for level in range(_LEVELS):
-        low = level * 256 / _LEVELS
-        here = varied & (means >= low) & (means < low + 256 / _LEVELS)
-        count = int(here.sum())
-        if count >= 2 * _FEWEST_BLOCKS:
-            points.append((float(np.median(means[here])), _quiet_sigma(blocks[here]) ** 2, count))
-    return _line(points)
 
 
 def _line(points: Sequence[tuple[float, float, int]]) -> tuple[float, float] | None:
