@@ -99,7 +99,6 @@ MEASURES = SegmentMeasures(
     at_seams=replace(CODING, xpsnr_db=41.0),
     elsewhere=replace(CODING, xpsnr_db=42.0),
     changed_ssim=0.9,
-    motion_before=MotionFigures(pair_count=7, jitter_px=4.5),
     motion_after=MotionFigures(pair_count=7, jitter_px=0.5),
 )
 QUALITY = Quality(
@@ -111,7 +110,7 @@ QUALITY = Quality(
     coding=CODING,
     at_seams=MEASURES.at_seams,
     elsewhere=MEASURES.elsewhere,
-    motion_before=MEASURES.motion_before,
+    jitter_before_px=4.5,
     motion_after=MEASURES.motion_after,
     segments=(
         SegmentQuality(start_us=SECOND, end_us=2 * SECOND, frame_count=30, enhanced=True, measures=MEASURES),
@@ -299,14 +298,12 @@ class TestReports:
         ]
 
     def test_what_was_not_measured_is_absent(self) -> None:
-        bare = replace(MEASURES, before=None, changed_ssim=None, motion_before=None, motion_after=None)
+        bare = replace(MEASURES, before=None, changed_ssim=None, motion_after=None)
         (known,) = QUALITY.segments
         quality = replace(QUALITY, before=None, segments=(replace(known, measures=bare),))
         made = reports.report(replace(REPORT, quality=quality), [])
         assert "noise_before" not in {score.name for score in made.quality}
-        assert {"sharpness_before", "changed_ssim", "jitter_before_px", "jitter_after_px"} == unset(
-            made.segments[0]
-        )
+        assert {"sharpness_before", "changed_ssim", "jitter_after_px"} == unset(made.segments[0])
 
     def test_without_a_video_there_is_no_quality(self) -> None:
         made = reports.report(replace(REPORT, quality=None), [])

@@ -9,6 +9,8 @@ import pytest
 from engine.made_up_media import MEASURES, plan_of
 from videoprocess_server.engine.quality import quality_of, shortened
 from videoprocess_server.media.measure_samples import sampled_numbers
+from videoprocess_server.model.hdi import VideoStabilisation
+from videoprocess_server.model.plan import StabilisationPlan
 from videoprocess_server.model.quality import MotionFigures, SegmentMeasures
 
 
@@ -44,10 +46,11 @@ class TestWhole:
             replace(MEASURES, motion_after=MotionFigures(pair_count=pairs, jitter_px=jitter))
             for pairs, jitter in ((3, 1.0), (1, 3.0))
         ]
-        quality = quality_of(plan_of(2), shaken)
+        stabilised = StabilisationPlan(strength=VideoStabilisation.LOW, path_sha256="00", jitter_px=4.12345)
+        quality = quality_of(replace(plan_of(2), stabilisation=stabilised), shaken)
         assert quality
         assert quality.motion_after == MotionFigures(pair_count=4, jitter_px=1.732)
-        assert quality.motion_before is None
+        assert quality.jitter_before_px == 4.123
 
     def test_segments_of_an_earlier_build_have_none(self) -> None:
         assert quality_of(plan_of(2), [None, None]) is None

@@ -119,7 +119,8 @@ def _quality(quality: Quality | None) -> dict[str, Any] | None:
         "changed_ssim": quality.changed_ssim,
         "coding": _coding(quality.coding),
         "seams": {"at_seams": _coding(quality.at_seams), "elsewhere": _coding(quality.elsewhere)},
-        "jitter": _jitter(quality.motion_before, quality.motion_after),
+        "jitter_before_px": quality.jitter_before_px,
+        "jitter_after_px": _jitter(quality.motion_after),
         "segments": [_segment(part) for part in quality.segments],
     }
 
@@ -139,7 +140,7 @@ def _segment(part: SegmentQuality) -> dict[str, Any]:
         "changed_ssim": measures.changed_ssim,
         "coding": _coding(measures.coding),
         "seams": {"at_seams": _coding(measures.at_seams), "elsewhere": _coding(measures.elsewhere)},
-        "jitter": _jitter(measures.motion_before, measures.motion_after),
+        "jitter_after_px": _jitter(measures.motion_after),
     }
 
 
@@ -167,13 +168,8 @@ def _coding(figures: CodingFigures | None) -> dict[str, Any] | None:
     }
 
 
-def _jitter(before: MotionFigures | None, after: MotionFigures | None) -> dict[str, float | None] | None:
-    if before is None and after is None:
-        return None
-    return {
-        "before_px": None if before is None else before.jitter_px,
-        "after_px": None if after is None else after.jitter_px,
-    }
+def _jitter(figures: MotionFigures | None) -> float | None:
+    return None if figures is None else figures.jitter_px
 
 
 def _encoding(made: Encoding) -> dict[str, Any]:

@@ -64,7 +64,9 @@ def quality_of(plan: Plan, measures: Iterable[SegmentMeasures | None]) -> Qualit
         coding=coding,
         at_seams=_coding(_with(segments, lambda measured: measured.at_seams)),
         elsewhere=_coding(_with(segments, lambda measured: measured.elsewhere)),
-        motion_before=_motion(_with(enhanced, lambda measured: measured.motion_before)),
+        jitter_before_px=None
+        if plan.stabilisation is None
+        else round(plan.stabilisation.jitter_px, _JITTER_DECIMALS),
         motion_after=_motion(_with(enhanced, lambda measured: measured.motion_after)),
         segments=segments,
         segment_count=len(segments),

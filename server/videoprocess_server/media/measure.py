@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import fsum
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from av.video.frame import VideoFrame
 
@@ -24,6 +24,9 @@ from videoprocess_server.model.quality import (
     PictureFigures,
     SegmentMeasures,
 )
+
+if TYPE_CHECKING:
+    from videoprocess_server.media.measure_motion import ShakeMeter
 
 #: blocks of a plane whose noise is asked for
 _NOISE_BLOCKS: Final = 2048
@@ -43,12 +46,14 @@ class SegmentMeter:
 
     def __init__(self, plan: Plan, segment: SegmentPlan, rendition: Rendition) -> None:
         self._segment = segment
+        self._time_base = plan.output_time_base
         self._is_last = segment.end_pts >= plan.end_pts
         self._numbers = sampled_numbers(
             segment.frame_count, rendition.encoder.width * rendition.encoder.height
         )
         self._comparable = _lie_on_one_another(plan, rendition)
         self._before, self._after = _PictureMeter(), _PictureMeter()
+        self._shake = _shake_meter(plan, segment, rendition)
         self._source: VideoFrame | None = None
         self._changes: list[float] = []
         self._held: dict[Fraction, tuple[int, VideoFrame]] = {}
@@ -63,6 +68,8 @@ class SegmentMeter:
         """Take the next frame that the encoder gets."""
         number, source = self._count, self._source
         self._count, self._source = number + 1, None
+        if self._shake is not None:
+            self._shake.add(frame)
         if number not in self._numbers:
             return
         assert frame.pts is not None
@@ -104,6 +111,7 @@ class SegmentMeter:
             at_seams=_coding_figures(at_seams),
             elsewhere=_coding_figures(elsewhere),
             changed_ssim=_mean(self._changes, _SIMILARITY_DECIMALS) if self._changes else None,
+            motion_after=None if self._shake is None else self._shake.figures(self._time_base),
         )
 
     def _compared(self, encoded: tuple[int, VideoFrame], decoded: VideoFrame) -> _Compared:
@@ -154,6 +162,15 @@ class _PictureMeter:
             sigma_v=noise.sigma_v,
             sharpness=sharpness(median(self._squares), noise.sigma_y),
         )
+
+
+def _shake_meter(plan: Plan, segment: SegmentPlan, rendition: Rendition) -> ShakeMeter | None:
+    """Give what measures the shake that is left of a stabilised segment; imports OpenCV, which others do without."""
+    if plan.stabilisation is None or not segment.enhanced:
+        return None
+    from videoprocess_server.media.measure_motion import ShakeMeter
+
+    return ShakeMeter(rendition.encoder.width, rendition.encoder.height)
 
 
 def _lie_on_one_another(plan: Plan, rendition: Rendition) -> bool:

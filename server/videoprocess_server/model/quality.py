@@ -41,8 +41,9 @@ class CodingFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class MotionFigures:
-    """Shake that is left: of pairs of neighbouring frames."""
+    """Shake that is left."""
 
+    #: of neighbouring frames
     pair_count: int
     #: root mean square of the high-passed motion between frames, in pixels
     jitter_px: float
@@ -67,8 +68,7 @@ class SegmentMeasures:
     elsewhere: CodingFigures | None
     #: structural similarity of source and enhanced picture; None where they do not lie on one another
     changed_ssim: float | None
-    #: of the frames as they were shaken, and as they are now; None where nothing is stabilised
-    motion_before: MotionFigures | None = None
+    #: of the frames as they are now; None where nothing is stabilised
     motion_after: MotionFigures | None = None
 
 
@@ -105,7 +105,8 @@ class Quality:
     coding: CodingFigures
     at_seams: CodingFigures | None
     elsewhere: CodingFigures | None
-    motion_before: MotionFigures | None
+    #: of the source, in its pixels, and of the result, in the result's; None where nothing is stabilised
+    jitter_before_px: float | None
     motion_after: MotionFigures | None
     #: in order; of many, a report keeps those with the worst frames
     segments: tuple[SegmentQuality, ...]

@@ -48,7 +48,7 @@ _SCORES: Sequence[_Score] = (
         "the same of all other measured frames",
         lambda q: q.elsewhere.xpsnr_db if q.elsewhere else None,
     ),
-    _Score("jitter_before", "px", f"{_SHAKE} source", lambda q: _jitter(q.motion_before), is_source=True),
+    _Score("jitter_before", "px", f"{_SHAKE} source", lambda q: q.jitter_before_px, is_source=True),
     _Score("jitter_after", "px", f"{_SHAKE} result", lambda q: _jitter(q.motion_after)),
 )
 
@@ -94,7 +94,6 @@ def segment(part: SegmentQuality) -> report_pb2.SegmentQuality:
         xpsnr_db=coding.xpsnr_db,
         least_xpsnr_db=coding.least_xpsnr_db,
         changed_ssim=measures.changed_ssim,
-        jitter_before_px=_jitter(measures.motion_before),
         jitter_after_px=_jitter(measures.motion_after),
     )
 

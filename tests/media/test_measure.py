@@ -1,0 +1,181 @@
+"""Segments are measured as they are made: figures move the right way, a bad segment shows, and who made it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from media_factory import make_clip
+from media_tasks import encode, plan_file
+from videoprocess_server.model.hdi import PixelFormat, StreamIntent
+from videoprocess_server.model.plan import NoiseEstimate, Plan
+from videoprocess_server.model.quality import SegmentMeasures
+from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, StreamInfo
+
+HALF_SECOND = Fraction(1, 2)
+NOISY = NoiseEstimate(sigma_y=8.0, sigma_u=8.0, sigma_v=8.0, frame_count=3)
+CLEAN = NoiseEstimate(sigma_y=0.1, sigma_u=0.1, sigma_v=0.1, frame_count=3)
+
+
+def _clip(folder: Path, *, noise_sigma: float = 0.0, pix_fmt: str = "yuv420p") -> Path:
+    made = make_clip(folder / "clip.mp4", frames=45, gop=15, noise_sigma=noise_sigma, crf=5, pix_fmt=pix_fmt)
+    return made.path
+
+
+def _measured(path: Path, plan: Plan, folder: Path) -> list[SegmentMeasures]:
+    found = [done.measures for done in encode(path, plan, plan.segments, folder)]
+    assert None not in found
+    return [each for each in found if each is not None]
+
+
+@pytest.mark.slow
+def test_denoising_shows(tmp_path: Path) -> None:
+    path = _clip(tmp_path, noise_sigma=8)
+    for measures in _measured(
+        path, plan_file(path, noise=NOISY, segment_seconds=HALF_SECOND), tmp_path / "s"
+    ):
+        assert measures.before
+        assert measures.before.sigma_y == pytest.approx(8, rel=0.2)
+        assert measures.after.sigma_y < 0.5 * measures.before.sigma_y
+        assert (measures.before.width, measures.before.height) == (320, 180)
+        assert measures.changed_ssim
+        assert measures.changed_ssim < 0.99
+
+
+@pytest.mark.slow
+def test_what_is_clean_is_left_alone(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    (first, *_) = _measured(path, plan_file(path, noise=CLEAN, segment_seconds=HALF_SECOND), tmp_path / "s")
+    assert first.before
+    assert first.changed_ssim
+    assert first.changed_ssim > 0.97
+    assert first.after.sharpness == pytest.approx(first.before.sharpness, rel=0.2)
+
+
+def test_blur_shows(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    plan = plan_file(path, noise=CLEAN)
+    blurred = replace(plan, filters=replace(plan.filters, enhancement=("avgblur=sizeX=2",)))
+    (measures,) = _measured(path, blurred, tmp_path / "s")
+    assert measures.before
+    assert measures.after.sharpness < 0.7 * measures.before.sharpness
+
+
+def test_a_bad_segment_shows(tmp_path: Path) -> None:
+    path = _clip(tmp_path, noise_sigma=3)
+    plan = plan_file(path, noise=CLEAN, segment_seconds=HALF_SECOND)
+    # of the plan's own options those that bound the bytes would be in the way
+    options = {name: value for name, value in plan.renditions[0].encoder.options.items() if name == "preset"}
+    encoder = replace(plan.renditions[0].encoder, options=options | {"crf": "18"})
+    segments = [
+        replace(part, encoder_options={1: {"crf": "40"}} if part.index == 1 else {}) for part in plan.segments
+    ]
+    plan = replace(plan, renditions=(replace(plan.renditions[0], encoder=encoder),), segments=tuple(segments))
+    good, bad, also_good = _measured(path, plan, tmp_path / "s")
+    for other in (good, also_good):
+        assert bad.coding.xpsnr_db < other.coding.xpsnr_db - 4
+        assert bad.coding.ssim < other.coding.ssim - 0.02
+        assert bad.size_bytes < other.size_bytes
+
+
+def test_seams_are_told_apart(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    parts = _measured(path, plan_file(path, segment_seconds=HALF_SECOND, noise=CLEAN), tmp_path / "s")
+    counts = [(part.at_seams.frame_count if part.at_seams else 0) for part in parts]
+    assert counts == [2, 4, 2]  # neither the video's beginning nor its end is one
+    assert [part.sample_count for part in parts] == [4, 4, 4]
+    assert all(part.coding.least_xpsnr_db <= part.coding.xpsnr_db for part in parts)
+
+
+def test_one_segment_has_no_seam(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    (whole,) = _measured(path, plan_file(path, noise=CLEAN), tmp_path / "s")
+    assert whole.at_seams is None
+    assert whole.elsewhere == whole.coding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
+def test_alone_or_in_a_run_they_are_the_same(tmp_path: Path, pix_fmt: str) -> None:
+    path = _clip(tmp_path, noise_sigma=6, pix_fmt=pix_fmt)
+    plan = plan_file(path, noise=NOISY, segment_seconds=HALF_SECOND)
+    together = encode(path, plan, plan.segments, tmp_path / "together")
+    alone = [encode(path, plan, [part], tmp_path / str(part.index))[0] for part in plan.segments]
+    assert [done.measures for done in alone] == [done.measures for done in together]
+    assert None not in [done.measures for done in together]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pix_fmt", ["yuv444p", "yuv422p", "yuv420p10le"])
+def test_every_chroma_and_depth(tmp_path: Path, pix_fmt: str) -> None:
+    path = _clip(tmp_path, noise_sigma=6, pix_fmt=pix_fmt)
+    plan = plan_file(path, noise=NOISY, segment_seconds=Fraction(1))
+    for measures in _measured(path, plan, tmp_path / "s"):
+        assert measures.before
+        for before, after in zip(
+            (measures.before.sigma_y, measures.before.sigma_u, measures.before.sigma_v),
+            (measures.after.sigma_y, measures.after.sigma_u, measures.after.sigma_v),
+            strict=True,
+        ):
+            assert before == pytest.approx(6, rel=0.3)
+            assert after < before
+
+
+@pytest.mark.slow
+def test_results_of_another_size_are_measured_in_their_own_pixels(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    streams = [StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, width=160, height=90)]
+    setting = ModeSetting(zoom_ratio=2.0, mirror=True)
+    (measures,) = _measured(
+        path, plan_file(path, setting=setting, streams=streams, noise=CLEAN), tmp_path / "s"
+    )
+    assert measures.before
+    assert (measures.before.width, measures.after.width) == (160, 160)
+    scaled = [replace(streams[0], width=320, height=180)]
+    (measures,) = _measured(
+        path, plan_file(path, setting=setting, streams=scaled, noise=CLEAN), tmp_path / "t"
+    )
+    assert measures.before
+    assert (measures.before.width, measures.after.width) == (160, 320)
+    assert measures.changed_ssim is None
+    assert measures.coding.ssim > 0.9
+
+
+def test_another_depth_is_not_compared_with_the_source(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    streams = [StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, format=PixelFormat.YCBCR_P010)]
+    (measures,) = _measured(path, plan_file(path, streams=streams, noise=CLEAN), tmp_path / "s")
+    assert measures.changed_ssim is None
+    assert measures.coding.ssim > 0.9
+
+
+def test_without_a_video_the_proxy_is_measured(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    streams = [
+        StreamInfo(stream_id=3, intent=StreamIntent.STILL_CAPTURE),
+        StreamInfo(stream_id=2, intent=StreamIntent.PREVIEW, width=160, height=90),
+    ]
+    (measures,) = _measured(path, plan_file(path, streams=streams, noise=CLEAN), tmp_path / "s")
+    assert measures.after.width == 160
+
+
+def test_stills_are_not_measured(tmp_path: Path) -> None:
+    path = _clip(tmp_path)
+    plan = plan_file(path, streams=[StreamInfo(stream_id=3, intent=StreamIntent.STILL_CAPTURE)])
+    (done,) = encode(path, plan, plan.segments, tmp_path / "s")
+    assert done.measures is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rates", [(10, 10), (60, 60), (40, 40)])
+def test_other_frame_rates_are_measured(tmp_path: Path, rates: tuple[int, int]) -> None:
+    path = _clip(tmp_path)
+    setting = ModeSetting(frame_rate_range=FrameRateRange(min_fps=rates[0], max_fps=rates[1]))
+    plan = plan_file(path, setting=setting, segment_seconds=HALF_SECOND, noise=CLEAN)
+    for measures in _measured(path, plan, tmp_path / "s"):
+        assert measures.before
+        assert measures.coding.frame_count == measures.sample_count
+        assert measures.coding.xpsnr_db > 20
