@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from videoprocess_server.enhance.chains import SUPPORTED_MODES
 from videoprocess_server.model.camera_metadata import Item, ItemType, encode
 from videoprocess_server.model.hdi import OperationMode, VideoStabilisation
 from videoprocess_server.model.mode_setting import (
@@ -610,6 +611,10 @@ def test_a_watermark_that_nobody_could_place_is_refused(kind: str, field: str, v
 @pytest.mark.parametrize(("number", "conceal"), [(None, False), (1, False), (2, True)])
 def test_damage_is_concealed_only_where_that_is_asked_for(number: int | None, *, conceal: bool) -> None:
     assert from_typed(TypedSettings(damage=number)).conceal_damage is conceal
+
+
+def test_the_modes_that_are_taken_are_those_that_have_a_chain() -> None:
+    assert set(SUPPORTED_MODES) == SUPPORTED_OPERATION_MODES
 
 
 def test_every_tag_fills_a_field_of_the_typed_form() -> None:

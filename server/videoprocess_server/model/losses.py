@@ -18,7 +18,7 @@ class Loss(Enum):
     TIME_STAMPS = "time_stamps"
     #: metadata of a Matroska file that the container has no field for, or rounds; what tells of an MP4's fragments
     METADATA = "metadata"
-    #: HDR metadata of single pictures (Dolby Vision, HDR10+) unless H.265 stays H.265 at the same size and times; HDR10's in H.264
+    #: HDR metadata of single pictures (Dolby Vision, HDR10+) unless H.265 stays H.265 at the same size and times, not mirrored; HDR10's in H.264
     HDR_METADATA = "hdr_metadata"
     #: the time code within pictures of H.264; that of a track of its own is kept
     TIME_CODE = "time_code"

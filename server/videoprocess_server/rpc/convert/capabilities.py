@@ -62,14 +62,15 @@ _INTENTS: Mapping[StreamIntent, str] = {
     ),
 }
 
+_RAISES = "As NORMAL, and doubles the frame rate, or makes it the one asked for, in the same duration."
 _MODES: Mapping[OperationMode, str] = {
     OperationMode.NORMAL: "Removes as much noise as was measured in the video, and sharpens a little.",
     OperationMode.VIDEO: "The same as NORMAL.",
     OperationMode.NIGHT: "Removes noise strongly, takes banding out of smooth areas, and lifts shadows with restraint.",
-    OperationMode.SLOW_MOTION: "As NORMAL; a frame rate that is asked for is reached, in the same duration.",
+    OperationMode.SLOW_MOTION: _RAISES,
     OperationMode.SUPER_STAB: "As NORMAL, and holds a shaking picture still.",
     OperationMode.PROFESSIONAL_VIDEO: "Leaves the picture as it is, but for what is asked for.",
-    OperationMode.HIGH_FRAME_RATE: "As NORMAL; a frame rate that is asked for is reached, in the same duration.",
+    OperationMode.HIGH_FRAME_RATE: _RAISES,
 }
 #: what enhancements are made of, the strengths that may be asked for included
 _MODE_FILTERS = ("motion_denoise", "unsharp", "cas", "deband")
@@ -80,7 +81,7 @@ _STRENGTH = "0.0 to 1.0"
 #: field of ModeSetting → the values it takes
 SETTINGS: Mapping[str, str] = {
     "operation_mode": ", ".join(mode.name for mode in sorted(SUPPORTED_OPERATION_MODES)),
-    "frame_rate_range": f"1 to {MAX_FPS} frames per second; the duration stays",
+    "frame_rate_range": f"1 to {MAX_FPS} frames per second; frames are made up to 240, and 8 of one, at most",
     "zoom_ratio": f"1.0 to {MAX_ZOOM_RATIO}",
     "zoom_crop_region": f"inside the picture, {MIN_CROP_SIDE} to {MAX_COORDINATE} pixels a side",
     "video_stabilization": ", ".join(strength.name for strength in VideoStabilisation),
