@@ -28,11 +28,13 @@ from videoprocess_server.media.tone_mapping import KNEE, Curve, build_cube, into
 from videoprocess_server.media.tone_mapping_plan import HdrLight, map_video
 from videoprocess_server.model.hdi import EncodeType, PixelFormat, StreamIntent
 from videoprocess_server.model.media_info import Colour
+from videoprocess_server.model.plan import NoiseEstimate
 from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo, Watermark
 
 CLIPS = Path(__file__).parent.parent / "clips"
 HDR10 = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=800,400"
 TO_SDR = ModeSetting(to_sdr=True)
+CLEAN = NoiseEstimate(sigma_y=0.0, sigma_u=0.0, sigma_v=0.0, frame_count=3)
 PREVIEW = StreamInfo(stream_id=2, intent=StreamIntent.PREVIEW)
 COVER = StreamInfo(stream_id=3, intent=StreamIntent.STILL_CAPTURE)
 BT709_LIMITED = 4260097
@@ -339,7 +341,7 @@ def test_a_result_is_sdr_wherever_a_player_looks(
     source = make_hdr10(tmp_path / f"source{suffix}")
     assert "mastering" in facts(source).lower()
     streams = [replace(VIDEO_STREAM, encode_type=encode_type)]
-    made = joined(source, tmp_path, setting=TO_SDR, streams=streams)
+    made = joined(source, tmp_path, setting=TO_SDR, streams=streams, noise=CLEAN)
     verified(made)
     said = facts(made.path)
     assert "bt709" in said
@@ -361,7 +363,7 @@ def test_a_result_is_sdr_wherever_a_player_looks(
 def test_a_result_with_metadata_of_hdr_is_refused(tmp_path: Path) -> None:
     """The verification holds it, and not only the encoder's settings."""
     source = make_hdr10(tmp_path / "source.mp4")
-    made = joined(source, tmp_path, setting=TO_SDR)
+    made = joined(source, tmp_path, setting=TO_SDR, noise=CLEAN)
     rendition = made.plan.renditions[0]
     options = rendition.encoder.options
     told = {**options, "x265-params": f"{options['x265-params']}:hdr10=1:{HDR10}"}
@@ -379,7 +381,7 @@ def test_a_result_with_metadata_of_hdr_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["iphone12pm_hlg_main10_mebx.mp4", "android14_hlg_main10_1080p.mp4"])
 def test_clips_of_phones_become_sdr(tmp_path: Path, name: str) -> None:
     """Dolby Vision and ambient light among them; the other tracks stay."""
-    made = joined(CLIPS / name, tmp_path, setting=TO_SDR)
+    made = joined(CLIPS / name, tmp_path, setting=TO_SDR, noise=CLEAN)
     verified(made)
     said = facts(made.path)
     for trace in ("bt2020", "arib", "dovi", "ambient"):
@@ -392,14 +394,15 @@ def test_clips_of_phones_become_sdr(tmp_path: Path, name: str) -> None:
 
 def test_pq_of_eight_bits_in_h264_becomes_sdr(tmp_path: Path) -> None:
     path = hdr_clip(tmp_path, PQ, codec="libx264", pix_fmt="yuv420p")
-    made = joined(path, tmp_path, setting=TO_SDR)
+    made = joined(path, tmp_path, setting=TO_SDR, noise=CLEAN)
     verified(made)
     assert "bt709" in facts(made.path)
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_cuts(tmp_path: Path) -> None:
     path = hdr_clip(tmp_path, PQ, frames=24, gop=6, codec="libx264", pix_fmt="yuv420p")
-    plan = plan_file(path, setting=TO_SDR, segment_seconds=Fraction(1, 5))
+    plan = plan_file(path, setting=TO_SDR, segment_seconds=Fraction(1, 5), noise=CLEAN)
     assert len(plan.segments) > 1
     together = encode(path, plan, plan.segments, tmp_path / "together")
     alone = [encode(path, plan, [segment], tmp_path / "alone")[0] for segment in plan.segments]
@@ -420,7 +423,7 @@ def test_a_watermark_keeps_its_colours(tmp_path: Path) -> None:
             width=0,
             height=0,
         )
-        plan = plan_file(path, setting=ModeSetting(to_sdr=True, watermark=watermark))
+        plan = plan_file(path, setting=ModeSetting(to_sdr=True, watermark=watermark), noise=CLEAN)
         frame = rendered_frames(path, plan, plan.segments)[0]
         y, cb, cr = (
             read_plane(frame, index)[48 // d : 64 // d, 48 // d : 80 // d].mean() - black

@@ -36,7 +36,7 @@ class ToneMapping:
         time_base: of the frames.
 
     Raises:
-        MediaFault: ENCODE_FAILED where they are of another format.
+        MediaFault: ENCODE_FAILED where they are of another format, or the build has no haldclut.
     """
 
     def __init__(self, first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> None:
@@ -54,18 +54,23 @@ class ToneMapping:
         cube.pts, cube.time_base = first.pts, time_base
         graph = Graph()
         graph.threads = 1
-        self._source = _add_source(graph, first, time_base)
-        table = _add_source(graph, cube, time_base)
-        mapping = graph.add("haldclut", "clut=first:interp=tetrahedral")
-        to_format = graph.add("format", f"pix_fmts={PIXEL_FORMAT}")
-        self._sink = graph.add("buffersink")
-        self._source.link_to(mapping, 0, 0)
-        table.link_to(mapping, 0, 1)
-        mapping.link_to(to_format)
-        to_format.link_to(self._sink)
-        graph.configure()
-        table.push(cube)
-        table.push(None)
+        try:
+            self._source = _add_source(graph, first, time_base)
+            table = _add_source(graph, cube, time_base)
+            mapping = graph.add("haldclut", "clut=first:interp=tetrahedral")
+            to_format = graph.add("format", f"pix_fmts={PIXEL_FORMAT}")
+            self._sink = graph.add("buffersink")
+            self._source.link_to(mapping, 0, 0)
+            table.link_to(mapping, 0, 1)
+            mapping.link_to(to_format)
+            to_format.link_to(self._sink)
+            graph.configure()
+            table.push(cube)
+            table.push(None)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise MediaFault(
+                "ENCODE_FAILED", "haldclut is not in this build, or refuses the picture."
+            ) from error
         self._graph = graph  # the contexts do not keep it alive
 
     def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
