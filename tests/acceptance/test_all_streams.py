@@ -63,8 +63,8 @@ async def _api(server: Server) -> AsyncIterator[Api]:
         yield api
 
 
-def _flags(root: Path) -> tuple[str, ...]:
-    return (*FLAGS, "--shared-root", f"media={root}", "--workers", "2")
+def _flags(root: Path, workers: int = 2) -> tuple[str, ...]:
+    return (*FLAGS, "--shared-root", f"media={root}", "--workers", str(workers))
 
 
 def _file(name: str) -> types.FileDescriptor:
@@ -114,7 +114,14 @@ async def test_each_stream_makes_what_it_says(api: Api) -> None:
     files = await _files(api, done)
     thumbnails = [f"clip_thumbnail_{number:02d}.jpg" for number in range(1, 11)]
     assert sorted(files) == sorted(
-        ["clip_enhanced.mp4", "clip_preview.mp4", "clip_cover.jpg", *thumbnails, "clip_report.json"]
+        [
+            "clip_enhanced.mp4",
+            "clip_preview.mp4",
+            "clip_cover.jpg",
+            *thumbnails,
+            "clip_comparison.jpg",
+            "clip_report.json",
+        ]
     )
     kinds = {file.file_name: file.kind for file in done.report.artifacts}
     assert kinds["clip_cover.jpg"] == report.ARTIFACT_KIND_STILL
@@ -132,8 +139,13 @@ async def test_each_stream_makes_what_it_says(api: Api) -> None:
         told = [json.loads(bytes(packet)) for packet in container.demux(maker) if packet.size]
     assert len(told) == FRAMES
     analysis = json.loads(files["clip_report.json"])
-    assert analysis["schema"] == "videoprocess.analysis/1"
+    assert analysis["schema"] == "videoprocess.analysis/2"
     assert analysis["frames"]["made"] == FRAMES
+    quality = analysis["quality"]
+    assert [part["frames"] for part in quality["segments"]] == [15, 15, 15]
+    assert quality["after"]["sigma_y"] < 0.7 * quality["before"]["sigma_y"]
+    strip = _picture(files["clip_comparison.jpg"])
+    assert (strip.width, strip.height) == (1444, 818)
     digests = {file["sha256"] for file in analysis["files"]}
     assert digests == {file.sha256 for file in done.report.artifacts if not file.file_name.endswith(".json")}
     encodings = [(encoding.stream_id, encoding.codec) for encoding in done.report.encodings]
@@ -203,7 +215,7 @@ async def test_kills_and_interrupts_change_no_byte_of_any_file(tmp_path: Path, a
     session_id = await _session(api)
     await api.prepare_path(session_id, "expected", "clip.mp4")
     expected = await _digests(api, session_id, "expected")
-    with Server(tmp_path / "killed", *_flags(root)) as server:
+    with Server(tmp_path / "killed", *_flags(root, workers=1)) as server:
         async with connect(server) as doomed:
             session_id = await _session(doomed)
             await doomed.prepare_path(session_id, "v", "clip.mp4")

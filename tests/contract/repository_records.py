@@ -18,6 +18,12 @@ from hypothesis import strategies as st
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
 from videoprocess_server.model.media_info import Colour
 from videoprocess_server.model.plan import EncoderPlan, FilterPlan, NoiseEstimate, Plan, Rendition
+from videoprocess_server.model.quality import (
+    CodingFigures,
+    MotionFigures,
+    PictureFigures,
+    SegmentMeasures,
+)
 from videoprocess_server.model.records import (
     Artifact,
     ArtifactKind,
@@ -225,6 +231,21 @@ def a_plan(plan_id: str = "p", **changes: typing.Any) -> PlanRecord:
         create_time_us=0,
     )
     return replace(record, **changes)
+
+
+#: of a segment
+_PICTURES = PictureFigures(width=2, height=1, sigma_y=8.25, sigma_u=0.0, sigma_v=1.5, sharpness=4.75)
+MEASURES = SegmentMeasures(
+    sample_count=4,
+    size_bytes=7,
+    before=None,
+    after=_PICTURES,
+    coding=CodingFigures(frame_count=4, ssim=0.9876, xpsnr_db=41.25, least_xpsnr_db=39.5),
+    at_seams=None,
+    elsewhere=None,
+    changed_ssim=0.5,
+    motion_after=MotionFigures(pair_count=3, jitter_px=0.125),
+)
 
 
 def some_segments(count: int, plan_id: str = "p") -> list[SegmentRecord]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from repository_records import (  # noqa: F401 fixtures
+    MEASURES,
     ONE_REPOSITORY,
     a_job,
     a_plan,
@@ -221,6 +222,7 @@ class TestLeases:
             input_sha256="b",
             parameter_sets_sha256="c",
             cpu_seconds=0.5,
+            measures=MEASURES,
         )
         with repository.transaction() as transaction:
             assert not transaction.finish_segment(done, "t1")

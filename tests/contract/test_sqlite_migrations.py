@@ -13,6 +13,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 from repository_records import (
+    MEASURES,
     a_job,
     a_plan,
     a_session,
@@ -33,7 +34,8 @@ from videoprocess_server.model.records import (
     Tombstone,
 )
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect
-from videoprocess_server.model.states import JobState, UploadState, VideoState
+from videoprocess_server.model.states import JobState, SegmentState, UploadState, VideoState
+from videoprocess_server.store.codec import to_row
 from videoprocess_server.store.sql import MIGRATIONS
 from videoprocess_server.store.sqlite import SqliteRepository
 
@@ -331,3 +333,50 @@ class TestSettingsOfAnEarlierBuild:
             zoom_crop_region=Rect(x=2, y=4, width=64, height=48),
             conceal_damage=True,
         )
+
+
+class TestSegmentsOf0004:
+    """Segments were not measured; now a row keeps what was."""
+
+    @pytest.fixture(name="old")
+    def _old(self, tmp_path: Path) -> Iterator[SqliteRepository]:
+        plan = to_row(a_plan())
+        path = tmp_path / "old.sqlite3"
+        with closing(sqlite3.connect(path)) as connection:
+            scripts = "; ".join(migration.sql for migration in MIGRATIONS[:4])
+            connection.executescript(f"PRAGMA journal_mode = WAL; {scripts}; PRAGMA user_version = 4")
+            connection.execute(
+                f"INSERT INTO plans ({', '.join(plan)}) VALUES ({', '.join('?' * len(plan))})",
+                list(plan.values()),
+            )
+            connection.executemany(
+                "INSERT INTO segments VALUES ('p', ?, ?, '', 1, 0, ?, 7, 'a', 3, 'b', 'c', 0.5)",
+                [(0, "done", "segments/0"), (1, "waiting", "")],
+            )
+            connection.commit()
+        repository = SqliteRepository(path)
+        yield repository
+        repository.close()
+
+    def test_those_that_are_done_have_no_figures(self, old: SqliteRepository) -> None:
+        with old.read() as reader:
+            done, _ = reader.list_segments("p")
+            assert reader.find_plan(1, "v", "f") == a_plan()
+        assert (done.state, done.path, done.frame_count, done.measures) == (
+            SegmentState.DONE,
+            "segments/0",
+            3,
+            None,
+        )
+
+    def test_those_that_follow_have(self, old: SqliteRepository) -> None:
+        with old.transaction() as transaction:
+            _, waiting = transaction.list_segments("p")
+            transaction.lease_segments("p", [1], "t")
+            made = replace(waiting, path="segments/1", measures=MEASURES)
+            assert transaction.finish_segment(made, "t")
+        with old.read() as reader:
+            assert reader.list_segments("p")[1].measures == MEASURES
+        with old.transaction() as transaction:
+            transaction.reset_segment("p", 1)
+            assert transaction.list_segments("p")[1].measures is None

@@ -41,13 +41,20 @@ async def test_all_intents_together_are_files_of_one_job(api: Api) -> None:
         (hdi.STREAM_INTENT_VIDEO, report.ARTIFACT_KIND_VIDEO),
         (hdi.STREAM_INTENT_STILL_CAPTURE, report.ARTIFACT_KIND_STILL),
         (hdi.STREAM_INTENT_POST_VIEW, report.ARTIFACT_KIND_THUMBNAIL),
+        (hdi.STREAM_INTENT_ANALYZE, report.ARTIFACT_KIND_COMPARISON),
         (hdi.STREAM_INTENT_ANALYZE, report.ARTIFACT_KIND_REPORT),
     }
     names = [file.file_name for file in done.report.artifacts]
-    assert len(set(names)) == len(names) == 7
+    assert len(set(names)) == len(names) == 8
     assert [name for name in names if "thumbnail" in name] == [
         f"rot90_iphone_3f_thumbnail_{number:02d}.jpg" for number in (1, 2, 3)
     ]
+    assert {score.name for score in done.report.quality} >= {"noise_before", "noise_after", "ssim", "xpsnr"}
+    (segment,) = done.report.segments
+    assert (segment.frame_count, segment.enhanced) == (3, True)
+    (told,) = (file for file in done.report.artifacts if file.kind == report.ARTIFACT_KIND_REPORT)
+    quality = json.loads(await api.download(told.artifact_id))["quality"]
+    assert [part["size_bytes"] for part in quality["segments"]] == [segment.size_bytes]
 
 
 @pytest.mark.parametrize(

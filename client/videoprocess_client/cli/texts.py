@@ -68,6 +68,8 @@ def report_lines(report: ProcessReport, source_bytes: int, output_bytes: int) ->
     yield labelled("frames", f"{frames.source} in, {frames.encoded} out ({detail})")
     yield labelled("size", f"{megabytes(source_bytes)} in, {megabytes(output_bytes)} out")
     yield labelled("noise", ", ".join(_noise(report)) or "not measured")
+    if report.quality:
+        yield labelled("quality", ", ".join(_quality(report)))
     stages = (f"{words(_phase(s.phase))} {s.wall_seconds:.1f}" for s in report.stages)
     yield labelled("seconds", ", ".join(stages) or "none")
     if report.reused_segment_count:
@@ -89,6 +91,28 @@ def _noise(report: ProcessReport) -> Iterator[str]:
     for plane in report.noise.planes:
         after = f" -> {plane.sigma_after:.2f}" if has_after else ""
         yield f"{plane.plane} {plane.sigma_before:.2f}{after}"
+
+
+def _quality(report: ProcessReport) -> Iterator[str]:
+    """The figures of the whole video that say most."""
+    found = {score.name: score.value for score in report.quality}
+    for name, unit in (("sharpness", ""), ("jitter", " px")):
+        before, after = found.get(f"{name}_before"), found.get(f"{name}_after")
+        if after is not None:
+            yield (
+                f"{name} {after:.2f}{unit}" if before is None else f"{name} {before:.2f} -> {after:.2f}{unit}"
+            )
+    for name, label, decimals, unit in _SINGLE_FIGURES:
+        if name in found:
+            yield f"{label} {found[name]:.{decimals}f}{unit}"
+
+
+# Name of the score, what it is called here, decimals, unit.
+_SINGLE_FIGURES = (
+    ("ssim", "SSIM", 4, ""),
+    ("xpsnr", "XPSNR", 1, " dB"),
+    ("xpsnr_at_seams", "at seams", 1, " dB"),
+)
 
 
 def _not_kept(entry: NotKept) -> str:
