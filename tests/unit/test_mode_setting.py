@@ -550,6 +550,52 @@ def test_work_does_not_grow_with_an_items_values() -> None:
     assert few == many
 
 
+NUMBERS = st.one_of(st.none(), st.floats(), st.floats(-1, 60))
+INTEGERS = st.one_of(st.none(), st.integers(-2, 30), st.integers(-(2**63), 2**63 - 1))
+TYPED = st.builds(
+    TypedSettings,
+    operation_mode=INTEGERS,
+    frame_rate_range=st.one_of(st.none(), st.builds(fps, st.integers(-1, 1001), st.integers(-1, 1001))),
+    zoom_ratio=NUMBERS,
+    zoom_crop_region=st.one_of(st.none(), st.builds(rect, *[st.integers(-1, 65536)] * 4)),
+    video_stabilization=INTEGERS,
+    mirror=st.one_of(st.none(), st.booleans()),
+    orientation_degrees=st.one_of(st.sampled_from([0, 90, 180, 270]), INTEGERS),
+    denoise_strength=NUMBERS,
+    sharpen_strength=NUMBERS,
+    deband_strength=NUMBERS,
+    crf=NUMBERS,
+    bitrate_bps=INTEGERS,
+    tone_mapping=INTEGERS,
+    damage=INTEGERS,
+    moov_first=st.one_of(st.none(), st.booleans()),
+)
+
+
+@given(TYPED)
+@settings(max_examples=400)
+def test_any_typed_settings_become_a_setting_or_a_refusal_of_one_of_their_fields(
+    asked: TypedSettings,
+) -> None:
+    made = typed_outcome(asked)
+    if isinstance(made, SettingError):
+        given_fields = {field.name for field in fields(asked) if getattr(asked, field.name) is not None}
+        assert made.kind in {"invalid", "unsupported"}
+        assert made.field == "quality" or {*made.field.split(".")} & given_fields
+        return
+    for value in (made.denoise_strength, made.sharpen_strength, made.deband_strength):
+        assert value is None or 0 <= value <= 1
+    assert made.crf is None or made.bitrate_bps is None
+    assert made.operation_mode in SUPPORTED_OPERATION_MODES
+
+
+def typed_outcome(asked: TypedSettings) -> ModeSetting | SettingError:
+    try:
+        return from_typed(asked)
+    except SettingError as error:
+        return error
+
+
 # the tables
 
 
