@@ -169,6 +169,12 @@ class State:
         report = report_pb2.ProcessReport(
             artifacts=made,
             frames=report_pb2.FrameCounts(source=300, decoded=300, encoded=300, enhanced=300),
+            quality=[
+                report_pb2.QualityScore(name="sharpness_before", value=8.0),
+                report_pb2.QualityScore(name="sharpness_after", value=9.0),
+                report_pb2.QualityScore(name="ssim", value=0.98765),
+                report_pb2.QualityScore(name="xpsnr", value=41.26, unit="dB"),
+            ],
             noise=report_pb2.NoiseReport(
                 planes=[report_pb2.PlaneNoise(plane="Y", sigma_before=4, sigma_after=1)]
             ),

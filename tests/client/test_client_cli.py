@@ -37,10 +37,17 @@ async def test_enhance_makes_the_file_and_tells_what_it_did(command: Command, st
     assert (command.directory / "out.mp4").read_bytes() == b"cba"
     for text in ("out.mp4", "300 in, 300 out", "3 B in, 3 B out", "Y 4.00 -> 1.00", "enhance 2.0"):
         assert text in done.out
+    assert "quality    sharpness 8.00 -> 9.00, SSIM 0.9877, XPSNR 41.3 dB\n" in done.out
     assert "chapter (2): [red]No[/red]." in done.out
     assert "upload" in done.err
     report = json.loads((command.directory / "report.json").read_text())
     assert report["frames"]["encoded"] == 300
+    assert [score["name"] for score in report["quality"]] == [
+        "sharpness_before",
+        "sharpness_after",
+        "ssim",
+        "xpsnr",
+    ]
     assert state.videos == {}
 
 
