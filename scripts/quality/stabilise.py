@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 NAME: Final = "stabilise"
 DEFAULT_CLIPS: Final = ("dog_720p30_10s.mp4", "flower_540p_5s.mp4")
 #: frames of each clip that are used, and how many are a second
-MOST_FRAMES: Final = 120
+MOST_FRAMES: Final = 180
 RATE: Final = 30
 TIME_BASE: Final = Fraction(1, RATE)
 #: of the shake of a still window, and of one that pans
@@ -73,10 +73,10 @@ OTHERS: Final = {
     **{
         f"vidstab {algorithm} {smoothing}": f"vidstabtransform=input={{transforms}}:smoothing={smoothing}:optalgo={algorithm}"
         f":optzoom=0:zoom={_ZOOM_PERCENT:.4f}:interpol=bicubic"
-        for algorithm, smoothing in (("opt", 15), ("opt", 30), ("gauss", 30), ("gauss", 60))
+        for algorithm, smoothing in (("opt", 15), ("opt", 30), ("gauss", 45), ("gauss", 60))
     },
     "deshake": f"deshake=rx=32:ry=32,{_CROP}",
-    "deshake 64": f"deshake=rx=64:ry=64:blocksize=16:search=exhaustive,{_CROP}",
+    "deshake 64": f"deshake=rx=64:ry=64:blocksize=16,{_CROP}",
 }
 #: of vidstabdetect
 _TRANSFORMS: Final = "transforms.trf"
@@ -111,15 +111,25 @@ def run(work: Path, clips: Sequence[Path]) -> dict[str, Any]:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Draw a bar for each way: the share of the jitter that is left."""
-    rows: list[tuple[str, dict[str, float]]] = []
-    for clip, ways in result.items():
-        for way in ("still camera", "pan"):
-            before = ways[way]["jitter_px_before"]
-            left = {"ours": ways[way]["jitter_px_ours"] / before}
-            left |= {name: value / before for name, value in ways[way]["jitter_px_others"].items()}
-            rows.append((f"{Path(clip).stem}, {way}", left))
-    path.with_suffix(".svg").write_text(_bars(rows))
+    """Draw the share of the jitter that each way leaves, as PATH.png."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    cases = [(clip, way) for clip in result for way in ("still camera", "pan")]
+    figure, axes = plt.subplots(1, len(cases), figsize=(3.2 * len(cases), 3.2), sharey=True, squeeze=False)
+    for (clip, way), axis in zip(cases, axes[0], strict=True):
+        figures = result[clip][way]
+        left = {"ours": figures["jitter_px_ours"], **figures["jitter_px_others"]}
+        percent = [100 * value / figures["jitter_px_before"] for value in left.values()]
+        axis.barh(list(left), percent, color=["tab:green"] + ["tab:gray"] * (len(left) - 1))
+        axis.invert_yaxis()
+        axis.set_title(f"{Path(clip).stem}, {way}", fontsize=8)
+        axis.set_xlabel("jitter left, %")
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".png"), dpi=80)
+    plt.close(figure)
 
 
 def _measure_shaken(work: Path, clip: Path, *, pans: bool) -> dict[str, Any]:
@@ -440,28 +450,3 @@ def _filtered(work: Path, shaken: Path, name: str) -> Iterator[NDArray[Any]]:
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
-
-
-def _bars(rows: Sequence[tuple[str, dict[str, float]]]) -> str:
-    """Draw groups of horizontal bars."""
-    parts, top = [], 40
-    for title, values in rows:
-        parts.append(f'<text x="10" y="{top}" font-weight="bold">{title}</text>')
-        for name, value in values.items():
-            top += 18
-            colour = "#2a7" if name == "ours" else "#99a"
-            parts.append(f'<text x="150" y="{top + 4}" text-anchor="end">{name}</text>')
-            parts.append(
-                f'<rect x="158" y="{top - 8}" width="{value * 400:.1f}" height="14" fill="{colour}"/>'
-            )
-            parts.append(f'<text x="{164 + value * 400:.1f}" y="{top + 4}">{value * 100:.1f} %</text>')
-        top += 34
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{top}" font-family="sans-serif" font-size="12">'
-    return "\n".join(
-        [
-            head,
-            '<text x="10" y="18" font-size="14">Jitter that is left, of the shaken clip</text>',
-            *parts,
-            "</svg>\n",
-        ]
-    )

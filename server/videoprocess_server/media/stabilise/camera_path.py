@@ -43,12 +43,17 @@ STRENGTHS: Final[Mapping[VideoStabilisation, Strength]] = MappingProxyType(
     {
         VideoStabilisation.LOW: Strength(reach_seconds=1.2, most_cropped=0.05),
         VideoStabilisation.MIDDLE: Strength(reach_seconds=1.6, most_cropped=0.08),
-        VideoStabilisation.HIGH: Strength(reach_seconds=2.0, most_cropped=0.10),
+        VideoStabilisation.HIGH: Strength(reach_seconds=2.2, most_cropped=0.10),
     }
 )
 
-#: reaches that are tried where the crop does not allow the whole one, as shares of it
+#: reaches that are tried where the wanted correction is far beyond what the crop allows, as shares of the whole one; and how
+#: far that is, as a multiple of the crop
 _SHARES_OF_REACH: Final = (1.0, 0.65, 0.42, 0.27, 0.17)
+_MOST_WANTED: Final = 1.25
+#: how long it takes to hold back what the crop does not allow, and how often it is tried
+_HOLD_REACH_SECONDS: Final = 0.4
+_TURNS: Final = 20
 #: jitter as a share of the picture's diagonal: below the first nothing is done, from the second on everything
 STILL_JITTER: Final = 0.000_12
 SHAKING_JITTER: Final = 0.000_25
@@ -128,16 +133,33 @@ def _inverse(correction: Array) -> tuple[Array, Array, Array, Array]:
 def _softened(
     seconds: Array, path: Array, size: tuple[int, int], strength: Strength, most_zoom: float
 ) -> Array:
-    """Give the correction of the longest reach that stays within the crop, the reach changing slowly."""
+    """Give the correction that is nearest to the wanted one, within the crop, and as smooth as that allows.
+
+    What is too much is held back, that is smoothed, and so on in turns (projections onto convex sets).
+    """
+    wanted = _wanted(seconds, path, size, strength)
+    most = np.full_like(seconds, most_zoom)
+    correction = wanted
+    if (needed_zoom(wanted, size) <= most).all():
+        return wanted
+    for _ in range(_TURNS):
+        held_back = correction * _held_back(correction, size, most) - wanted
+        correction = wanted + smoothed(seconds, held_back, _HOLD_REACH_SECONDS)
+    return correction
+
+
+def _wanted(seconds: Array, path: Array, size: tuple[int, int], strength: Strength) -> Array:
+    """Give the correction of the longest reach that is not far beyond the crop, the reach changing slowly."""
+    most_zoom = 1 / (1 - _MOST_WANTED * strength.most_cropped)
     tries = []
     level = np.full_like(seconds, len(_SHARES_OF_REACH) - 1.0)
     for number, share in enumerate(_SHARES_OF_REACH):
-        tried = smoothed(seconds, path, strength.reach_seconds * share, curved=True) - path
-        tries.append(tried)
-        fits = needed_zoom(tried, size) <= most_zoom
+        reach = strength.reach_seconds * share
+        tries.append(smoothed(seconds, path, reach, curved=True, straight_ends=True) - path)
+        fits = needed_zoom(tries[-1], size) <= most_zoom
         level = np.where(fits, np.minimum(level, number), level)
         if not number and fits.all():
-            return tried
+            return tries[0]
     level = envelope(seconds, level, strength.reach_seconds)
     chosen = np.zeros_like(path)
     for number, tried in enumerate(tries):

@@ -50,8 +50,9 @@ _STEP_PIXELS: Final = 0.01
 #: pixels that a point followed there and back may be beside its begin
 _MOST_RETURN_PIXELS: Final = 0.5
 
-#: share of points that must agree
-_LEAST_AGREEMENT: Final = 0.5
+#: share of points that must agree, and the one from which not most of the picture need do so
+_LEAST_AGREEMENT: Final = 0.25
+_LIKELY_AGREEMENT: Final = 0.5
 #: blocks of the picture that say by their difference, with and without the motion, whether it is the camera's: one that
 #: differs by so many code values and so much more without it speaks for the motion, and the other way round
 _BLOCK: Final = 16
@@ -220,7 +221,10 @@ class MotionMeter:
         telling = np.abs(still - carried) > _TELLING_DIFFERENCE * _BLOCK * _BLOCK
         for_motion = telling & (carried < still * _TELLING_SHARE)
         against = telling & (still < carried * _TELLING_SHARE)
-        return int(for_motion.sum()) >= int(against.sum())
+        speaks_for, speaks_against = int(for_motion.sum()), int(against.sum())
+        if found.agreement >= _LIKELY_AGREEMENT:
+            return speaks_for >= speaks_against
+        return speaks_for >= max(3 * speaks_against, len(still) / 3)
 
     def _motion(self, pts: int, found: Similarity) -> Motion:
         """Put a similarity of the analysed picture into ticks of the frame's pixels."""

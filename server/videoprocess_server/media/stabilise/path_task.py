@@ -19,7 +19,7 @@ from videoprocess_server.media.stabilise.jitter import camera_path, jitter_px, s
 from videoprocess_server.media.stabilise.motion import MotionKind
 from videoprocess_server.media.stabilise.records import MOTION, PATH, Records, read_records, write_records
 from videoprocess_server.model.hdi import VideoStabilisation
-from videoprocess_server.model.plan import Plan, SegmentPlan, StabilisationPlan
+from videoprocess_server.model.plan import Plan, SegmentPlan
 from videoprocess_server.model.tasks import PathResult, PathTask, TaskMessage, WrittenFile
 
 #: of a scene that are worked on at a time, besides the halo around them: bounds memory whatever a video's length
@@ -54,8 +54,12 @@ def make_path(task: PathTask, _fd: int, emit: Callable[[TaskMessage], None] | No
         )
     write_records(output, PATH, width, height, path)
     size, sha256 = settle(output, pulse)
-    stabilisation = StabilisationPlan(
-        strength=chosen, path_sha256=sha256, most_cropped=round(most_cropped, 6), jitter_px=round(jitter, 4)
+    stabilisation = replace(
+        plan.stabilisation,
+        strength=chosen,
+        path_sha256=sha256,
+        most_cropped=round(most_cropped, 6),
+        jitter_px=round(jitter, 4),
     )
     return PathResult(
         plan=replace(plan, stabilisation=stabilisation if most_cropped else None),

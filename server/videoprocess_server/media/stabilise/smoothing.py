@@ -18,17 +18,20 @@ Array = NDArray[np.float64]
 MOST_NEIGHBOURS: Final = 360
 
 
-def smoothed(seconds: Array, values: Array, reach_seconds: float, *, curved: bool = False) -> Array:
+def smoothed(
+    seconds: Array, values: Array, reach_seconds: float, *, curved: bool = False, straight_ends: bool = False
+) -> Array:
     """Smooth by local regression: a weighted line, or a parabola, through what lies around each value.
 
-    A line is followed without lag up to both ends. A parabola follows what accelerates, too; towards the ends, where it has
-    neighbours at one side only and would swing, it becomes a line.
+    A line is followed without lag up to both ends. A parabola follows what accelerates, too; where it has neighbours at one
+    side only it swings.
 
     Args:
         seconds: ascending.
         values: a row a series, a column a time.
         reach_seconds: how far a neighbour may be.
         curved: whether it is a parabola.
+        straight_ends: whether a parabola becomes a line towards the ends.
     """
     moments = [np.zeros_like(seconds) for _ in range(5)]
     products = [np.zeros_like(values) for _ in range(3)]
@@ -43,9 +46,11 @@ def smoothed(seconds: Array, values: Array, reach_seconds: float, *, curved: boo
     line = _line(moments, products)
     if not curved:
         return line
+    parabola = _parabola(moments, products, line)
+    if not straight_ends:
+        return parabola
     inside = np.minimum(seconds - seconds[:1], seconds[-1:] - seconds) / reach_seconds
-    share = smooth_step(inside)
-    return line + share * (_parabola(moments, products, line) - line)
+    return line + smooth_step(inside) * (parabola - line)
 
 
 def averaged(seconds: Array, values: Array, reach_seconds: float) -> Array:
