@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from quality import frame_rates, seams, tone_mapping
+from quality import frame_rates, seams, stabilise, tone_mapping
 
 #: in the order they run in
-PARTS: Final[dict[str, Any]] = {part.NAME: part for part in (seams, tone_mapping, frame_rates)}
+PARTS: Final[dict[str, Any]] = {part.NAME: part for part in (seams, tone_mapping, frame_rates, stabilise)}
