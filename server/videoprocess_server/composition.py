@@ -22,7 +22,6 @@ from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.probes import Probes
-from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results
@@ -35,6 +34,7 @@ from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
+from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.machine.capacity import memory_budget_bytes
 from videoprocess_server.machine.local import LocalMachine, default_disk_reserve_bytes
