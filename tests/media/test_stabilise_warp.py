@@ -89,6 +89,19 @@ def test_shake_is_undone(tmp_path: Path, pix_fmt: str) -> None:
     assert plane_values(shaken, 0).max() <= most
 
 
+def test_channels_of_one_plane_are_warped_as_planes_are(tmp_path: Path) -> None:
+    planar = VideoFrame(*SIZE, "yuv420p")
+    for plane, offset in zip(planar.planes, (0, 5, 9), strict=True):
+        fill_plane(plane, window((plane.width, plane.height), seed=7 + offset), ten=False)
+    packed = planar.reformat(format="nv12")
+    one = warper(tmp_path, 0.93, 0.02, 3.1, -2.2)
+    one.warp(planar, 7)
+    one.warp(packed, 7)
+    again = packed.reformat(format="yuv420p")
+    for index in range(3):
+        np.testing.assert_array_equal(plane_values(again, index), plane_values(planar, index))
+
+
 def test_others_that_share_the_memory_keep_theirs(tmp_path: Path) -> None:
     frame = frame_of(window(SIZE))
     before = plane_values(frame, 0)
@@ -132,7 +145,9 @@ def test_tiny_frames(tmp_path: Path, size: tuple[int, int]) -> None:
     assert set(plane_values(frame, 0).ravel().tolist()) == {0x37}
 
 
-@pytest.mark.parametrize(("size", "pix_fmt"), [((160, 96), "yuv420p"), (SIZE, "nv12"), (SIZE, "rgb24")])
+@pytest.mark.parametrize(
+    ("size", "pix_fmt"), [((160, 96), "yuv420p"), (SIZE, "yuyv422"), (SIZE, "yuv420p10be")]
+)
 def test_frames_of_another_kind_are_refused(tmp_path: Path, size: tuple[int, int], pix_fmt: str) -> None:
     with pytest.raises(MediaFault, match="ENCODE_FAILED"):
         warper(tmp_path, a=0.9).warp(VideoFrame(*size, pix_fmt), 7)

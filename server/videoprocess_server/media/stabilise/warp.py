@@ -7,15 +7,16 @@ location); the warp is put into each plane's own coordinates.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.planes import read_plane, write_plane
 from videoprocess_server.media.stabilise.exact_cv2 import exact_cv2
 from videoprocess_server.media.stabilise.fixed_point import PIXEL_TICKS, UNIT_TICKS
 from videoprocess_server.media.stabilise.records import PATH, read_records
@@ -31,6 +32,26 @@ _SITING: Final[dict[ChromaLocation, tuple[float, float]]] = {
     ChromaLocation.BOTTOMLEFT: (0.0, 1.0),
     ChromaLocation.BOTTOM: (0.5, 1.0),
 }
+
+
+#: channels of each plane, where a plane holds several
+_PACKED: Final[Mapping[str, tuple[int, ...]]] = {
+    **dict.fromkeys(("nv12", "nv21", "nv16", "nv24"), (1, 2)),
+    **dict.fromkeys(("rgb24", "bgr24", "rgb48le", "bgr48le"), (3,)),
+    **dict.fromkeys(("rgba", "bgra", "argb", "abgr", "rgb0", "bgr0", "0rgb", "0bgr", "rgba64le"), (4,)),
+}
+
+
+def channels_of(pixel_format: str) -> tuple[int, ...]:
+    """Give how many channels each plane of a pixel format has; none where frames of it cannot be warped."""
+    if pixel_format in _PACKED:
+        return _PACKED[pixel_format]
+    components = VideoFormat(pixel_format).components
+    planar = len({component.plane for component in components}) == len(components)
+    known = pixel_format.startswith(("yuv", "gray", "gbr")) and not pixel_format.endswith(
+        ("be", "f32le", "f16le")
+    )
+    return (1,) * len(components) if planar and known else ()
 
 
 class Warper:
@@ -54,7 +75,7 @@ class Warper:
         """Change a frame; one that the path does not name, or leaves where it is, keeps its bits.
 
         Args:
-            frame: of planes of one component each; others that share its memory stay as they are.
+            frame: others that share its memory stay as they are.
             source_pts: its time stamp in ticks of the source.
 
         Raises:
@@ -66,30 +87,35 @@ class Warper:
         _, *ticks = self._records[position].tolist()
         if ticks == [UNIT_TICKS, 0, 0, 0]:
             return
-        if (frame.width, frame.height) != (self._width, self._height) or not _is_planar(frame):
+        channels = channels_of(frame.format.name)
+        if (frame.width, frame.height) != (self._width, self._height) or not channels:
             raise MediaFault(
                 "ENCODE_FAILED", f"A frame of {frame.width}x{frame.height} {frame.format.name} has no path."
             )
         a, b = ticks[0] / UNIT_TICKS, ticks[1] / UNIT_TICKS
         dx, dy = ticks[2] / PIXEL_TICKS, ticks[3] / PIXEL_TICKS
         frame.make_writable()
-        for index in range(len(frame.planes)):
-            write_plane(frame, index, self._warped(frame, index, (a, b, dx, dy)))
+        bits = frame.format.components[0].bits
+        for plane, count in zip(frame.planes, channels, strict=True):
+            lines = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2").reshape(
+                plane.height, -1
+            )
+            columns = plane.width * count
+            samples = np.ascontiguousarray(lines[:, :columns]).reshape(plane.height, plane.width, count)
+            matrix = self._matrix(frame, (plane.width, plane.height), (a, b, dx, dy))
+            changed = lines.copy()
+            changed[:, :columns] = self._warped(samples, matrix, bits).reshape(plane.height, columns)
+            plane.update(changed.tobytes())
 
-    def _warped(
-        self, frame: VideoFrame, index: int, inverse: tuple[float, float, float, float]
-    ) -> NDArray[Any]:
-        cv2, plane = self._cv2, np.ascontiguousarray(read_plane(frame, index))
-        lines, columns = plane.shape
-        matrix = self._matrix(frame, (columns, lines), inverse)
+    def _warped(self, samples: NDArray[Any], matrix: NDArray[np.float64], bits: int) -> NDArray[Any]:
+        cv2 = self._cv2
         made: NDArray[Any] = cv2.warpAffine(
-            plane,
+            samples,
             matrix,
-            (columns, lines),
+            (samples.shape[1], samples.shape[0]),
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        bits = frame.format.components[index].bits
         if bits not in (8, 16):
             np.minimum(made, (1 << bits) - 1, out=made)
         return made
@@ -112,10 +138,3 @@ class Warper:
                 [b * across / down, a, (b * first_x + a * first_y + dy - first_y) / down],
             ]
         )
-
-
-def _is_planar(frame: VideoFrame) -> bool:
-    """Whether each component has a plane of its own."""
-    name, components = frame.format.name, frame.format.components
-    known = name.startswith(("yuv", "gray", "gbr")) and not name.endswith(("be", "f32le"))
-    return known and len({component.plane for component in components}) == len(components)
