@@ -23,6 +23,7 @@ from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import report_pb2 as report
 from videoprocess.v1 import types_pb2 as types
+from videoprocess.v1 import video_pb2
 from videoprocess.v1 import video_process_session_pb2 as session
 
 FRAMES = 45
@@ -211,6 +212,14 @@ async def _segments(api: Api, video_id: str, count: int) -> None:
     raise AssertionError(f"{video_id} never had {count} segments")
 
 
+async def _paused(api: Api, video_id: str) -> None:
+    """Until then a ProcessVideo joins the job that is being stopped."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (await api.video(video_id)).state != video_pb2.VIDEO_STATE_PAUSED:
+        assert time.monotonic() < deadline, f"{video_id} was never paused"
+        await asyncio.sleep(0.01)
+
+
 async def test_kills_and_interrupts_change_no_byte_of_any_file(tmp_path: Path, api: Api, root: Path) -> None:
     session_id = await _session(api)
     await api.prepare_path(session_id, "expected", "clip.mp4")
@@ -226,6 +235,7 @@ async def test_kills_and_interrupts_change_no_byte_of_any_file(tmp_path: Path, a
         async with connect(server) as again:
             await _segments(again, "v", 2)
             await again.session.Interrupt(session.InterruptRequest(session_id=session_id, video_ids=["v"]))
+            await _paused(again, "v")
             assert await _digests(again, session_id, "v") == expected
         assert server.stop() == 0
     assert not list((tmp_path / "killed" / "work").iterdir())

@@ -70,7 +70,7 @@ class TestSamples:
         numbers = sampled_numbers(frame_count, 1920 * 1080)
         assert numbers <= set(range(frame_count))
         assert {0, frame_count - 1} <= numbers
-        assert len(numbers) == min(frame_count, 4 + min(4, frame_count // 16))
+        assert len(numbers) == min(frame_count, 4 + min(4, frame_count // 30))
 
     def test_those_between_are_spread(self) -> None:
         assert sorted(sampled_numbers(120, 1)) == [0, 1, 16, 45, 74, 103, 118, 119]

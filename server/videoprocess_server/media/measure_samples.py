@@ -8,7 +8,7 @@ from videoprocess_server.model.quality import SEAM_FRAMES
 
 #: frames of a segment at most, and one more than those at its ends for so many frames
 _MOST: Final = 8
-_FRAMES_EACH: Final = 16
+_FRAMES_EACH: Final = 30
 #: pixels of all of them at most, but for the ends': they are held until they are compared
 _MOST_PIXELS: Final = 48_000_000
 _ENDS: Final = 2 * SEAM_FRAMES
