@@ -43,6 +43,9 @@ _SIGMA: Final = 4.0 * UNIT
 #: a neighbour's coefficient counts fully up to a difference of 2 deviations and not at all from 4.16 on
 _WEIGHT_BASE: Final = 1.3
 _WEIGHT_SLOPE: Final = 0.075
+#: a neighbour's whole block counts fully up to twice the energy that noise explains, and not at all from four times on
+_TRUST_BASE: Final = 2.0
+_TRUST_SLOPE: Final = 0.5
 #: squared deviations below which a coefficient is taken for noise
 _SHRINK: Final = 5.0
 #: where blocks begin: at every second sample from the first and, half-way between, from the second in both directions
@@ -260,9 +263,14 @@ def _average(samples: Plane, differences: Sequence[Plane]) -> tuple[Plane, Plane
     for difference in differences:
         change = hadamard.forward(difference)
         np.multiply(change, change, out=weight)
+        trust = np.add.reduce(weight, axis=0)
+        trust *= np.float32(-_TRUST_SLOPE / (2 * hadamard.COEFFICIENTS * _SIGMA * _SIGMA))
+        trust += np.float32(_TRUST_BASE)
+        np.clip(trust, 0, 1, out=trust)
         weight *= np.float32(-_WEIGHT_SLOPE / (_SIGMA * _SIGMA))
         weight += np.float32(_WEIGHT_BASE)
         np.clip(weight, 0, 1, out=weight)
+        weight *= trust
         count += weight
         weight *= change
         total += weight
