@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from media_factory import make_clip
-from media_tasks import encode, plan_file
-from videoprocess_server.model.hdi import PixelFormat, StreamIntent
+from media_tasks import encode, opened, plan_file
+from videoprocess_server.media.segments import encode_segments
+from videoprocess_server.model.hdi import PixelFormat, StreamIntent, VideoStabilisation
 from videoprocess_server.model.plan import NoiseEstimate, Plan
 from videoprocess_server.model.quality import SegmentMeasures
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, StreamInfo
+from videoprocess_server.model.tasks import EncodeTask, MotionTask, PathTask
 
 HALF_SECOND = Fraction(1, 2)
 NOISY = NoiseEstimate(sigma_y=8.0, sigma_u=8.0, sigma_v=8.0, frame_count=3)
@@ -179,3 +181,40 @@ def test_other_frame_rates_are_measured(tmp_path: Path, rates: tuple[int, int]) 
         assert measures.before
         assert measures.coding.frame_count == measures.sample_count
         assert measures.coding.xpsnr_db > 20
+
+
+@pytest.mark.slow
+def test_a_stabilised_video_shakes_less(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    from shaken_clips import hand_held, write_shaken
+    from videoprocess_server.media.stabilise.measurement import measure_motion
+    from videoprocess_server.media.stabilise.path_task import make_path
+
+    path = write_shaken(tmp_path / "shaken.mp4", hand_held(75, 8))
+    setting = ModeSetting(stabilisation=VideoStabilisation.HIGH)
+    draft = plan_file(path, setting=setting, noise=CLEAN, segment_seconds=Fraction(1))
+    motions = tuple(str(tmp_path / f"{part.index}.motion") for part in draft.segments)
+    with opened(path) as fd:
+        measure_motion(
+            MotionTask(plan=draft, segments=draft.segments, output_paths=motions), fd, lambda _: None
+        )
+    camera_path = str(tmp_path / "camera_path")
+    plan = make_path(PathTask(plan=draft, motion_paths=motions, output_path=camera_path), lambda _: None).plan
+    assert plan.stabilisation
+    outputs = tuple(str(tmp_path / f"{part.index}.mp4") for part in plan.segments)
+    task = EncodeTask(plan=plan, segments=plan.segments, output_paths=outputs, camera_path=camera_path)
+    with opened(path) as fd:
+        done = encode_segments(task, fd, lambda _: None).segments
+    for each in done:
+        assert each.measures
+        assert each.measures.motion_after
+        assert each.measures.motion_after.jitter_px < 0.5 * plan.stabilisation.jitter_px
+        assert each.measures.changed_ssim is None
+    assert (
+        sum(
+            each.measures.motion_after.pair_count + 1
+            for each in done
+            if each.measures and each.measures.motion_after
+        )
+        == 75
+    )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -148,3 +152,22 @@ def test_larger_errors_are_worse(clips: Path) -> None:
         for other in (_noisy(frame, sigma) for sigma in (1, 2, 5, 10))
     ]
     assert figures == sorted(figures, reverse=True)
+
+
+@pytest.mark.slow
+def test_figures_do_not_depend_on_the_processor() -> None:
+    """Numpy and its BLAS are told that the processor is of 2008."""
+    script = Path(__file__).parent.parent / "measured_figures.py"
+    old = {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"}
+
+    def figures(environment: dict[str, str]) -> list[str]:
+        command = [sys.executable, str(script)]
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True, env=os.environ | environment
+        )
+        return run.stdout.split()
+
+    native, older = figures({}), figures(old)
+    assert native[:-1] == older[:-1]
+    if platform.machine() == "x86_64":
+        assert native[-1] != older[-1], "numpy did not take the processor for another one"
