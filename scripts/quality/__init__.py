@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from quality import frame_rates, seams, stabilise, tone_mapping
+from quality import denoise, frame_rates, seams, stabilise, tone_mapping
 
 #: in the order they run in
-PARTS: Final[dict[str, Any]] = {part.NAME: part for part in (seams, tone_mapping, frame_rates, stabilise)}
+PARTS: Final[dict[str, Any]] = {
+    part.NAME: part for part in (denoise, seams, tone_mapping, frame_rates, stabilise)
+}
