@@ -7,7 +7,7 @@ corners are compared by phase correlation. Where neither tells anything, the cam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -50,6 +50,8 @@ _STEP_PIXELS: Final = 0.01
 #: pixels that a point followed there and back may be beside its begin
 _MOST_RETURN_PIXELS: Final = 0.5
 
+#: share of corners that must be found again: else those that are may all be of one thing
+_LEAST_RETURNED: Final = 1 / 3
 #: share of points that must agree, and the one from which not most of the picture need do so
 _LEAST_AGREEMENT: Final = 0.25
 _LIKELY_AGREEMENT: Final = 0.5
@@ -155,7 +157,9 @@ class MotionMeter:
         middle = np.array([(self._size[0] - 1) / 2, (self._size[1] - 1) / 2])
         start, end = points[good, 0].astype(np.float64) - middle, there[good, 0].astype(np.float64) - middle
         fit = fit_similarity(start, end)
-        return None if fit is None or len(start) * 4 < len(points) else fit
+        return (
+            fit if fit is None or len(start) >= _LEAST_RETURNED * len(points) else replace(fit, agreement=0.0)
+        )
 
     def _corners(self, luma: Luma) -> NDArray[np.float32] | None:
         """Find corners, the best of each cell of a grid; None where there are none."""
@@ -224,7 +228,7 @@ class MotionMeter:
         speaks_for, speaks_against = int(for_motion.sum()), int(against.sum())
         if found.agreement >= _LIKELY_AGREEMENT:
             return speaks_for >= speaks_against
-        return speaks_for >= max(3 * speaks_against, len(still) / 3)
+        return speaks_for >= max(3 * speaks_against, len(still) / 2)
 
     def _motion(self, pts: int, found: Similarity) -> Motion:
         """Put a similarity of the analysed picture into ticks of the frame's pixels."""
