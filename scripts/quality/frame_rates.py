@@ -82,6 +82,7 @@ def plot(measured: dict[str, Any], path: Path) -> None:
         axis.bar(np.arange(len(clips)) + number / (len(ways) + 1), heights, 1 / (len(ways) + 1), label=way)
     axis.set_xticks(np.arange(len(clips)) + 0.4, [Path(name).stem for name in clips], fontsize=7)
     axis.set_ylabel("PSNR Y, dB")
+    axis.margins(y=0.18)
     axis.set_ylim(bottom=20)
     axis.legend(fontsize=7, ncols=len(ways))
     figure.tight_layout()

@@ -25,6 +25,7 @@ from numpy._core._multiarray_umath import __cpu_dispatch__
 
 from broken_clips import break_packet, coded_packets
 from cpu_independence import png_of
+from field_pairs import make_field_pairs
 from frame_pictures import draw_frame, frame_number
 from joining import joined, verified
 from media_factory import make_clip, read_frame_numbers
@@ -63,7 +64,7 @@ def raised(lowest: int, highest: int | None = None, **more: object) -> ModeSetti
 # which frames there are, and when
 
 
-_TIMES = st.sets(st.integers(0, 3000), min_size=1, max_size=120).map(sorted)
+_TIMES = st.sets(st.integers(-1000, 2000), min_size=1, max_size=120).map(sorted)
 
 
 def _multiplied(factor: int, ticks: Fraction) -> Cadence:
@@ -509,3 +510,49 @@ def test_made_up_frames_do_not_depend_on_the_processor() -> None:
         for without in ("", " ".join(__cpu_dispatch__))
     }
     assert len(digests) == 1
+
+
+# awkward sources
+
+
+@pytest.mark.slow
+def test_two_packets_a_frame(tmp_path: Path) -> None:
+    """Fields become whole pictures first; frames are made up between those."""
+    source = make_field_pairs(tmp_path / "clip.mp4")
+    made = joined(
+        source, tmp_path / "made", setting=raised(1, 240, operation_mode=OperationMode.HIGH_FRAME_RATE)
+    )
+    verified(made)
+    factor = made.plan.interpolation and made.plan.interpolation.factor
+    assert factor is not None
+    assert made.plan.frame_count == 29 * factor + 1
+
+
+@pytest.mark.slow
+def test_frames_that_have_no_time_stay_out(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "clip.mp4", **SMALL, frames=60, gop=15, b_frames=3, open_gop=True).path
+    source = tmp_path / "cut.mkv"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-ss", "0.8", "-i", str(whole), "-c", "copy"]
+    subprocess.run([*command, "-avoid_negative_ts", "disabled", str(source)], check=True, timeout=60)
+    made = joined(source, tmp_path / "made", setting=raised(60))
+    verified(made)
+    assert made.plan.frame_count == 2 * made.plan.source_frame_count - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("clip", "lowest"),
+    [
+        ("flir_thermal_vfr_7fps_bframes.mp4", 14),
+        ("phone_2004_h263_amr_vfr.3gp", 30),
+    ],
+)
+def test_clips_of_cameras(clip: str, lowest: int, tmp_path: Path) -> None:
+    source = Path(__file__).parent.parent / "clips" / clip
+    made = joined(source, tmp_path / "made", Fraction(4), setting=raised(lowest, 2 * lowest))
+    verified(made)
+    assert made.plan.interpolated_count > 0
+    with av.open(str(source)) as before, av.open(str(made.path)) as after:
+        shown = [{frame.time for frame in each.decode(video=0)} for each in (before, after)]
+    if made.plan.grid is None:
+        assert shown[0] <= shown[1]
