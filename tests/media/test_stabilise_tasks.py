@@ -88,6 +88,7 @@ def jitter_of(path: Path, plan: Plan, camera_path: Path | None) -> float:
     return jitter_px(np.array(motions, MOTION), plan.time_base, frame.picture.width, frame.picture.height)
 
 
+@pytest.mark.slow
 def test_shake_is_taken_out(shaken: Path, tmp_path: Path) -> None:
     made = path_of(shaken, draft_of(shaken), tmp_path)
     stabilisation = made.plan.stabilisation
@@ -101,6 +102,7 @@ def test_shake_is_taken_out(shaken: Path, tmp_path: Path) -> None:
     assert after < 0.2 * before
 
 
+@pytest.mark.slow
 def test_motion_does_not_depend_on_the_leases(shaken: Path, tmp_path: Path) -> None:
     plan = draft_of(shaken)
     assert len(plan.segments) >= 4
@@ -166,6 +168,7 @@ def test_frames_at_a_seam_are_those_of_one_long_run(kind: str, tmp_path: Path) -
         assert min(changed) > plan.enhance_from_pts
 
 
+@pytest.mark.slow
 def test_a_path_is_the_same_run_after_run(shaken: Path, tmp_path: Path) -> None:
     draft = draft_of(shaken)
     assert path_of(shaken, draft, tmp_path / "one").plan == path_of(shaken, draft, tmp_path / "other").plan
