@@ -55,8 +55,8 @@ _MOST_WANTED: Final = 1.25
 _HOLD_REACH_SECONDS: Final = 0.4
 _TURNS: Final = 20
 #: jitter as a share of the picture's diagonal: below the first nothing is done, from the second on everything
-STILL_JITTER: Final = 0.000_12
-SHAKING_JITTER: Final = 0.000_25
+STILL_JITTER: Final = 0.000_2
+SHAKING_JITTER: Final = 0.000_4
 #: of the parabolas that this jitter is beside: so short that a pan that begins has none
 _GATE_REACH_SECONDS: Final = 0.5
 #: over which jitter is averaged, and how far from a shaking frame it is acted on

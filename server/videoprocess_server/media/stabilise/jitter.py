@@ -31,7 +31,10 @@ def scenes(motion: Records) -> Iterator[slice]:
 
 
 def camera_path(motion: Records) -> Array:
-    """Add up the motion of one scene: rows of x and y in pixels, turn in radians and logarithm of the scale."""
+    """Add up the motion of one scene: rows of x and y in pixels, turn in radians and logarithm of the scale.
+
+    Where it is not known it goes on as before and after: a zero in a pan would be a jump.
+    """
     steps = np.stack(
         [
             motion["dx"] / PIXEL_TICKS,
@@ -41,6 +44,11 @@ def camera_path(motion: Records) -> Array:
         ]
     ).astype(np.float64)
     steps[:, :1] = 0.0
+    known = motion["kind"] == MotionKind.MEASURED
+    if known.any() and not known[1:].all():
+        places = np.arange(len(motion), dtype=np.float64)
+        for row in steps:
+            row[1:] = np.interp(places[1:], places[known], row[known])
     return np.cumsum(steps, axis=1)
 
 

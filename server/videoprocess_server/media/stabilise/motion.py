@@ -62,6 +62,8 @@ _TELLING_DIFFERENCE: Final = 0.1
 _TELLING_SHARE: Final = 0.75
 #: of points that agree; beyond it the blocks are not asked
 _CLEAR_AGREEMENT: Final = 0.97
+#: nor are they where it is so slow: a slow pan over what is out of focus leaves them undecided
+_SLOW_PIXELS: Final = 2.0
 #: peak of the phase correlation that is believed, of 1
 _LEAST_RESPONSE: Final = 0.25
 #: histogram distance (share of pixels with another brightness) that, without agreement, makes a cut
@@ -207,7 +209,8 @@ class MotionMeter:
 
     def _is_the_cameras(self, found: Similarity, before: Luma, after: Luma) -> bool:
         """Tell whether more of the picture moved so than stood still: corners may all be on a car that passes."""
-        if found.agreement >= _CLEAR_AGREEMENT:
+        slow = max(abs(found.dx), abs(found.dy)) < _SLOW_PIXELS and found.agreement >= _LIKELY_AGREEMENT
+        if found.agreement >= _CLEAR_AGREEMENT or slow:
             return True
         cv2, (width, height) = self._cv2, self._size
         x, y = (width - 1) / 2, (height - 1) / 2
