@@ -111,6 +111,17 @@ def test_every_pixel_format_is_measured(name: str) -> None:
     assert 4 < estimate_frames([frame]).sigma_y < 12
 
 
+def test_the_edges_of_graphics_are_not_taken_for_noise() -> None:
+    """White, a grey frame and black figures, as a screen shows them; noise on all of it is seen."""
+    plane = np.full((240, 320), 255, np.float32)
+    plane[:16] = plane[-16:] = 218
+    for column in range(20, 300, 23):
+        plane[80:150, column : column + 9] = np.linspace(0, 255, 9, dtype=np.float32)
+    assert estimate_plane(plane) <= 1.0
+    noisy = np.clip(plane * 0.7 + 30 + np.random.default_rng(1).normal(0, 10, plane.shape), 0, 255)
+    assert estimate_plane(np.rint(noisy).astype(np.float32)) == pytest.approx(10, rel=0.1)
+
+
 def test_nothing_to_measure_is_a_fault() -> None:
     with pytest.raises(MediaFault, match="DECODE_FAILED"):
         estimate_frames([])
