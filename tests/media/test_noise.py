@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -115,8 +116,9 @@ def test_the_edges_of_graphics_are_not_taken_for_noise() -> None:
     """White, a grey frame and black figures, as a screen shows them; noise on all of it is seen."""
     plane = np.full((240, 320), 255, np.float32)
     plane[:16] = plane[-16:] = 218
-    for column in range(20, 300, 23):
-        plane[80:150, column : column + 9] = np.linspace(0, 255, 9, dtype=np.float32)
+    rows, columns = np.mgrid[:240, :320]
+    for x, y in itertools.product(range(30, 300, 26), (60, 120, 180)):
+        plane[np.abs(np.hypot(columns - x, (rows - y) / 1.4) - 9) < 1.6] = 10
     assert estimate_plane(plane) <= 1.0
     noisy = np.clip(plane * 0.7 + 30 + np.random.default_rng(1).normal(0, 10, plane.shape), 0, 255)
     assert estimate_plane(np.rint(noisy).astype(np.float32)) == pytest.approx(10, rel=0.1)
