@@ -218,3 +218,14 @@ def test_a_stabilised_video_shakes_less(tmp_path: Path) -> None:
         )
         == 75
     )
+
+
+def test_a_source_of_many_more_frames_is_measured_too(tmp_path: Path) -> None:
+    """It was forgotten before the frame that comes nearest to a slot was known, and its noise was told as 0."""
+    made = make_clip(tmp_path / "clip.mp4", frames=170, fps=Fraction(120), gop=60, width=64, height=48)
+    setting = ModeSetting(frame_rate_range=FrameRateRange(min_fps=1, max_fps=1))
+    (measures,) = _measured(made.path, plan_file(made.path, setting=setting, noise=CLEAN), tmp_path / "s")
+    assert measures.sample_count == 2
+    assert measures.before
+    assert measures.changed_ssim
+    assert measures.changed_ssim > 0.9

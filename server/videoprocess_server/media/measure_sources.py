@@ -33,15 +33,14 @@ class SourcePictures:
             self._frames.append(frame)
             yield frame
 
-    def advance(self, source_pts: int) -> None:
-        """Forget what was shown before a frame that came out."""
+    def take(self, source_pts: int) -> VideoFrame | None:
+        """Give the picture of a frame that came out, and forget it and those before; None where the source has none."""
         while self._frames and (self._frames[0].pts or 0) < source_pts:
             self._frames.popleft()
-
-    def take(self, source_pts: int) -> VideoFrame | None:
-        """Give the picture of that time as the crop leaves it; None where the source has none, for a frame that was made up."""
-        self.advance(source_pts)
         if not self._frames or self._frames[0].pts != source_pts:
             return None
-        picture = self._frames[0]
+        return self._frames.popleft()
+
+    def cropped(self, picture: VideoFrame) -> VideoFrame | None:
+        """Give a picture as the crop leaves it."""
         return picture if self._crop is None else next(self._crop.push(picture), None)

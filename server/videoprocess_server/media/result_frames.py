@@ -27,6 +27,8 @@ class ResultFrame:
     #: when it is shown, in ticks of the result
     pts: int
     interpolated: bool
+    #: the source's picture; None where it is not known, or the frame is made up
+    source: VideoFrame | None
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,15 @@ class _Source:
     pts: int
     #: as it was before anybody drew on it; None where nothing is made up
     picture: Picture | None
+    #: before it was filtered
+    source: VideoFrame | None
 
 
 def result_frames(
-    filtered: Iterable[VideoFrame], plan: Plan, is_wanted: Callable[[int], bool]
+    filtered: Iterable[VideoFrame],
+    plan: Plan,
+    is_wanted: Callable[[int], bool],
+    source_of: Callable[[int], VideoFrame | None],
 ) -> Iterator[ResultFrame]:
     """Give the frames of the result.
 
@@ -46,18 +53,20 @@ def result_frames(
         filtered: enhanced frames in order of their time stamps.
         plan: of the result.
         is_wanted: tells by the time stamp of a frame of the source whether those that it is or comes before are.
+        source_of: gives the source's picture of a filtered frame by its time stamp; called once for each, in order.
 
     Raises:
         MediaFault: ENCODE_FAILED where a frame has no time, or is of a kind of which none are made up.
     """
     make = _maker(plan)
-    for moment in moments(_sources(filtered, plan), lambda source: source.pts, Cadence.of(plan)):
+    for moment in moments(_sources(filtered, plan, source_of), lambda source: source.pts, Cadence.of(plan)):
         if is_wanted(moment.item.pts):
             yield ResultFrame(
                 picture=moment.item.frame if moment.following is None else make(moment),
                 source_pts=moment.item.pts,
                 pts=moment.pts,
                 interpolated=moment.following is not None,
+                source=moment.item.source if moment.following is None else None,
             )
 
 
@@ -72,10 +81,13 @@ def source_pts_of(frame: VideoFrame, plan: Plan) -> int:
     return output_pts(frame.pts, frame.time_base, plan.time_base)
 
 
-def _sources(filtered: Iterable[VideoFrame], plan: Plan) -> Iterator[_Source]:
+def _sources(
+    filtered: Iterable[VideoFrame], plan: Plan, source_of: Callable[[int], VideoFrame | None]
+) -> Iterator[_Source]:
     copy = _copier(plan)
     for frame in filtered:
-        yield _Source(frame, source_pts_of(frame, plan), copy(frame))
+        pts = source_pts_of(frame, plan)
+        yield _Source(frame, pts, copy(frame), source_of(pts))
 
 
 def _copier(plan: Plan) -> Callable[[VideoFrame], Picture | None]:

@@ -145,10 +145,12 @@ def _run(
         position = bisect_right(starts, source_pts) - 1
         return position if position >= 0 and source_pts < segments[position].end_pts else None
 
-    for made in result_frames(filtered, plan, lambda source_pts: position_of(source_pts) is not None):
+    def is_wanted(source_pts: int) -> bool:
+        return position_of(source_pts) is not None
+
+    for made in result_frames(filtered, plan, is_wanted, sources.take):
         position = position_of(made.source_pts)
         assert position is not None
-        sources.advance(made.source_pts)
         is_sampled = numbers[position] in samples[position] and not made.interpolated
         numbers[position] += 1
         made.picture.pts, made.picture.time_base = made.pts, plan.output_time_base
@@ -159,7 +161,7 @@ def _run(
             interpolated=made.interpolated,
             picture=made.picture,
             units=ledger.units.take(made.source_pts) if ledger.units and not made.interpolated else NO_UNITS,
-            source=sources.take(made.source_pts) if is_sampled else None,
+            source=sources.cropped(made.source) if is_sampled and made.source is not None else None,
         )
 
 
