@@ -25,6 +25,7 @@ from videoprocess_server.media.rate_control import target_of
 from videoprocess_server.media.renditions import Material, Planned, plan_renditions
 from videoprocess_server.media.source import open_source, video_stream
 from videoprocess_server.media.stabilise.measurement import FRAMES_BEFORE
+from videoprocess_server.media.stabilise.warp import channels_of
 from videoprocess_server.media.still_encoding import known_colour
 from videoprocess_server.media.timeline import (
     Timeline,
@@ -171,9 +172,19 @@ def _is_stabilised(task: PlanTask) -> bool:
 
 
 def _draft_stabilisation(task: PlanTask, chroma_location: ChromaLocation | None) -> StabilisationPlan | None:
-    """Give what is known before the motion is measured."""
+    """Give what is known before the motion is measured.
+
+    Raises:
+        MediaFault: STREAM_NOT_SUPPORTED where the source's pixels cannot be moved.
+    """
     if not _is_stabilised(task):
         return None
+    pixel_format = task.media.video.pixel_format
+    if not channels_of(pixel_format):
+        raise MediaFault(
+            "STREAM_NOT_SUPPORTED",
+            f"The source's pixels are {pixel_format}; only whole planes of 8 to 16 bits are stabilised.",
+        )
     return StabilisationPlan(
         strength=task.snapshot.mode_setting.stabilisation,
         chroma_location=None if chroma_location is None else int(chroma_location),
