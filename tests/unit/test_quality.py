@@ -8,7 +8,7 @@ import pytest
 
 from engine.made_up_media import MEASURES, plan_of
 from videoprocess_server.engine.quality import quality_of, shortened
-from videoprocess_server.media.measure_samples import sampled_numbers
+from videoprocess_server.media.measure_samples import judged_numbers, sampled_numbers
 from videoprocess_server.model.hdi import VideoStabilisation
 from videoprocess_server.model.plan import StabilisationPlan
 from videoprocess_server.model.quality import MotionFigures, SegmentMeasures
@@ -70,10 +70,18 @@ class TestSamples:
         numbers = sampled_numbers(frame_count, 1920 * 1080)
         assert numbers <= set(range(frame_count))
         assert {0, frame_count - 1} <= numbers
-        assert len(numbers) == min(frame_count, 4 + min(4, frame_count // 30))
+        assert len(numbers) == min(frame_count, 4 + min(2, frame_count // 30))
 
     def test_those_between_are_spread(self) -> None:
-        assert sorted(sampled_numbers(120, 1)) == [0, 1, 16, 45, 74, 103, 118, 119]
+        assert sorted(sampled_numbers(120, 1)) == [0, 1, 31, 89, 118, 119]
+
+    @pytest.mark.parametrize("frame_count", [1, 2, 4, 5, 15, 120, 2000])
+    def test_noise_is_measured_at_every_second_and_the_first(self, frame_count: int) -> None:
+        numbers = sampled_numbers(frame_count, 1920 * 1080)
+        judged = judged_numbers(numbers)
+        assert judged <= numbers
+        assert 0 in judged
+        assert len(judged) == (len(numbers) + 1) // 2
 
     def test_fewer_of_large_pictures(self) -> None:
         """They are held until they are compared."""

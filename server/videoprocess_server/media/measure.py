@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.measure_pictures import laplacian_square, luma_of, sharpness, ssim, xpsnr_db
-from videoprocess_server.media.measure_samples import sampled_numbers
+from videoprocess_server.media.measure_samples import judged_numbers, sampled_numbers
 from videoprocess_server.media.noise import NoiseMeter
 from videoprocess_server.media.segment_pictures import decode_pictures, picture_sizes
 from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from videoprocess_server.media.measure_motion import ShakeMeter
 
 #: blocks of a plane whose noise is asked for
-_NOISE_BLOCKS: Final = 2048
+_NOISE_BLOCKS: Final = 1024
 #: of figures of similarity, and of decibels
 _SIMILARITY_DECIMALS: Final = 4
 _DECIBEL_DECIMALS: Final = 2
@@ -51,6 +51,7 @@ class SegmentMeter:
         self._numbers = sampled_numbers(
             segment.frame_count, rendition.encoder.width * rendition.encoder.height
         )
+        self._judged = judged_numbers(self._numbers)
         self._comparable = _lie_on_one_another(plan, rendition)
         self._before, self._after = _PictureMeter(), _PictureMeter()
         self._shake = _shake_meter(plan, segment, rendition)
@@ -61,6 +62,8 @@ class SegmentMeter:
 
     def source(self, picture: VideoFrame) -> None:
         """Take the source's picture of the frame that the encoder gets next."""
+        if self._count not in self._judged:
+            return
         self._before.add(picture)
         self._source = picture if self._comparable else None
 
@@ -116,7 +119,8 @@ class SegmentMeter:
 
     def _compared(self, encoded: tuple[int, VideoFrame], decoded: VideoFrame) -> _Compared:
         number, original = encoded
-        self._after.add(decoded)
+        if number in self._judged:
+            self._after.add(decoded)
         (old, bits), (new, _) = luma_of(original), luma_of(decoded)
         return _Compared(number, ssim(old, new, bits), xpsnr_db(old, new, bits))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from videoprocess_server.model.quality import SEAM_FRAMES
 
 #: frames of a segment at most, and one more than those at its ends for so many frames
-_MOST: Final = 8
+_MOST: Final = 6
 _FRAMES_EACH: Final = 30
 #: pixels of all of them at most, but for the ends': they are held until they are compared
 _MOST_PIXELS: Final = 48_000_000
@@ -29,3 +30,12 @@ def sampled_numbers(frame_count: int, pixels: int) -> frozenset[int]:
     spread = {SEAM_FRAMES + inner * (2 * k + 1) // (2 * between) for k in range(between)}
     ends = {*range(SEAM_FRAMES), *range(frame_count - SEAM_FRAMES, frame_count)}
     return frozenset(ends | spread)
+
+
+def judged_numbers(samples: Collection[int]) -> frozenset[int]:
+    """Choose of sampled frames those whose noise and sharpness are measured too, which costs more: every second, the first too.
+
+    Args:
+        samples: as `sampled_numbers` gives them.
+    """
+    return frozenset(sorted(samples)[::2])
