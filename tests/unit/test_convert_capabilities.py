@@ -21,6 +21,7 @@ from videoprocess_server.model.mode_setting import (
     TypedSettings,
     from_typed,
     require_extras,
+    require_filters,
 )
 from videoprocess_server.model.plan import NoiseEstimate
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
@@ -34,7 +35,7 @@ class TestCapabilities:
         versions={"pyav": "18.1.0"},
         video_decoders=("h264", "hevc"),
         video_encoders=("libx264", "libx265", "mjpeg"),
-        filters=("atadenoise", "crop", "unsharp"),
+        filters=("motion_denoise", "tone_map", "unsharp"),
         extras={"stabilise": "5.0.0"},
     )
 
@@ -102,7 +103,8 @@ class TestCapabilities:
             assert bool(support.tag) == (name in {known.field for known in TAGS.values()})
 
     @pytest.mark.parametrize("extras", [{"stabilise": "5.0.0"}, {}])
-    def test_what_is_told_to_be_supported_is(self, extras: dict[str, str]) -> None:
+    @pytest.mark.parametrize("filters", [FILTERS, ("motion_denoise",)])
+    def test_what_is_told_to_be_supported_is(self, extras: dict[str, str], filters: tuple[str, ...]) -> None:
         """CommitStreams takes an example of each supported setting, and refuses one of each other."""
         examples: dict[str, Any] = {
             "operation_mode": 2,
@@ -124,17 +126,22 @@ class TestCapabilities:
             "damage": 2,
             "moov_first": True,
         }
-        made = capabilities.capabilities(self.facts(replace(self.BUILD, extras=extras)), 7)
+        made = capabilities.capabilities(self.facts(replace(self.BUILD, extras=extras, filters=filters)), 7)
         for support in made.settings:
             name = support.name.rpartition(".")[2]
             asked = from_typed(TypedSettings(**{name: examples[name]}))
             if support.supported:
                 require_extras(asked, extras)
+                require_filters(asked, filters)
                 continue
-            with pytest.raises(SettingError) as refusal:
+            with pytest.raises(SettingError) as refusal:  # noqa: PT012 - either refuses
                 require_extras(asked, extras)
+                require_filters(asked, filters)
             assert ("unsupported", support.name) == (refusal.value.kind, refusal.value.field)
-        assert all(support.supported for support in made.settings) == bool(extras)
+        refused = {support.name for support in made.settings if not support.supported}
+        assert refused == ({"video_stabilization"} if not extras else set()) | (
+            {"tone_mapping"} if "tone_map" not in filters else set()
+        )
 
     @pytest.mark.parametrize("extras", [{"stabilise": "5.0.0"}, {}])
     def test_the_modes_that_are_told_are_taken_and_no_others(self, extras: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.media.build_info import FILTERS
 from videoprocess_server.model.hdi import (
     EncodeType,
     ExtendedStreamInfoType,
@@ -171,7 +172,7 @@ class TestSettings:
             session.CommitStreamsRequest(serialized=b""),
             session.CommitStreamsRequest(typed=mode.ModeSetting()),
         ):
-            assert ModeSetting() == settings.mode_setting(request, ())
+            assert ModeSetting() == settings.mode_setting(request, (), FILTERS)
 
     def test_both_forms_mean_the_same(self) -> None:
         serialized = bytes.fromhex(
@@ -180,8 +181,8 @@ class TestSettings:
         )
         typed = mode.ModeSetting(zoom_ratio=2, frame_rate_range=mode.FrameRateRange(min_fps=30, max_fps=30))
         assert settings.mode_setting(
-            session.CommitStreamsRequest(serialized=serialized), ()
-        ) == settings.mode_setting(session.CommitStreamsRequest(typed=typed), ())
+            session.CommitStreamsRequest(serialized=serialized), (), FILTERS
+        ) == settings.mode_setting(session.CommitStreamsRequest(typed=typed), (), FILTERS)
 
     def test_the_typed_form_with_everything_set(self) -> None:
         message = mode.ModeSetting(
@@ -282,15 +283,24 @@ class TestSettings:
         self, request_fields: dict[str, Any], reason: str, field: str
     ) -> None:
         request = session.CommitStreamsRequest(**request_fields)
-        assert (reason, [field]) == refusal_of(lambda asked: settings.mode_setting(asked, ()), request)
+        assert (reason, [field]) == refusal_of(
+            lambda asked: settings.mode_setting(asked, (), FILTERS), request
+        )
 
     def test_with_its_extra_stabilisation_is_taken(self) -> None:
         request = session.CommitStreamsRequest(
             typed=mode.ModeSetting(video_stabilization=hdi.VIDEO_STABILIZATION_AUTO)
         )
-        assert settings.mode_setting(request, {"stabilise": "5"}) == ModeSetting(
+        assert settings.mode_setting(request, {"stabilise": "5"}, FILTERS) == ModeSetting(
             stabilisation=VideoStabilisation.AUTO
         )
+
+    def test_tones_are_mapped_only_where_the_build_can(self) -> None:
+        request = session.CommitStreamsRequest(typed=mode.ModeSetting(tone_mapping=mode.TONE_MAPPING_TO_SDR))
+        assert settings.mode_setting(request, (), FILTERS) == ModeSetting(to_sdr=True)
+        without = set(FILTERS) - {"tone_map"}
+        told = refusal_of(lambda asked: settings.mode_setting(asked, (), without), request)
+        assert told == ("SETTING_NOT_SUPPORTED", ["tone_mapping"])
 
 
 class TestProcessVideo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final
 
 import av
@@ -23,6 +23,8 @@ FILTERS = (
     *("motion_denoise", "unsharp", "cas", "deband", "lutyuv", "tone_map"),
     *("crop", "hflip", "vflip", "transpose", "scale", "format"),
 )
+#: filters of our own → those of FFmpeg that they are made of
+_MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {"tone_map": ("haldclut",)}
 
 
 def _opencv() -> str:
@@ -45,9 +47,21 @@ def describe(task: DescribeTask, fd: int) -> BuildInfo:  # noqa: ARG001 - every 
         versions=versions | {"pyav": av.__version__, "machine": platform.machine()},
         video_decoders=tuple(name for name in SOURCE_CODECS if _has_codec(name, "r")),
         video_encoders=tuple(name for name in ENCODERS if _has_codec(name, "w")),
-        filters=tuple(name for name in FILTERS if name in av.filter.filters_available or name in OWN_FILTERS),
+        filters=tuple(name for name in FILTERS if has_filter(name, av.filter.filters_available)),
         extras={name: version for name, tell in EXTRAS.items() if (version := tell())},
     )
+
+
+def has_filter(name: str, available: Container[str]) -> bool:
+    """Tell whether chains can have a filter.
+
+    Args:
+        name: FFmpeg's or one of our own.
+        available: FFmpeg's of this build.
+    """
+    if name in OWN_FILTERS:
+        return all(part in available for part in _MADE_OF.get(name, ()))
+    return name in available
 
 
 def _has_codec(name: str, mode: str) -> bool:

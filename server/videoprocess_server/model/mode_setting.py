@@ -31,12 +31,14 @@ __all__ = [
     "STABILISE_EXTRA",
     "SUPPORTED_OPERATION_MODES",
     "TAGS",
+    "TONE_MAPPING_FILTER",
     "KnownTag",
     "SettingError",
     "TypedSettings",
     "from_metadata",
     "from_typed",
     "require_extras",
+    "require_filters",
 ]
 
 #: what each does: `enhance/chains.py`
@@ -60,6 +62,8 @@ MAX_BITRATE_BPS = 1_000_000_000
 ORIENTATIONS_DEGREES = (0, 90, 180, 270)
 #: the extra that brings what stabilisation needs, as `BuildInfo.extras` names it
 STABILISE_EXTRA = "stabilise"
+#: the filter that maps a high dynamic range to the standard one, as `BuildInfo.filters` names it
+TONE_MAPPING_FILTER = "tone_map"
 _RIGHT_ANGLE = 90  # degrees
 _FULL_TURN = 360
 #: numbers of the typed form → whether damage is concealed
@@ -199,6 +203,18 @@ def require_extras(setting: ModeSetting, extras: Container[str]) -> None:
         "operation_mode" if by_mode else "video_stabilization",
         f"stabilisation needs an extra that the server lacks: pip install 'videoprocess[{STABILISE_EXTRA}]'",
     )
+
+
+def require_filters(setting: ModeSetting, filters: Container[str]) -> None:
+    """Refuse settings that need a filter which is not there.
+
+    Raises:
+        SettingError: "unsupported", which names the setting.
+    """
+    if setting.to_sdr and TONE_MAPPING_FILTER not in filters:
+        raise SettingError(
+            "unsupported", "tone_mapping", "the server's FFmpeg cannot map tones: it has no haldclut"
+        )
 
 
 def _with_item(settings: TypedSettings, known: KnownTag, item: Item) -> TypedSettings:

@@ -71,7 +71,8 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         """Freeze the created streams with the settings."""
         caller = caller_of(context)
         await self._calls.run(self._sessions.use, caller, request.session_id)
-        setting = await self._calls.run(mode_setting, request, self._facts.build_info().extras)
+        build = self._facts.build_info()
+        setting = await self._calls.run(mode_setting, request, build.extras, build.filters)
         image = watermark_image(request)
         if image is not None:
             setting = await self._prepares.run(

@@ -21,6 +21,7 @@ from videoprocess_server.model.mode_setting import (
     STABILISE_EXTRA,
     SUPPORTED_OPERATION_MODES,
     TAGS,
+    TONE_MAPPING_FILTER,
 )
 from videoprocess_server.model.tasks import BuildInfo
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
@@ -101,6 +102,8 @@ SETTINGS: Mapping[str, str] = {
 _NEED_EXTRAS: Mapping[str, tuple[str, str]] = {
     "video_stabilization": (STABILISE_EXTRA, VideoStabilisation.OFF.name),
 }
+#: settings that need a filter → the filter, and the values that are taken without it
+_NEED_FILTERS: Mapping[str, tuple[str, str]] = {"tone_mapping": (TONE_MAPPING_FILTER, "KEEP")}
 #: modes that need an extra
 _MODES_NEED_EXTRAS: Mapping[OperationMode, str] = {OperationMode.SUPER_STAB: STABILISE_EXTRA}
 
@@ -241,10 +244,11 @@ def _settings(build: BuildInfo) -> list[capabilities_pb2.SettingSupport]:
 
 def _support(name: str, build: BuildInfo) -> tuple[bool, str]:
     """Tell whether a setting can be asked for, and the values that are taken."""
-    extra, without = _NEED_EXTRAS.get(name, ("", ""))
-    if not extra or extra in build.extras:
-        return True, SETTINGS[name]
-    return False, without
+    for needs, present in ((_NEED_EXTRAS, build.extras), (_NEED_FILTERS, build.filters)):
+        needed, without = needs.get(name, ("", ""))
+        if needed and needed not in present:
+            return False, without
+    return True, SETTINGS[name]
 
 
 def _extras(build: BuildInfo) -> list[capabilities_pb2.Extra]:

@@ -16,6 +16,7 @@ from videoprocess_server.model.mode_setting import (
     from_metadata,
     from_typed,
     require_extras,
+    require_filters,
 )
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
 from videoprocess_server.rpc.convert.fields import missing
@@ -32,13 +33,16 @@ REASONS = {
 
 
 def mode_setting(
-    request: video_process_session_pb2.CommitStreamsRequest, extras: Container[str]
+    request: video_process_session_pb2.CommitStreamsRequest,
+    extras: Container[str],
+    filters: Container[str],
 ) -> ModeSetting:
     """Return the settings in canonical form; absent or empty are the defaults.
 
     Args:
         request: either form.
         extras: names of those that the workers have.
+        filters: likewise.
 
     Raises:
         VideoProcessError: METADATA_MALFORMED, METADATA_TOO_LARGE, INVALID_SETTING, SETTING_NOT_SUPPORTED.
@@ -46,6 +50,7 @@ def mode_setting(
     try:
         setting = _canonical(request)
         require_extras(setting, extras)
+        require_filters(setting, filters)
     except SettingError as error:
         raise VideoProcessError(
             REASONS[error.kind], f"{error.field}: {error.message}", {error.field: error.message}
