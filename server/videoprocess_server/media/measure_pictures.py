@@ -95,19 +95,36 @@ def ssim(one: Array, other: Array, bits: int) -> float:
         count += windows.size
     if count:
         return total / (count * _ONE)
-    return 1.0 if np.array_equal(one, other) else 0.0
+    old, new = one.astype(np.int64).reshape(1, -1), other.astype(np.int64).reshape(1, -1)
+    squares, products = (old * old + new * new).sum(axis=1), (old * new).sum(axis=1)
+    return float(_similarity(old.sum(axis=1), new.sum(axis=1), squares, products, one.size, peak)[0])
 
 
 def _similarities(one: Array, other: Array, peak: int) -> Array:
-    first, second = _sums(one), _sums(other)
     squares, products = _sums(one * one + other * other), _sums(one * other)
-    spread = squares * _WINDOW_PIXELS - first * first - second * second
-    together = products * _WINDOW_PIXELS - first * second
-    c1, c2 = ((k * peak * _WINDOW_PIXELS) ** 2 for k in (_K1, _K2))
-    similarities: Array = ((2 * first * second + c1) * (2 * together + c2)) / (
+    return _similarity(_sums(one), _sums(other), squares, products, _WINDOW_PIXELS, peak)
+
+
+def _similarity(
+    first: Array, second: Array, squares: Array, products: Array, pixels: int, peak: int
+) -> Array:
+    """Give the similarity in windows.
+
+    Args:
+        first: sum of one picture's samples in each.
+        second: of the other's.
+        squares: sum of both pictures' squares.
+        products: sum of one's times the other's.
+        pixels: of a window.
+        peak: the largest sample.
+    """
+    spread = squares * pixels - first * first - second * second
+    together = products * pixels - first * second
+    c1, c2 = ((k * peak * pixels) ** 2 for k in (_K1, _K2))
+    similarity: Array = ((2 * first * second + c1) * (2 * together + c2)) / (
         (first * first + second * second + c1) * (spread + c2)
     )
-    return similarities
+    return similarity
 
 
 def _sums(values: Array) -> Array:
