@@ -55,7 +55,9 @@ ModeOption: TypeAlias = Annotated[
 ]
 StabiliseOption: TypeAlias = Annotated[
     Stabilise | None,
-    typer.Option(help="Hold a shaking picture still; the server needs an extra for it. Default: off."),
+    typer.Option(
+        help="Hold a shaking picture still; the server needs an extra for it. Default: off, with super-stab high."
+    ),
 ]
 Denoise: TypeAlias = Annotated[
     float | None,
@@ -115,7 +117,7 @@ Fps: TypeAlias = Annotated[
     str | None, typer.Option(metavar="MIN[-MAX]", help="Frame rate of the result, e.g. 60 or 24-30.")
 ]
 MaxFps: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, max=9999, metavar="FPS", help="Highest frame rate of the result.")
+    int | None, typer.Option(min=1, max=1000, metavar="FPS", help="Highest frame rate of the result.")
 ]
 
 

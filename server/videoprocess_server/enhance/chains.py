@@ -72,7 +72,7 @@ def build_chain(setting: ModeSetting, noise: NoiseEstimate, bit_depth: int, *, i
         is_hdr: whether they are PQ or HLG, whose shadows are left as they are.
 
     Returns:
-        None where nothing is to be done.
+        A chain without filters where nothing is to be done.
 
     Raises:
         KeyError: the mode is not supported; what is not is refused when it is asked for.
