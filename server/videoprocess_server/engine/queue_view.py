@@ -13,7 +13,7 @@ from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, next_overtakes, oldest_first
 from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.model.states import BlockReason, JobState
-from videoprocess_server.model.worker_costs import estimate_worker_bytes
+from videoprocess_server.model.worker_costs import estimate_worker_bytes, most_neighbours
 from videoprocess_server.store.repository import Reader
 
 #: intents of streams that are encoded; ANALYZE and CUSTOM tell of the others' frames
@@ -164,6 +164,7 @@ def _worker_bytes(job: Job, video: Video) -> int:
         source.bit_depth,
         further_pixels=asked[:-1],
         has_watermark=job.snapshot.mode_setting.watermark is not None,
+        neighbours=most_neighbours(job.snapshot.mode_setting),
         interpolates=may_interpolate(job.snapshot.mode_setting, source.average_frame_rate),
     )
 

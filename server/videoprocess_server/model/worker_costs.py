@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from videoprocess_server.model.hdi import OperationMode
+from videoprocess_server.model.settings_snapshot import ModeSetting
 
 _MEBIBYTE = 1 << 20
 #: bits a sample up to which a sample is one byte
@@ -18,6 +21,16 @@ _TWO_BYTE_SAMPLES = (150 * _MEBIBYTE, 400)
 _FURTHER_BYTES = 40 * _MEBIBYTE
 #: a watermark over all of a picture of 3840x2160 took 150 MiB more
 _WATERMARK_BYTES_PER_PIXEL = 20
+#: of the denoiser: of each picture that it has in hand, of 8 bits and of more, and of what it works with. @@
+_DENOISED_ONE_BYTE, _DENOISED_TWO_BYTES = 8, 9
+_DENOISING_BYTES_PER_PIXEL = 44
+#: of the noise that a video has nothing is known before there is a plan, so a mode that may denoise counts as if it did.
+#: Neighbours on each side
+_NEIGHBOURS = 4
+_NEIGHBOURS_OF_MODE: Mapping[OperationMode, int] = {
+    OperationMode.NIGHT: 6,
+    OperationMode.PROFESSIONAL_VIDEO: 0,
+}
 #: where frames are made up: 47 to 66 were measured from 1280x720 to 3840x2160, of 8 and 10 bits
 _INTERPOLATION_BYTES_PER_PIXEL = 75
 
@@ -29,6 +42,7 @@ def estimate_worker_bytes(
     further_pixels: Sequence[int] = (),
     has_watermark: bool = False,
     interpolates: bool = False,
+    neighbours: int = 0,
 ) -> int:
     """Estimate the memory that an encoding worker takes.
 
@@ -38,11 +52,23 @@ def estimate_worker_bytes(
         further_pixels: of each picture that is encoded beside that one.
         has_watermark: whether one is burnt in.
         interpolates: whether frames are made up.
+        neighbours: pictures on each side that each is denoised with; 0 where none is.
     """
     fixed, per_pixel = _ONE_BYTE_SAMPLES if bit_depth <= _ONE_BYTE_DEPTH else _TWO_BYTE_SAMPLES
     further = sum(_FURTHER_BYTES + per_pixel * more for more in further_pixels)
     more = _WATERMARK_BYTES_PER_PIXEL * has_watermark + _INTERPOLATION_BYTES_PER_PIXEL * interpolates
+    if neighbours:
+        each = _DENOISED_ONE_BYTE if bit_depth <= _ONE_BYTE_DEPTH else _DENOISED_TWO_BYTES
+        more += _DENOISING_BYTES_PER_PIXEL + each * (2 * neighbours + 1)
     return fixed + (per_pixel + more) * pixels + further
+
+
+def most_neighbours(setting: ModeSetting) -> int:
+    """Tell how many pictures on each side a setting may denoise each picture with; 0 where it never denoises."""
+    by_mode = _NEIGHBOURS_OF_MODE.get(setting.operation_mode, _NEIGHBOURS)
+    if setting.denoise_strength is None:
+        return by_mode
+    return (by_mode or _NEIGHBOURS) if setting.denoise_strength else 0
 
 
 def worker_cores(encoder_threads: int) -> int:
