@@ -314,6 +314,12 @@ def test_denoising_needs_more() -> None:
     assert estimate_worker_bytes(3840 * 2160, 8, neighbours=4) < 0.8 * 4 * GIBIBYTE
 
 
+def test_stabilising_needs_more() -> None:
+    pixels = 1280 * 720
+    stabilised = estimate_worker_bytes(pixels, 8, stabilises=True)
+    assert stabilised > estimate_worker_bytes(pixels, 8) + (38 << 20)  # as measured
+
+
 @pytest.mark.parametrize("mode", sorted(SUPPORTED_MODES))
 @pytest.mark.parametrize("strength", [None, 0.0, 0.5])
 def test_as_many_neighbours_are_counted_as_noise_may_need(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.model.cadence import may_interpolate
-from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.hdi import StreamIntent, VideoStabilisation
 from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, next_overtakes, oldest_first
 from videoprocess_server.model.settings_snapshot import StreamInfo
@@ -165,6 +165,7 @@ def _worker_bytes(job: Job, video: Video) -> int:
         further_pixels=asked[:-1],
         has_watermark=job.snapshot.mode_setting.watermark is not None,
         neighbours=most_neighbours(job.snapshot.mode_setting),
+        stabilises=job.snapshot.mode_setting.stabilisation is not VideoStabilisation.OFF,
         interpolates=may_interpolate(job.snapshot.mode_setting, source.average_frame_rate),
     )
 

@@ -12,7 +12,7 @@ _MEBIBYTE = 1 << 20
 _ONE_BYTE_DEPTH = 8
 
 #: (bytes of any worker, bytes per pixel of the picture), for 8 bits and for more. Peak resident memory of whole encode
-#: tasks over 60 frames, denoised, was with libx264 113 MiB at 640x360, 253 at 1280x720, 468 at 1920x1080 and 1635 at
+#: tasks over 60 frames, not denoised, was with libx264 113 MiB at 640x360, 253 at 1280x720, 468 at 1920x1080 and 1635 at
 #: 3840x2160; with libx265 138, 286, 515 and 1716; with libx265 and 10 bits 185, 423, 796 and 2723. The lines lie 8 to
 #: 25 % above all of these, for sources that keep more reference frames.
 _ONE_BYTE_SAMPLES = (110 * _MEBIBYTE, 250)
@@ -21,7 +21,8 @@ _TWO_BYTE_SAMPLES = (150 * _MEBIBYTE, 400)
 _FURTHER_BYTES = 40 * _MEBIBYTE
 #: a watermark over all of a picture of 3840x2160 took 150 MiB more
 _WATERMARK_BYTES_PER_PIXEL = 20
-#: of the denoiser: of each picture that it has in hand, of 8 bits and of more, and of what it works with. @@
+#: of the denoiser: of each picture that it has in hand, of 8 bits and of more, and of what it works with.
+#: 4 neighbours a side took 101 to 124 from 1280x720 to 3840x2160 of 8 bits and 120 of 10 bits, 6 took 143. 4:4:4 takes 45 more
 _DENOISED_ONE_BYTE, _DENOISED_TWO_BYTES = 8, 9
 _DENOISING_BYTES_PER_PIXEL = 44
 #: of the noise that a video has nothing is known before there is a plan, so a mode that may denoise counts as if it did.
@@ -31,6 +32,8 @@ _NEIGHBOURS_OF_MODE: Mapping[OperationMode, int] = {
     OperationMode.NIGHT: 6,
     OperationMode.PROFESSIONAL_VIDEO: 0,
 }
+#: where frames are warped, and what is left of the shake is measured: OpenCV and 43 together at 1280x720
+_STABILISATION_BYTES_PER_PIXEL = 45
 #: where frames are made up: 47 to 66 were measured from 1280x720 to 3840x2160, of 8 and 10 bits
 _INTERPOLATION_BYTES_PER_PIXEL = 75
 
@@ -43,6 +46,7 @@ def estimate_worker_bytes(
     has_watermark: bool = False,
     interpolates: bool = False,
     neighbours: int = 0,
+    stabilises: bool = False,
 ) -> int:
     """Estimate the memory that an encoding worker takes.
 
@@ -53,10 +57,12 @@ def estimate_worker_bytes(
         has_watermark: whether one is burnt in.
         interpolates: whether frames are made up.
         neighbours: pictures on each side that each is denoised with; 0 where none is.
+        stabilises: whether frames are warped.
     """
     fixed, per_pixel = _ONE_BYTE_SAMPLES if bit_depth <= _ONE_BYTE_DEPTH else _TWO_BYTE_SAMPLES
     further = sum(_FURTHER_BYTES + per_pixel * more for more in further_pixels)
     more = _WATERMARK_BYTES_PER_PIXEL * has_watermark + _INTERPOLATION_BYTES_PER_PIXEL * interpolates
+    more += _STABILISATION_BYTES_PER_PIXEL * stabilises
     if neighbours:
         each = _DENOISED_ONE_BYTE if bit_depth <= _ONE_BYTE_DEPTH else _DENOISED_TWO_BYTES
         more += _DENOISING_BYTES_PER_PIXEL + each * (2 * neighbours + 1)
