@@ -17,7 +17,7 @@ from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.planes import read_plane
 from videoprocess_server.media.still_colour import map_to_jpeg
 from videoprocess_server.media.still_encoding import plan_jpeg
-from videoprocess_server.media.tone_mapping_plan import STILL_COLOUR, HdrLight, map_still, map_video
+from videoprocess_server.media.tone_mapping.stages import STILL_COLOUR, HdrLight, map_still, map_video
 from videoprocess_server.media.upright import plan_upright
 from videoprocess_server.media.watermark import Stamp
 from videoprocess_server.model.media_info import Colour, VideoTrackInfo

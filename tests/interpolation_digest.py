@@ -6,7 +6,7 @@ import hashlib
 from fractions import Fraction
 
 from frame_pictures import draw_frame
-from videoprocess_server.media.interpolation import Interpolator, Picture
+from videoprocess_server.media.interpolate.interpolation import Interpolator, Picture
 from videoprocess_server.media.planes import read_plane
 
 if __name__ == "__main__":

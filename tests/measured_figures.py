@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from frame_pictures import draw_frame
-from videoprocess_server.media.measure_pictures import laplacian_square, luma_of, ssim, xpsnr_db
+from videoprocess_server.media.measure.pictures import laplacian_square, luma_of, ssim, xpsnr_db
 from videoprocess_server.media.noise import NoiseMeter
 
 SIZE = (734, 490)

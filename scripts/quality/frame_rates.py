@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
-from videoprocess_server.media.interpolation import Interpolator, Picture
+from videoprocess_server.media.interpolate.interpolation import Interpolator, Picture
 from videoprocess_server.media.planes import read_plane
 
 NAME: Final = "frame_rates"

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from media_tasks import plan_file
 from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.planes import read_plane, write_plane
-from videoprocess_server.media.tone_mapping_plan import HdrLight, map_video
+from videoprocess_server.media.tone_mapping.stages import HdrLight, map_video
 from videoprocess_server.model.media_info import Colour
 from videoprocess_server.model.settings_snapshot import ModeSetting
 

@@ -40,7 +40,7 @@ from media_tasks import (
 )
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.frame_rates import plan_frame_rate
-from videoprocess_server.media.interpolation import Interpolator, Picture, can_interpolate
+from videoprocess_server.media.interpolate.interpolation import Interpolator, Picture, can_interpolate
 from videoprocess_server.media.iso.movie import read_movie
 from videoprocess_server.media.maker import Payloads, runs_of_segments
 from videoprocess_server.media.planes import read_plane

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from frame_pictures import draw_frame
-from videoprocess_server.media.measure_pictures import (
+from videoprocess_server.media.measure.pictures import (
     MOST_XPSNR_DB,
     laplacian_square,
     luma_of,

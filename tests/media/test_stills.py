@@ -34,7 +34,7 @@ from videoprocess_server.media.plan import only_needed
 from videoprocess_server.media.planes import read_plane, write_plane
 from videoprocess_server.media.still_colour import PIXEL_FORMATS, map_to_jpeg
 from videoprocess_server.media.stills import write_stills
-from videoprocess_server.media.tone_mapping_plan import STILL_COLOUR, HdrLight, map_still
+from videoprocess_server.media.tone_mapping.stages import STILL_COLOUR, HdrLight, map_still
 from videoprocess_server.media.upright import plan_upright
 from videoprocess_server.model.hdi import EncodeType, PixelFormat, StreamIntent
 from videoprocess_server.model.media_info import Colour

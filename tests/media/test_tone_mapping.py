@@ -24,8 +24,15 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.hdr import peak_luminance
 from videoprocess_server.media.planes import read_plane, write_plane
-from videoprocess_server.media.tone_mapping import KNEE, Curve, build_cube, into_gamut, map_to_sdr, roll_off
-from videoprocess_server.media.tone_mapping_plan import HdrLight, map_video
+from videoprocess_server.media.tone_mapping.stages import HdrLight, map_video
+from videoprocess_server.media.tone_mapping.table import (
+    KNEE,
+    Curve,
+    build_cube,
+    into_gamut,
+    map_to_sdr,
+    roll_off,
+)
 from videoprocess_server.model.hdi import EncodeType, PixelFormat, StreamIntent
 from videoprocess_server.model.media_info import Colour
 from videoprocess_server.model.plan import NoiseEstimate

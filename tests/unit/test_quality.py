@@ -8,7 +8,7 @@ import pytest
 
 from engine.made_up_media import MEASURES, plan_of
 from videoprocess_server.engine.quality import quality_of, shortened
-from videoprocess_server.media.measure_samples import judged_numbers, sampled_numbers
+from videoprocess_server.media.measure.samples import judged_numbers, sampled_numbers
 from videoprocess_server.model.hdi import VideoStabilisation
 from videoprocess_server.model.plan import StabilisationPlan
 from videoprocess_server.model.quality import MotionFigures, SegmentMeasures

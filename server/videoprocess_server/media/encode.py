@@ -30,7 +30,7 @@ from videoprocess_server.model.plan import EncoderPlan, Plan, Rendition, Segment
 from videoprocess_server.model.quality import SegmentMeasures, main_rendition
 
 if TYPE_CHECKING:
-    from videoprocess_server.media.measure import SegmentMeter
+    from videoprocess_server.media.measure.segment_meter import SegmentMeter
 
 #: packets by which decoding runs ahead of display at most: x264 and x265 use B frames as references one level deep
 REORDER_DEPTH = 2
@@ -132,7 +132,7 @@ def _meter(plan: Plan, segment: SegmentPlan) -> SegmentMeter | None:
     main = main_rendition(plan)
     if main is None:
         return None
-    from videoprocess_server.media.measure import SegmentMeter
+    from videoprocess_server.media.measure.segment_meter import SegmentMeter
 
     return SegmentMeter(plan, segment, plan.renditions[main])
 

@@ -23,13 +23,13 @@ OwnFilterFactory = Callable[[VideoFrame, Mapping[str, str], Fraction], OwnFilter
 
 
 def _tone_map(first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> OwnFilter:
-    from videoprocess_server.media.tone_mapping_filter import ToneMapping
+    from videoprocess_server.media.tone_mapping.filter import ToneMapping
 
     return ToneMapping(first, arguments, time_base)
 
 
 def _motion_denoise(first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> OwnFilter:
-    from videoprocess_server.media.motion_denoise import MotionDenoise
+    from videoprocess_server.media.denoise.motion_denoise import MotionDenoise
 
     return MotionDenoise(first, arguments, time_base)
 

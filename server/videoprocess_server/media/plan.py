@@ -16,7 +16,7 @@ from videoprocess_server.media.fields import DEINTERLACE, DEINTERLACE_ROLL_FRAME
 from videoprocess_server.media.frame_rates import FrameRate, measured_rate, plan_frame_rate
 from videoprocess_server.media.geometry import crop_filters, zoomed
 from videoprocess_server.media.hdr import HDR_TRANSFERS
-from videoprocess_server.media.interpolation import can_interpolate
+from videoprocess_server.media.interpolate.interpolation import can_interpolate
 from videoprocess_server.media.opening import Opening, read_opening
 from videoprocess_server.media.orientation import read_matrix, turned_matrix
 from videoprocess_server.media.packets import PacketIndex, read_index

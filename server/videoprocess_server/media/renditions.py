@@ -42,7 +42,7 @@ from videoprocess_server.media.still_encoding import (
     still_pixel_format,
 )
 from videoprocess_server.media.timeline import Timeline
-from videoprocess_server.media.tone_mapping_plan import (
+from videoprocess_server.media.tone_mapping.stages import (
     SDR_COLOUR,
     SDR_DEPTH,
     STILL_COLOUR,

@@ -14,7 +14,7 @@ from videoprocess_server.model.cadence import Cadence, Moment, moments
 from videoprocess_server.model.plan import Plan
 
 if TYPE_CHECKING:
-    from videoprocess_server.media.interpolation import Picture
+    from videoprocess_server.media.interpolate.interpolation import Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def _copier(plan: Plan) -> Callable[[VideoFrame], Picture | None]:
     """Give what keeps a frame's samples, where others are made of them; imports numpy, which most segments do without."""
     if plan.interpolation is None:
         return lambda _frame: None
-    from videoprocess_server.media.interpolation import Picture
+    from videoprocess_server.media.interpolate.interpolation import Picture
 
     return Picture.of
 
@@ -103,7 +103,7 @@ def _maker(plan: Plan) -> Callable[[Moment[_Source]], VideoFrame]:
     """Give what makes up the picture of a moment; a plan without such moments never calls it."""
     if plan.interpolation is None:
         return lambda moment: moment.item.frame
-    from videoprocess_server.media.interpolation import Interpolator
+    from videoprocess_server.media.interpolate.interpolation import Interpolator
 
     interpolator = Interpolator()
 

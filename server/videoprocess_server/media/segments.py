@@ -19,8 +19,8 @@ from videoprocess_server.media.damage import conceal, is_near_damage
 from videoprocess_server.media.decode import Ledger, decode_fault, decoded_frames
 from videoprocess_server.media.encode import EnhancedFrame, encode_file
 from videoprocess_server.media.filters import run_filters
-from videoprocess_server.media.measure_samples import sampled_numbers
-from videoprocess_server.media.measure_sources import SourcePictures
+from videoprocess_server.media.measure.samples import sampled_numbers
+from videoprocess_server.media.measure.sources import SourcePictures
 from videoprocess_server.media.result_frames import result_frames, source_pts_of
 from videoprocess_server.media.video_usability import ChromaLocation
 from videoprocess_server.model.grid import slot_bounds, slot_of

@@ -33,7 +33,7 @@ from videoprocess_server.media.segments import filtered_frames
 from videoprocess_server.media.still_colour import JPEG_PIXEL_FORMAT, map_to_jpeg
 from videoprocess_server.media.still_encoding import known_colour, plan_jpeg, still_pixel_format
 from videoprocess_server.media.stills import check_picture
-from videoprocess_server.media.tone_mapping_plan import STILL_COLOUR, hdr_light, map_still
+from videoprocess_server.media.tone_mapping.stages import STILL_COLOUR, hdr_light, map_still
 from videoprocess_server.media.upright import plan_upright
 from videoprocess_server.model.media_info import VideoTrackInfo
 from videoprocess_server.model.plan import EncoderPlan, Plan, Rendition, SegmentPlan

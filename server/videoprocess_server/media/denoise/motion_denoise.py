@@ -23,9 +23,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from videoprocess_server.media import hadamard
-from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.motion_search import (
+from videoprocess_server.media.denoise import hadamard
+from videoprocess_server.media.denoise.motion_search import (
     BLOCK,
     LONGEST,
     Pyramid,
@@ -33,7 +32,8 @@ from videoprocess_server.media.motion_search import (
     build_pyramid,
     find_motion,
 )
-from videoprocess_server.media.noise_scale import UNIT, NoiseScale
+from videoprocess_server.media.denoise.noise_scale import UNIT, NoiseScale
+from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.planes import read_plane, write_plane
 
 Plane = NDArray[np.float32]

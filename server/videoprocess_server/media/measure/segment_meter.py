@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.measure_pictures import laplacian_square, luma_of, sharpness, ssim, xpsnr_db
-from videoprocess_server.media.measure_samples import judged_numbers, sampled_numbers
+from videoprocess_server.media.measure.pictures import laplacian_square, luma_of, sharpness, ssim, xpsnr_db
+from videoprocess_server.media.measure.samples import judged_numbers, sampled_numbers
 from videoprocess_server.media.noise import NoiseMeter
 from videoprocess_server.media.segment_pictures import decode_pictures, picture_sizes
 from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
@@ -26,7 +26,7 @@ from videoprocess_server.model.quality import (
 )
 
 if TYPE_CHECKING:
-    from videoprocess_server.media.measure_motion import ShakeMeter
+    from videoprocess_server.media.measure.shake import ShakeMeter
 
 #: blocks of a plane whose noise is asked for
 _NOISE_BLOCKS: Final = 1024
@@ -172,7 +172,7 @@ def _shake_meter(plan: Plan, segment: SegmentPlan, rendition: Rendition) -> Shak
     """Give what measures the shake that is left of a stabilised segment; imports OpenCV, which others do without."""
     if plan.stabilisation is None or not segment.enhanced:
         return None
-    from videoprocess_server.media.measure_motion import ShakeMeter
+    from videoprocess_server.media.measure.shake import ShakeMeter
 
     return ShakeMeter(rendition.encoder.width, rendition.encoder.height)
 

@@ -1,6 +1,6 @@
 """Makes up the picture at a time between two frames, of 8 to 16 bits, with integers only: the same bits on every machine.
 
-Each place is taken from both frames along its motion (media/motion.py), in blocks that overlap (M. T. Orchard, G. J. Sullivan,
+Each place is taken from both frames along its motion (media/interpolate/block_motion.py), in blocks that overlap (M. T. Orchard, G. J. Sullivan,
 "Overlapped block motion compensation", 1994), to half a pixel. Where what the motion finds in both frames does not agree (something
 is covered, or moves otherwise than in blocks), the picture fades to the mean of both frames, which looks soft and not torn. A cut has
 no picture between its frames: there the nearer frame is shown again.
@@ -18,7 +18,14 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.motion import CELL, Motion, Vectors, cells, differences, estimate_motion
+from videoprocess_server.media.interpolate.block_motion import (
+    CELL,
+    Motion,
+    Vectors,
+    cells,
+    differences,
+    estimate_motion,
+)
 from videoprocess_server.media.planes import read_plane, write_plane
 
 #: mean difference after the motion, in code values of 255, from which two frames are of two scenes

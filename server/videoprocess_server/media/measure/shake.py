@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from av.video.frame import VideoFrame
 
-from videoprocess_server.media.measure_pictures import luma_of
+from videoprocess_server.media.measure.pictures import luma_of
 from videoprocess_server.media.stabilise.jitter import jitter_px
 from videoprocess_server.media.stabilise.motion import Motion, MotionMeter
 from videoprocess_server.media.stabilise.records import MOTION

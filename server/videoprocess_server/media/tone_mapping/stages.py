@@ -12,8 +12,8 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.geometry import SCALE_FLAGS, SCALE_MATRICES
 from videoprocess_server.media.hdr import HDR_TRANSFERS, peak_luminance
 from videoprocess_server.media.still_encoding import known_colour
-from videoprocess_server.media.tone_mapping import CUBE_BITS, KNEE, WHITE, Curve
-from videoprocess_server.media.tone_mapping_filter import PIXEL_FORMAT
+from videoprocess_server.media.tone_mapping.filter import PIXEL_FORMAT
+from videoprocess_server.media.tone_mapping.table import CUBE_BITS, KNEE, WHITE, Curve
 from videoprocess_server.media.video_usability import ChromaLocation
 from videoprocess_server.model.media_info import Colour, VideoTrackInfo
 

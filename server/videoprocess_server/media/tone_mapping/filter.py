@@ -1,4 +1,4 @@
-"""A stage of our own that shows HDR as SDR: planar RGB of 12 bits to the same, through the table of tone_mapping.py.
+"""A stage of our own that shows HDR as SDR: planar RGB of 12 bits to the same, through the table of table.py.
 
 FFmpeg's haldclut looks it up, by tetrahedra; at 12 bits it gives the same on every processor, at 16 it does not (measured).
 """
@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.planes import write_plane
-from videoprocess_server.media.tone_mapping import CUBE_SIDE, Curve, build_cube
+from videoprocess_server.media.tone_mapping.table import CUBE_SIDE, Curve, build_cube
 
 #: what it takes and gives, full range, as libswscale makes it of other formats and takes it
 PIXEL_FORMAT: Final = "gbrp12le"

@@ -1,0 +1,1 @@
+"""Denoises pictures along motion."""

@@ -1,0 +1,1 @@
+"""Makes up pictures between two frames."""

@@ -1,0 +1,1 @@
+"""Measures segments as they are made: noise, sharpness, likeness, shake."""

@@ -1,0 +1,1 @@
+"""Shows HDR as SDR."""
