@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soaking import SOAKING
 from videoprocess_server.enhance.chains import SUPPORTED_MODES
 from videoprocess_server.model.camera_metadata import Item, ItemType, encode
 from videoprocess_server.model.hdi import OperationMode, VideoStabilisation
@@ -447,7 +448,7 @@ SETTINGS_OF_EVERY_TAG = metadata(
     st.integers(0, len(SETTINGS_OF_EVERY_TAG)),
     st.binary(max_size=24),
 )
-@settings(max_examples=400)
+@settings(max_examples=400 if SOAKING else 100)
 def test_valid_metadata_that_is_changed_cut_and_added_to_becomes_a_setting_or_a_refusal(
     changes: list[tuple[int, int]], length: int, more: bytes
 ) -> None:
@@ -573,7 +574,7 @@ TYPED = st.builds(
 
 
 @given(TYPED)
-@settings(max_examples=400)
+@settings(max_examples=400 if SOAKING else 100)
 def test_any_typed_settings_become_a_setting_or_a_refusal_of_one_of_their_fields(
     asked: TypedSettings,
 ) -> None:
