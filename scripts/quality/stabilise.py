@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 NAME: Final = "stabilise"
 DEFAULT_CLIPS: Final = ("dog_720p30_10s.mp4", "flower_540p_5s.mp4")
 #: frames of each clip that are used, and how many are a second
-MOST_FRAMES: Final = 180
+MOST_FRAMES: Final = 120
 RATE: Final = 30
 TIME_BASE: Final = Fraction(1, RATE)
 #: of the shake of a still window, and of one that pans

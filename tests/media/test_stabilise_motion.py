@@ -89,7 +89,8 @@ def test_a_thing_that_passes_where_there_is_nothing_else_is_not_the_camera() -> 
     before, after = ground.copy(), ground.copy()
     car = luma(seed=3)
     before[40:120, 60:140], after[40:120, 72:152] = car[40:120, 60:140], car[40:120, 60:140]
-    assert abs(measure(before, after).dx) < PIXEL_TICKS / 2
+    found = measure(before, after)
+    assert found.kind is MotionKind.DOUBTFUL or abs(found.dx) < PIXEL_TICKS / 2
 
 
 def test_another_scene_is_a_cut() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoprocess_server.media.stabilise.fixed_point import exponential, sine_and_cosine
-from videoprocess_server.media.stabilise.jitter import squared_jitter
+from videoprocess_server.media.stabilise.jitter import squared_displacement, squared_jitter
 from videoprocess_server.media.stabilise.smoothing import (
     averaged,
     envelope,
@@ -47,10 +47,12 @@ STRENGTHS: Final[Mapping[VideoStabilisation, Strength]] = MappingProxyType(
     }
 )
 
-#: reaches that are tried where the wanted correction is far beyond what the crop allows, as shares of the whole one; and how
+#: reaches that are tried where the wanted correction is far beyond what the crop allows or shake explains, as shares of the whole one; and how
 #: far that is, as a multiple of the crop
 _SHARES_OF_REACH: Final = (1.0, 0.65, 0.42, 0.27, 0.17)
 _MOST_WANTED: Final = 1.25
+#: nor may it be so many times what the picture shakes about: where little shakes, slow motion is meant
+_MOST_SHAKES: Final = 4.0
 #: how long it takes to hold back what the crop does not allow, and how often it is tried
 _HOLD_REACH_SECONDS: Final = 0.4
 _TURNS: Final = 20
@@ -149,14 +151,18 @@ def _softened(
 
 
 def _wanted(seconds: Array, path: Array, size: tuple[int, int], strength: Strength) -> Array:
-    """Give the correction of the longest reach that is not far beyond the crop, the reach changing slowly."""
+    """Give the correction of the longest reach that is not far beyond crop and shake, the reach changing slowly."""
     most_zoom = 1 / (1 - _MOST_WANTED * strength.most_cropped)
+    about = path - smoothed(seconds, path, _GATE_REACH_SECONDS, curved=True)
+    shake = averaged(seconds, squared_displacement(about, *size), _JITTER_REACH_SECONDS)
+    most_moved = _MOST_SHAKES**2 * shake
     tries = []
     level = np.full_like(seconds, len(_SHARES_OF_REACH) - 1.0)
     for number, share in enumerate(_SHARES_OF_REACH):
         reach = strength.reach_seconds * share
         tries.append(smoothed(seconds, path, reach, curved=True, straight_ends=True) - path)
         fits = needed_zoom(tries[-1], size) <= most_zoom
+        fits &= squared_displacement(tries[-1], *size) <= most_moved
         level = np.where(fits, np.minimum(level, number), level)
         if not number and fits.all():
             return tries[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final
@@ -19,6 +19,11 @@ Array = NDArray[np.float64]
 
 #: reach of the parabolas of the smooth path
 SMOOTH_REACH_SECONDS: Final = 1.0
+#: frames before and after: half of the near ones must be known, too, for a known motion to be believed; a doubtful one must be
+#: within so many standard deviations of the far ones, of which half must be known
+_NEAR_FRAMES: Final = 3
+_FAR_FRAMES: Final = 7
+_MOST_DEVIATIONS: Final = 3.0
 
 
 def scenes(motion: Records) -> Iterator[slice]:
@@ -44,12 +49,46 @@ def camera_path(motion: Records) -> Array:
         ]
     ).astype(np.float64)
     steps[:, :1] = 0.0
-    known = motion["kind"] == MotionKind.MEASURED
-    if known.any() and not known[1:].all():
+    known = _believed(motion["kind"] == MotionKind.MEASURED)
+    known |= (motion["kind"] == MotionKind.DOUBTFUL) & _likely(steps, known)
+    if not known.any():
+        steps[:] = 0.0
+    elif not known[1:].all():
         places = np.arange(len(motion), dtype=np.float64)
         for row in steps:
             row[1:] = np.interp(places[1:], places[known], row[known])
     return np.cumsum(steps, axis=1)
+
+
+def _believed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Leave out what is known here and there among much that is not: a thing that passes was taken for the camera."""
+    (count,) = _around(known, [np.ones(len(known))], _NEAR_FRAMES)
+    places = np.arange(len(known))
+    # the first frame has no motion
+    there = np.minimum(places + _NEAR_FRAMES, len(known) - 1) - np.maximum(places - _NEAR_FRAMES, 1) + 1
+    believed: NDArray[np.bool_] = known & (2 * count >= there)
+    return believed
+
+
+def _likely(steps: Array, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which motion is like the known one around it."""
+    (count,) = _around(known, [np.ones(len(known))], _FAR_FRAMES)
+    means = [total / np.maximum(count, 1.0) for total in _around(known, list(steps), _FAR_FRAMES)]
+    squares = _around(known, [row * row for row in steps], _FAR_FRAMES)
+    likely = count >= _FAR_FRAMES
+    for row, mean, square in zip(steps, means, squares, strict=True):
+        variance = np.maximum(square / np.maximum(count, 1.0) - mean * mean, 0.0)
+        likely &= np.square(row - mean) <= _MOST_DEVIATIONS**2 * variance
+    return likely
+
+
+def _around(known: NDArray[np.bool_], rows: Sequence[Array], reach: int) -> list[Array]:
+    """Add up what is known of each row from so many frames before to so many after."""
+    padded = [np.pad(np.where(known, row, 0.0), reach) for row in rows]
+    return [
+        sum((row[lag : lag + len(known)] for lag in range(2 * reach + 1)), np.zeros(len(known)))
+        for row in padded
+    ]
 
 
 def squared_displacement(steps: Array, width: int, height: int) -> Array:

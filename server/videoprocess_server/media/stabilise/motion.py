@@ -23,7 +23,13 @@ from videoprocess_server.media.stabilise.fixed_point import (
     arc_tangent,
     logarithm,
 )
-from videoprocess_server.media.stabilise.robust_fit import Similarity, fit_similarity
+from videoprocess_server.media.stabilise.robust_fit import (
+    AT_REST,
+    NEAR_PIXELS,
+    Points,
+    Similarity,
+    fit_similarity,
+)
 
 Luma = NDArray[np.uint8]
 
@@ -55,6 +61,16 @@ _LEAST_RETURNED: Final = 1 / 3
 #: share of points that must agree, and the one from which not most of the picture need do so
 _LEAST_AGREEMENT: Final = 0.25
 _LIKELY_AGREEMENT: Final = 0.5
+#: pixels that a point at rest may be beside its place, and the least share of points at rest that makes the camera rest,
+#: where no motion fits more of them as well: when a camera moves, nothing but what is on its lens stays. Not asked where so
+#: many points agree that even a very slow motion is sure
+_REST_PIXELS: Final = 0.15
+_LEAST_AT_REST: Final = 0.2
+_SURE_AGREEMENT: Final = 0.9
+#: spread of the points that agree, as a share of width times height (1/12 where they are everywhere), below which they are
+#: of one thing; not asked where nearly all points are of it
+_LEAST_SPREAD: Final = 1 / 50
+_MOST_OF_ONE_THING: Final = 0.8
 #: blocks of the picture that say by their difference, with and without the motion, whether it is the camera's: one that
 #: differs by so many code values and so much more without it speaks for the motion, and the other way round
 _BLOCK: Final = 16
@@ -80,6 +96,8 @@ class MotionKind(IntEnum):
     UNKNOWN = 1
     #: another scene, or the first frame of all
     CUT = 2
+    #: measured, but of what may be a thing in the picture: to be believed where it is like what is around
+    DOUBTFUL = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +142,18 @@ class MotionMeter:
         if before is None:
             return Motion(pts=pts, kind=MotionKind.CUT)
         found = self._followed(before, small)
+        if found is not None and found.is_rest:
+            return Motion(pts=pts, kind=MotionKind.MEASURED)
         if found is None or found.agreement < _LEAST_AGREEMENT:
             if self._distance(before, small) > _CUT_DISTANCE:
                 return Motion(pts=pts, kind=MotionKind.CUT)
-            found = None if found else self._shifted(before, small)
-        if found is None or not self._is_the_cameras(found, before, small):
+            if found is not None:
+                return self._motion(pts, found, MotionKind.DOUBTFUL)
+            found = self._shifted(before, small)
+        if found is None:
             return Motion(pts=pts, kind=MotionKind.UNKNOWN)
-        return self._motion(pts, found)
+        sure = self._is_the_cameras(found, before, small)
+        return self._motion(pts, found, MotionKind.MEASURED if sure else MotionKind.DOUBTFUL)
 
     def _analysed(self, luma: Luma) -> Luma:
         cv2 = self._cv2
@@ -159,9 +182,32 @@ class MotionMeter:
         middle = np.array([(self._size[0] - 1) / 2, (self._size[1] - 1) / 2])
         start, end = points[good, 0].astype(np.float64) - middle, there[good, 0].astype(np.float64) - middle
         fit = fit_similarity(start, end)
-        return (
-            fit if fit is None or len(start) >= _LEAST_RETURNED * len(points) else replace(fit, agreement=0.0)
+        if fit is None:
+            return None
+        if self._rests(fit, start, end):
+            return AT_REST
+        believed = len(start) >= _LEAST_RETURNED * len(points) and self._spreads(fit, start, end)
+        return fit if believed else replace(fit, agreement=0.0)
+
+    def _rests(self, fit: Similarity, start: Points, end: Points) -> bool:
+        """Tell whether no motion explains the points as well as the one that was found."""
+        if fit.agreement >= _SURE_AGREEMENT:
+            return False
+        at_rest, moved = (
+            np.maximum(0.0, 1.0 - each.squared_errors(start, end) / _REST_PIXELS**2)
+            for each in (AT_REST, fit)
         )
+        return float(at_rest.sum()) >= float(moved.sum()) and float((at_rest > 0).mean()) >= _LEAST_AT_REST
+
+    def _spreads(self, fit: Similarity, start: Points, end: Points) -> bool:
+        """Tell whether the points that agree lie over the picture, or are nearly all there are."""
+        if fit.agreement >= _MOST_OF_ONE_THING:
+            return True
+        agree = start[fit.squared_errors(start, end) < NEAR_PIXELS**2]
+        if len(agree) < 2:
+            return False
+        spread = float(np.sqrt(agree.var(axis=0).prod()))
+        return spread >= _LEAST_SPREAD * self._size[0] * self._size[1]
 
     def _corners(self, luma: Luma) -> NDArray[np.float32] | None:
         """Find corners, the best of each cell of a grid; None where there are none."""
@@ -233,7 +279,7 @@ class MotionMeter:
             return speaks_for >= speaks_against
         return speaks_for >= max(3 * speaks_against, len(still) / 2)
 
-    def _motion(self, pts: int, found: Similarity) -> Motion:
+    def _motion(self, pts: int, found: Similarity, kind: MotionKind) -> Motion:
         """Put a similarity of the analysed picture into ticks of the frame's pixels."""
         square = found.a * found.a + found.b * found.b
         tangent = found.b / found.a if found.a > 0 else 1.0
@@ -244,7 +290,7 @@ class MotionMeter:
             return Motion(pts=pts, kind=MotionKind.UNKNOWN)
         return Motion(
             pts=pts,
-            kind=MotionKind.MEASURED,
+            kind=kind,
             dx=round(dx * PIXEL_TICKS),
             dy=round(dy * PIXEL_TICKS),
             turn=round(arc_tangent(tangent) * UNIT_TICKS),

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+#: x and y, a row a point, in pixels from the middle of the picture
+Points = NDArray[np.float64]
 
 #: pairs of points that are tried; with 40 % of all points right, 1 - (1 - 0.4²)^160 of the fits find them
 _TRIALS: Final = 160
 _SEED: Final = 20_260_101
 #: pixels of the analysed picture that a point may be beside its place and still agree
-_NEAR_PIXELS: Final = 0.8
+NEAR_PIXELS: Final = 0.8
 #: least and most of Tukey's constant, in pixels, as a multiple of the spread that is left
 _TUKEY_SPREADS: Final = 4.685
 _LEAST_TUKEY_PIXELS: Final = 0.15
@@ -39,8 +41,21 @@ class Similarity:
     #: share of the points that agree
     agreement: float
 
+    @property
+    def is_rest(self) -> bool:
+        """Whether nothing moves."""
+        return self == AT_REST
 
-def fit_similarity(before: Array, after: Array) -> Similarity | None:
+    def squared_errors(self, before: Points, after: Points) -> Array:
+        """Give how far each point went beside where this motion takes it, squared."""
+        parameters = (self.a, self.b, self.dx, self.dy)
+        return _errors(parameters, before[:, 0], before[:, 1], after[:, 0], after[:, 1])
+
+
+AT_REST: Final = Similarity(1.0, 0.0, 0.0, 0.0, agreement=1.0)
+
+
+def fit_similarity(before: Points, after: Points) -> Similarity | None:
     """Fit the motion that most points made.
 
     Args:
@@ -56,7 +71,7 @@ def fit_similarity(before: Array, after: Array) -> Similarity | None:
     parameters = _consensus(x, y, u, v)
     if parameters is None:
         return None
-    near = _errors(parameters, x, y, u, v) < _NEAR_PIXELS**2
+    near = _errors(parameters, x, y, u, v) < NEAR_PIXELS**2
     weights = near.astype(np.float64)
     for _ in range(_ROUNDS):
         refined = _least_squares(x, y, u, v, weights)
@@ -65,9 +80,9 @@ def fit_similarity(before: Array, after: Array) -> Similarity | None:
         parameters = refined
         errors = _errors(parameters, x, y, u, v)
         spread = np.sqrt(np.median(errors[near])) / _NORMAL_MEDIAN if near.any() else 0.0
-        reach = min(max(_TUKEY_SPREADS * spread, _LEAST_TUKEY_PIXELS), 3 * _NEAR_PIXELS)
+        reach = min(max(_TUKEY_SPREADS * spread, _LEAST_TUKEY_PIXELS), 3 * NEAR_PIXELS)
         weights = np.square(np.maximum(0.0, 1.0 - errors / reach**2))
-    agreement = float(np.count_nonzero(_errors(parameters, x, y, u, v) < _NEAR_PIXELS**2)) / len(x)
+    agreement = float(np.count_nonzero(_errors(parameters, x, y, u, v) < NEAR_PIXELS**2)) / len(x)
     return Similarity(*parameters, agreement=agreement)
 
 
@@ -78,7 +93,7 @@ def _consensus(x: Array, y: Array, u: Array, v: Array) -> tuple[float, float, fl
     across, down = x[second] - x[first], y[second] - y[first]
     to_across, to_down = u[second] - u[first], v[second] - v[first]
     length = across * across + down * down
-    usable = length > _NEAR_PIXELS**2
+    usable = length > NEAR_PIXELS**2
     length = np.where(usable, length, 1.0)
     a = (across * to_across + down * to_down) / length
     b = (across * to_down - down * to_across) / length
@@ -89,7 +104,7 @@ def _consensus(x: Array, y: Array, u: Array, v: Array) -> tuple[float, float, fl
         return None
     errors = np.square(a[:, None] * x - b[:, None] * y + dx[:, None] - u)
     errors += np.square(b[:, None] * x + a[:, None] * y + dy[:, None] - v)
-    score = np.where(plausible, np.minimum(errors, _NEAR_PIXELS**2).sum(axis=1), np.inf)
+    score = np.where(plausible, np.minimum(errors, NEAR_PIXELS**2).sum(axis=1), np.inf)
     best = int(np.argmin(score))
     return float(a[best]), float(b[best]), float(dx[best]), float(dy[best])
 
@@ -110,7 +125,7 @@ def _least_squares(
     middle_u, middle_v = float((weights * u).sum()) / total, float((weights * v).sum()) / total
     x, y, u, v = x - middle_x, y - middle_y, u - middle_u, v - middle_v
     spread = float((weights * (x * x + y * y)).sum())
-    if spread <= total * _NEAR_PIXELS**2:
+    if spread <= total * NEAR_PIXELS**2:
         return None
     a = float((weights * (x * u + y * v)).sum()) / spread
     b = float((weights * (x * v - y * u)).sum()) / spread
