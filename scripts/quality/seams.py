@@ -26,7 +26,11 @@ from videoprocess_server.model.tasks import AnalyzeTask, PlanTask
 
 NAME: Final = "seams"
 #: clips that are there, with several segments each
-DEFAULT_CLIPS: Final = ("dog_720p30_10s.mp4", "nasa_2video_2audio_2subs.mp4", "flower_540p_5s.mp4")
+DEFAULT_CLIPS: Final = (
+    "dog_720p30_10s.mp4",
+    "nasa_2video_2audio_2subs.mp4",
+    "phone_2004_h263_amr_vfr.3gp",
+)
 #: rate factor of all encodes: bytes are compared at equal quality, so no cap may come between
 CRF: Final = 20.0
 #: by which the unsegmented encode is made too, to find its size at the segmented one's quality
