@@ -8,7 +8,7 @@ few bits that such a difference does not show; a test holds their digest.
     light    linear light: 0 to LIGHT_MAX
 
 After ITU-R BT.2100-2 (PQ, HLG), BT.2408-7 (white of graphics: 203 cd/m2) and IEC 61966-2-1 (sRGB). How HDR becomes SDR is in
-tone_mapping.py.
+tone_mapping/table.py.
 """
 
 from __future__ import annotations

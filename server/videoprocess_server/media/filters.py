@@ -12,10 +12,8 @@ from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.graphs import add_source, filtered, new_graph
 from videoprocess_server.media.own_filters import OWN_FILTERS, OwnFilter, arguments_of
-
-#: some filters give other pixels with another number (bm3d at 10 bits, greyedge)
-GRAPH_THREADS = 1
 
 
 def picture_of(frame: VideoFrame) -> str:
@@ -109,17 +107,8 @@ class _Graph:
     """A graph of FFmpeg's filters with one source and one sink."""
 
     def __init__(self, first: VideoFrame, stages: Sequence[str], time_base: Fraction) -> None:
-        graph = Graph()
-        graph.threads = GRAPH_THREADS
-        self._source = graph.add(
-            "buffer",
-            video_size=f"{first.width}x{first.height}",
-            pix_fmt=first.format.name,
-            time_base=str(time_base),
-            pixel_aspect="1/1",
-            colorspace=str(int(first.colorspace)),
-            range=str(int(first.color_range)),
-        )
+        graph = new_graph()
+        self._source = add_source(graph, first, time_base)
         self._sink = graph.add("buffersink")
         try:
             graph.link_nodes(self._source, *(_add(graph, stage) for stage in stages), self._sink).configure()
@@ -131,13 +120,7 @@ class _Graph:
 
     def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
         try:
-            self._source.push(frame)
-            while True:
-                filtered = self._sink.pull()
-                assert isinstance(filtered, VideoFrame)
-                yield filtered
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
+            yield from filtered(self._source, self._sink, frame)
         except av.error.FFmpegError as error:
             raise MediaFault("ENCODE_FAILED", "A filter of the plan failed.") from error
 

@@ -1,7 +1,7 @@
 """Makes the colours of a video's frame those that readers of JPEG expect: sRGB, coded by BT.601 in full range.
 
 All is computed with integers (see colour_tables.py), so that pixels do not depend on the processor. What was HDR is SDR already
-(tone_mapping.py).
+(tone_mapping/).
 """
 
 from __future__ import annotations

@@ -11,11 +11,10 @@ from typing import Final
 
 import av.error
 import numpy as np
-from av.filter import Graph
-from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.faults import MediaFault
+from videoprocess_server.media.graphs import add_source, filtered, new_graph
 from videoprocess_server.media.planes import write_plane
 from videoprocess_server.media.tone_mapping.table import CUBE_SIDE, Curve, build_cube
 
@@ -52,11 +51,10 @@ class ToneMapping:
         )
         # It must be there when the first frame comes, or that would pass as it is.
         cube.pts, cube.time_base = first.pts, time_base
-        graph = Graph()
-        graph.threads = 1
+        graph = new_graph()
         try:
-            self._source = _add_source(graph, first, time_base)
-            table = _add_source(graph, cube, time_base)
+            self._source = add_source(graph, first, time_base)
+            table = add_source(graph, cube, time_base)
             mapping = graph.add("haldclut", "clut=first:interp=tetrahedral")
             to_format = graph.add("format", f"pix_fmts={PIXEL_FORMAT}")
             self._sink = graph.add("buffersink")
@@ -76,14 +74,9 @@ class ToneMapping:
     def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
         """Give it a frame, or None at the end, and take what comes out."""
         try:
-            self._source.push(frame)
-            while True:
-                mapped = self._sink.pull()
-                assert isinstance(mapped, VideoFrame)
+            for mapped in filtered(self._source, self._sink, frame):
                 mapped.color_primaries, mapped.color_trc = _BT709, _TRANSFERS[self._curve]
                 yield mapped
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
         except av.error.FFmpegError as error:
             raise MediaFault("ENCODE_FAILED", "Tone mapping failed.") from error
 
@@ -99,15 +92,3 @@ def _as_picture(cube: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> Video
     for channel in range(3):
         write_plane(picture, channel, by_blue[..., channel].reshape(side, side))
     return picture
-
-
-def _add_source(graph: Graph, frame: VideoFrame, time_base: Fraction) -> FilterContext:
-    return graph.add(
-        "buffer",
-        video_size=f"{frame.width}x{frame.height}",
-        pix_fmt=frame.format.name,
-        time_base=str(time_base),
-        pixel_aspect="1/1",
-        colorspace=str(int(frame.colorspace)),
-        range=str(int(frame.color_range)),
-    )
