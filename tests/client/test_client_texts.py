@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from videoprocess.v1.job_pb2 import JOB_PHASE_ENHANCE, BlockReason, JobPhase, JobProgress
+from videoprocess.v1.report_pb2 import FrameCounts, ProcessReport
 from videoprocess_client.cli.options import (
     check_target,
     parse_point,
@@ -20,7 +21,7 @@ from videoprocess_client.cli.options import (
 from videoprocess_client.cli.progress import display
 from videoprocess_client.cli.stream_options import parse_stream
 from videoprocess_client.cli.stream_settings import StreamSpec
-from videoprocess_client.cli.texts import blocked, clock, megabytes
+from videoprocess_client.cli.texts import blocked, clock, megabytes, report_lines
 from videoprocess_client.cli.video_texts import STATE_WIDTH
 from videoprocess_client.enhancement import EnhanceProgress
 from videoprocess_client.enums import EncodeType, StreamIntent
@@ -158,3 +159,10 @@ def test_progress_is_shown(terminal: bool) -> None:
     if not terminal:
         assert written.getvalue().splitlines()[:1] == ["upload: 10 % of 100 B"]
         assert len(written.getvalue().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("made_up", "told"), [(0, "0 dropped)"), (29, "0 dropped, 29 made up)")])
+def test_frames_that_are_made_up_are_told_where_there_are_any(made_up: int, told: str) -> None:
+    frames = FrameCounts(source=30, encoded=30 + made_up, interpolated=made_up)
+    (line, *_) = report_lines(ProcessReport(frames=frames), 3, 3)
+    assert line.endswith(told)

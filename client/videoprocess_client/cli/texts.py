@@ -65,6 +65,8 @@ def report_lines(report: ProcessReport, source_bytes: int, output_bytes: int) ->
     """
     frames = report.frames
     detail = f"{frames.enhanced} enhanced, {frames.carried_over} carried over, {frames.dropped} dropped"
+    if frames.interpolated:
+        detail += f", {frames.interpolated} made up"
     yield labelled("frames", f"{frames.source} in, {frames.encoded} out ({detail})")
     yield labelled("size", f"{megabytes(source_bytes)} in, {megabytes(output_bytes)} out")
     yield labelled("noise", ", ".join(_noise(report)) or "not measured")
