@@ -32,8 +32,8 @@ _NEIGHBOURS_OF_MODE: Mapping[OperationMode, int] = {
     OperationMode.NIGHT: 6,
     OperationMode.PROFESSIONAL_VIDEO: 0,
 }
-#: where frames are warped, and what is left of the shake is measured: OpenCV and 43 together at 1280x720
-_STABILISATION_BYTES_PER_PIXEL = 45
+#: OpenCV, and where frames are warped and what is left of the shake is measured: 38 MiB at 1280x720, 26 at 1920x1080
+_STABILISATION = (30 * _MEBIBYTE, 15)
 #: where frames are made up: 47 to 66 were measured from 1280x720 to 3840x2160, of 8 and 10 bits
 _INTERPOLATION_BYTES_PER_PIXEL = 75
 
@@ -62,7 +62,9 @@ def estimate_worker_bytes(
     fixed, per_pixel = _ONE_BYTE_SAMPLES if bit_depth <= _ONE_BYTE_DEPTH else _TWO_BYTE_SAMPLES
     further = sum(_FURTHER_BYTES + per_pixel * more for more in further_pixels)
     more = _WATERMARK_BYTES_PER_PIXEL * has_watermark + _INTERPOLATION_BYTES_PER_PIXEL * interpolates
-    more += _STABILISATION_BYTES_PER_PIXEL * stabilises
+    if stabilises:
+        fixed += _STABILISATION[0]
+        more += _STABILISATION[1]
     if neighbours:
         each = _DENOISED_ONE_BYTE if bit_depth <= _ONE_BYTE_DEPTH else _DENOISED_TWO_BYTES
         more += _DENOISING_BYTES_PER_PIXEL + each * (2 * neighbours + 1)
