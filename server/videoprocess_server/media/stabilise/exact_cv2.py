@@ -8,13 +8,7 @@ here is an optional extra: nothing but this package may import cv2.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
-
-
-def is_there() -> bool:
-    """Whether the optional extra is installed."""
-    return find_spec("cv2") is not None
 
 
 def exact_cv2() -> ModuleType:
