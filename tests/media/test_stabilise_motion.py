@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 pytest.importorskip("cv2")
 
 from shaken_clips import window
+from videoprocess_server.media.stabilise.camera_path import STRENGTHS
 from videoprocess_server.media.stabilise.fixed_point import (
     PIXEL_TICKS,
     UNIT_TICKS,
@@ -19,8 +21,12 @@ from videoprocess_server.media.stabilise.fixed_point import (
     logarithm,
     sine_and_cosine,
 )
+from videoprocess_server.media.stabilise.jitter import jitter_px
 from videoprocess_server.media.stabilise.motion import Motion, MotionKind, MotionMeter
+from videoprocess_server.media.stabilise.path_task import choose_strength, plan_path
+from videoprocess_server.media.stabilise.records import MOTION
 from videoprocess_server.media.stabilise.robust_fit import fit_similarity
+from videoprocess_server.model.hdi import VideoStabilisation
 
 SIZE = (320, 192)
 
@@ -91,6 +97,34 @@ def test_a_thing_that_passes_where_there_is_nothing_else_is_not_the_camera() -> 
     before[40:120, 60:140], after[40:120, 72:152] = car[40:120, 60:140], car[40:120, 60:140]
     found = measure(before, after)
     assert found.kind is MotionKind.DOUBTFUL or abs(found.dx) < PIXEL_TICKS / 2
+
+
+def test_a_bus_that_fills_most_of_the_picture_is_not_the_camera() -> None:
+    before, after = luma(), luma()
+    bus = luma(seed=3)
+    before[:, 100:], after[:, 100:] = bus[:, 100:], bus[:, 88:308]
+    found = measure(before, after)
+    assert (found.kind, found.dx, found.dy) == (MotionKind.MEASURED, 0, 0)
+
+
+@pytest.mark.parametrize("faint", [0.0, 0.7])
+def test_cars_that_pass_leave_a_camera_at_rest_alone(faint: float) -> None:
+    """On plain ground, where hardly anything but the cars can be followed."""
+    rng, car = np.random.default_rng(2), luma(seed=3)
+    meter, motions = MotionMeter(*SIZE), np.zeros(48, MOTION)
+    for number in range(48):
+        frame = np.clip(90 + rng.normal(0, faint, SIZE[::-1]), 0, 255).astype(np.uint8)
+        frame[20:30, 20:40] = 200
+        wide = np.pad(frame, ((0, 0), (120, 120)))
+        wide[40:140, 9 * number : 9 * number + 120] = car[40:140, :120]
+        frame = np.ascontiguousarray(wide[:, 120:-120])
+        found = meter.measure(number, frame)
+        motions[number] = (number, found.dx, found.dy, found.turn, found.growth, int(found.kind))
+    path, cropped = plan_path(motions, Fraction(1, 30), SIZE, STRENGTHS[VideoStabilisation.HIGH])
+    assert cropped == 0
+    assert not path["dx"].any()
+    jitter = jitter_px(motions, Fraction(1, 30), *SIZE)
+    assert choose_strength(VideoStabilisation.AUTO, jitter, *SIZE) is VideoStabilisation.OFF
 
 
 def test_another_scene_is_a_cut() -> None:

@@ -15,7 +15,7 @@ from shaken_clips import hand_held
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.stabilise.camera_path import STRENGTHS, Strength, Warps, correct, needed_zoom
 from videoprocess_server.media.stabilise.fixed_point import PIXEL_TICKS, UNIT_TICKS
-from videoprocess_server.media.stabilise.jitter import jitter_px
+from videoprocess_server.media.stabilise.jitter import camera_path, jitter_px
 from videoprocess_server.media.stabilise.motion import MotionKind
 from videoprocess_server.media.stabilise.path_task import choose_strength, plan_path
 from videoprocess_server.media.stabilise.records import MOTION, PATH, Records, read_records, write_records
@@ -116,6 +116,39 @@ def test_a_shaken_pan_is_followed_without_lag(acceleration: float) -> None:
         np.abs(panned[0] - alone[0])[67:-67].max() < 0.01
     )  # a parabola is followed exactly but for the ends
     assert np.abs(panned[0] - alone[0]).max() < 12
+
+
+def test_a_pan_that_hardly_shakes_stays_as_it_was_meant() -> None:
+    """One that begins and ends; what little shakes must not make it a slower one."""
+    rng, pan = np.random.default_rng(6), still(150)
+    share = np.clip((seconds(150) - 1) / 3, 0, 1)
+    pan[0] = 500 * share * share * (3 - 2 * share)
+    hardly = pan + rng.normal(0, 0.35, (4, 150)) * [[1], [1], [0], [0]]
+    assert np.abs(corrected(hardly).correction[:2]).max() < 3
+    assert np.abs(corrected(pan + hand_held(150, 12)).correction[:2]).max() > 8
+
+
+def doubted(path: Array, doubtful: slice, jump: float) -> Array:
+    """Give what is made of a path of which a part is doubtful and the last step of that jumps."""
+    motion = motion_of(path)
+    motion["kind"][doubtful] = MotionKind.DOUBTFUL
+    motion["dx"][doubtful.stop - 1] += round(jump * PIXEL_TICKS)
+    return camera_path(motion)
+
+
+def test_doubtful_motion_is_believed_where_it_is_like_what_is_around() -> None:
+    shake, rest = hand_held(90, 12), still(90)
+    np.testing.assert_allclose(doubted(shake, slice(40, 45), 0)[0], shake[0] - shake[0, 0], atol=0.01)
+    assert not doubted(rest, slice(40, 45), 20).any()
+    assert np.abs(doubted(rest + 1e-3 * shake, slice(40, 45), 20)).max() < 0.1
+
+
+def test_what_is_known_here_and_there_is_not_believed() -> None:
+    motion = motion_of(still(60))
+    motion["kind"][20:40] = MotionKind.UNKNOWN
+    motion["kind"][[25, 31]] = MotionKind.MEASURED
+    motion["dx"][[25, 31]] = 20 * PIXEL_TICKS
+    assert not camera_path(motion).any()
 
 
 def test_shake_that_begins_is_met_without_a_jump() -> None:

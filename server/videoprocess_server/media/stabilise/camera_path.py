@@ -51,8 +51,10 @@ STRENGTHS: Final[Mapping[VideoStabilisation, Strength]] = MappingProxyType(
 #: far that is, as a multiple of the crop
 _SHARES_OF_REACH: Final = (1.0, 0.65, 0.42, 0.27, 0.17)
 _MOST_WANTED: Final = 1.25
-#: nor may it be so many times what the picture shakes about: where little shakes, slow motion is meant
-_MOST_SHAKES: Final = 4.0
+#: nor may it be so many times what the picture shakes about: where little shakes, slow motion is meant. From a shake of such a
+#: share of the diagonal it may be more and more
+_MOST_SHAKES: Final = 3.0
+_LITTLE_SHAKE: Final = 0.001
 #: how long it takes to hold back what the crop does not allow, and how often it is tried
 _HOLD_REACH_SECONDS: Final = 0.4
 _TURNS: Final = 20
@@ -155,7 +157,8 @@ def _wanted(seconds: Array, path: Array, size: tuple[int, int], strength: Streng
     most_zoom = 1 / (1 - _MOST_WANTED * strength.most_cropped)
     about = path - smoothed(seconds, path, _GATE_REACH_SECONDS, curved=True)
     shake = averaged(seconds, squared_displacement(about, *size), _JITTER_REACH_SECONDS)
-    most_moved = _MOST_SHAKES**2 * shake
+    little = _LITTLE_SHAKE**2 * float(size[0] ** 2 + size[1] ** 2)
+    most_moved = _MOST_SHAKES**2 * shake * np.maximum(1.0, shake / little)
     tries = []
     level = np.full_like(seconds, len(_SHARES_OF_REACH) - 1.0)
     for number, share in enumerate(_SHARES_OF_REACH):

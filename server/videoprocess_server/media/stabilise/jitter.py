@@ -20,10 +20,11 @@ Array = NDArray[np.float64]
 #: reach of the parabolas of the smooth path
 SMOOTH_REACH_SECONDS: Final = 1.0
 #: frames before and after: half of the near ones must be known, too, for a known motion to be believed; a doubtful one must be
-#: within so many standard deviations of the far ones, of which half must be known
+#: within so many standard deviations of the far ones, of which so many must be known
 _NEAR_FRAMES: Final = 3
-_FAR_FRAMES: Final = 7
-_MOST_DEVIATIONS: Final = 3.0
+_FAR_FRAMES: Final = 15
+_FEWEST_FAR: Final = 5
+_MOST_DEVIATIONS: Final = 8.0
 
 
 def scenes(motion: Records) -> Iterator[slice]:
@@ -75,7 +76,7 @@ def _likely(steps: Array, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     (count,) = _around(known, [np.ones(len(known))], _FAR_FRAMES)
     means = [total / np.maximum(count, 1.0) for total in _around(known, list(steps), _FAR_FRAMES)]
     squares = _around(known, [row * row for row in steps], _FAR_FRAMES)
-    likely = count >= _FAR_FRAMES
+    likely = count >= _FEWEST_FAR
     for row, mean, square in zip(steps, means, squares, strict=True):
         variance = np.maximum(square / np.maximum(count, 1.0) - mean * mean, 0.0)
         likely &= np.square(row - mean) <= _MOST_DEVIATIONS**2 * variance

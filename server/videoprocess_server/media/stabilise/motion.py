@@ -67,10 +67,12 @@ _LIKELY_AGREEMENT: Final = 0.5
 _REST_PIXELS: Final = 0.15
 _LEAST_AT_REST: Final = 0.2
 _SURE_AGREEMENT: Final = 0.9
+#: nor is it asked which fits more of them, where so many rest and the motion is so fast that none can do both
+_MANY_AT_REST: Final = 0.3
+_FAST_PIXELS: Final = 1.0
 #: spread of the points that agree, as a share of width times height (1/12 where they are everywhere), below which they are
-#: of one thing; not asked where nearly all points are of it
+#: of one thing
 _LEAST_SPREAD: Final = 1 / 50
-_MOST_OF_ONE_THING: Final = 0.8
 #: blocks of the picture that say by their difference, with and without the motion, whether it is the camera's: one that
 #: differs by so many code values and so much more without it speaks for the motion, and the other way round
 _BLOCK: Final = 16
@@ -197,12 +199,13 @@ class MotionMeter:
             np.maximum(0.0, 1.0 - each.squared_errors(start, end) / _REST_PIXELS**2)
             for each in (AT_REST, fit)
         )
-        return float(at_rest.sum()) >= float(moved.sum()) and float((at_rest > 0).mean()) >= _LEAST_AT_REST
+        share, is_fast = float((at_rest > 0).mean()), max(abs(fit.dx), abs(fit.dy)) > _FAST_PIXELS
+        if share >= _MANY_AT_REST and is_fast:
+            return True
+        return share >= _LEAST_AT_REST and float(at_rest.sum()) >= float(moved.sum())
 
     def _spreads(self, fit: Similarity, start: Points, end: Points) -> bool:
-        """Tell whether the points that agree lie over the picture, or are nearly all there are."""
-        if fit.agreement >= _MOST_OF_ONE_THING:
-            return True
+        """Tell whether the points that agree lie over the picture."""
         agree = start[fit.squared_errors(start, end) < NEAR_PIXELS**2]
         if len(agree) < 2:
             return False
