@@ -71,6 +71,7 @@ def test_clean_clips_stay_clean(name: str, bits: int, clips: Path) -> None:
     assert 44 < psnr(enhance(frames, chain.filters), clean) < 70
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("believed", [5.0, 20.0])
 def test_a_wrong_estimate_does_no_great_harm(believed: float, clips: Path) -> None:
     clean = read_clip(clips / NATURAL[0], 7, SMALL)
@@ -80,8 +81,17 @@ def test_a_wrong_estimate_does_no_great_harm(believed: float, clips: Path) -> No
     assert psnr(made, clean) > psnr(noisy, clean) + 1
 
 
-@pytest.mark.parametrize("bits", [8, 10])
-@pytest.mark.parametrize("mode", [OperationMode.VIDEO, OperationMode.NIGHT, OperationMode.PROFESSIONAL_VIDEO])
+@pytest.mark.parametrize(
+    ("mode", "bits"),
+    [
+        (OperationMode.VIDEO, 8),
+        (OperationMode.NIGHT, 10),
+        pytest.param(OperationMode.VIDEO, 10, marks=pytest.mark.slow),
+        pytest.param(OperationMode.NIGHT, 8, marks=pytest.mark.slow),
+        pytest.param(OperationMode.PROFESSIONAL_VIDEO, 8, marks=pytest.mark.slow),
+        pytest.param(OperationMode.PROFESSIONAL_VIDEO, 10, marks=pytest.mark.slow),
+    ],
+)
 def test_declared_frames_around_make_every_pixel_the_same(
     mode: OperationMode, bits: int, clips: Path
 ) -> None:
