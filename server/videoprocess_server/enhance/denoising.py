@@ -77,7 +77,7 @@ def _plane(name: str, sigma: float, noise: NoiseEstimate) -> list[str]:
     """A plane's arguments: of luma at black and at white, where that is known and agrees with what the plane measures."""
     black, white = noise.sigma_y_at_black, noise.sigma_y_at_white
     if name == "y" and black is not None and white is not None and noise.sigma_y > 0:
-        middle = math.sqrt((black**2 + white**2) / 2) / noise.sigma_y
+        middle = math.sqrt((black * black + white * white) / 2) / noise.sigma_y
         if 1 / _BELIEVED_FACTOR <= middle <= _BELIEVED_FACTOR:
             factor = sigma / noise.sigma_y
             return [f"y0={black * factor:.2f}", f"y255={white * factor:.2f}"]
@@ -88,5 +88,6 @@ def _frozen(noise: NoiseEstimate) -> float:
     """The share of luma's noise that stands still: averaging over time does not take it away."""
     if noise.temporal_sigma_y is None or noise.sigma_y < CLEAN_SIGMA:
         return 0.0
-    share = 1 - (noise.temporal_sigma_y / noise.sigma_y) ** 2
+    changing = noise.temporal_sigma_y / noise.sigma_y
+    share = 1 - changing * changing
     return min(share, _MOST_FROZEN) if share >= _LEAST_FROZEN else 0.0

@@ -147,7 +147,8 @@ class PlaneBlocks:
             here = np.flatnonzero(usable & (self._means >= low) & (self._means < high))
             if len(here) >= 2 * _FEWEST_BLOCKS:
                 mean = float(np.median(self._means[here]))
-                points.append((mean, self._quiet_sigma(here) ** 2, len(here)))
+                sigma = self._quiet_sigma(here)
+                points.append((mean, sigma * sigma, len(here)))
         return _line(points)
 
 
@@ -182,6 +183,11 @@ def _sigma(coefficients: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.median(squares) / len(coefficients))) / (_WHOLE * _DCT_GAIN)
 
 
+def _square(value: float) -> float:
+    """A product, which is rounded in one way only; a power is the C library's, which chooses by the processor."""
+    return value * value
+
+
 def _line(points: Sequence[tuple[float, float, int]]) -> tuple[float, float] | None:
     """The deviations at 0 and 255 of the weighted line of least squares through variances."""
     if len(points) < _FEWEST_LEVELS or points[-1][0] - points[0][0] < _LEAST_SPAN:
@@ -190,11 +196,11 @@ def _line(points: Sequence[tuple[float, float, int]]) -> tuple[float, float] | N
     middle = sum(variance for _, variance, _ in points) / len(points)
     if middle <= 0:
         return None
-    weights = [math.sqrt(count) / max(variance, middle / 16) ** 2 for _, variance, count in points]
+    weights = [math.sqrt(count) / _square(max(variance, middle / 16)) for _, variance, count in points]
     total = sum(weights)
     x = sum(w * mean for w, (mean, _, _) in zip(weights, points, strict=True)) / total
     y = sum(w * variance for w, (_, variance, _) in zip(weights, points, strict=True)) / total
-    spread = sum(w * (mean - x) ** 2 for w, (mean, _, _) in zip(weights, points, strict=True))
+    spread = sum(w * _square(mean - x) for w, (mean, _, _) in zip(weights, points, strict=True))
     slope = (
         sum(w * (mean - x) * variance for w, (mean, variance, _) in zip(weights, points, strict=True))
         / spread

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from videoprocess_server.enhance.chains import Chain, build_chain
@@ -52,6 +52,17 @@ _MOVING = frozenset({StreamIntent.VIDEO, StreamIntent.PREVIEW})
 _MAX_TICKS = 2**31 - 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What was read of the file."""
+
+    index: PacketIndex
+    opening: Opening
+    damage: Damage
+    #: None where a player shows the picture as it is coded
+    matrix: tuple[int, ...] | None
+
+
 def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | None = None) -> Plan:
     """Plan a result.
 
@@ -66,16 +77,14 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     video, setting = task.media.video, task.snapshot.mode_setting
     base = task.companion or task.media
     shown = zoomed(Rect(x=0, y=0, width=video.width, height=video.height), setting)
-    index, opening, damage, matrix = _read(
-        fd, video.index, Pulse(emit), conceal_damage=setting.conceal_damage
-    )
-    frame_rate = plan_frame_rate(setting, opening.pts, video.time_base, video.average_frame_rate)
+    read = _read(fd, video.index, Pulse(emit), conceal_damage=setting.conceal_damage)
+    frame_rate = plan_frame_rate(setting, read.opening.pts, video.time_base, video.average_frame_rate)
     if frame_rate.interpolation is not None:
         _check_interpolable(video)
     ticks = _output_time_base(video, frame_rate, choose_container(base)[0])
-    timeline = _timeline(index, opening, video, frame_rate, ticks, damage)
+    timeline = _timeline(read, video, frame_rate, ticks)
     matrix = turned_matrix(
-        matrix,
+        read.matrix,
         setting.orientation_degrees,
         (video.width, video.height),
         moves=choose_container(base)[0] in ISO_MUXERS,
@@ -83,7 +92,7 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
     crop = (*crop_filters(shown, video), *mirror_filters(setting, matrix))
     chain = build_chain(setting, task.noise, video.bit_depth, is_hdr=video.colour.transfer in HDR_TRANSFERS)
     enhance_from_pts = first_pts_at(timeline, task.enhance_from_us)
-    roll = DEINTERLACE_ROLL_FRAMES if opening.interlaced else 0
+    roll = DEINTERLACE_ROLL_FRAMES if read.opening.interlaced else 0
     segments = plan_segments(
         timeline,
         _rules(task, video.time_base),
@@ -91,26 +100,65 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         max(chain.pre_roll_frames, FRAMES_BEFORE * _is_stabilised(task)),
         roll,
     )
+    material = _material(task, read, timeline, segments, shown, matrix)
+    renditions = plan_renditions(task.snapshot.streams, material)
+    filters = replace(_filter_plan(chain, shown, video, read.opening, setting.watermark), crop=crop)
+    return _plan_of(task, read, material, renditions, filters, enhance_from_pts)
+
+
+def read_timeline(plan: Plan, video: VideoTrackInfo, fd: int, pulse: Pulse) -> Timeline:
+    """Read anew what becomes of which frame.
+
+    Raises:
+        MediaFault: SOURCE_CHANGED where that is not what was planned.
+    """
+    read = _read(fd, video.index, pulse, conceal_damage=bool(plan.damaged_pts))
+    frame_rate = FrameRate(grid=plan.grid, interpolation=plan.interpolation)
+    timeline = _timeline(read, video, frame_rate, plan.output_time_base)
+    if summarise(timeline) != (plan.frame_count, plan.pts_sha256):
+        raise MediaFault("SOURCE_CHANGED", "The file has other frames than were planned.")
+    return timeline
+
+
+def _material(
+    task: PlanTask,
+    read: _Source,
+    timeline: Timeline,
+    segments: Sequence[SegmentPlan],
+    shown: Rect,
+    matrix: tuple[int, ...] | None,
+) -> Material:
+    video, setting, base = task.media.video, task.snapshot.mode_setting, task.companion or task.media
     asked = parse_enc_param(base.encoder_parameters)
-    material = Material(
+    return Material(
         media=task.media,
         base=base,
-        index=index,
-        coding=describe_coding(video.codec, opening.configuration, index, asked),
+        index=read.index,
+        coding=describe_coding(video.codec, read.opening.configuration, read.index, asked),
         segments=segments,
         shown=shown,
         timeline=timeline,
-        measured_rate=measured_rate(opening.pts, video.time_base, video.average_frame_rate),
-        opening=opening,
+        measured_rate=measured_rate(read.opening.pts, video.time_base, video.average_frame_rate),
+        opening=read.opening,
         display_matrix=matrix,
         mirrored=setting.mirror,
         target=target_of(setting),
-        undecodable_count=len(index.pts) - len(opening.pts),
+        undecodable_count=len(read.index.pts) - len(read.opening.pts),
         scores=task.noise.frames,
         to_sdr=setting.to_sdr,
         is_stabilised=_is_stabilised(task),
     )
-    renditions = plan_renditions(task.snapshot.streams, material)
+
+
+def _plan_of(
+    task: PlanTask,
+    read: _Source,
+    material: Material,
+    renditions: Sequence[Planned],
+    filters: FilterPlan,
+    enhance_from_pts: int,
+) -> Plan:
+    video, setting, timeline = task.media.video, task.snapshot.mode_setting, material.timeline
     frame_count, pts_sha256 = summarise(timeline)
     interpolated_count, interpolated_us = interpolated_times(timeline)
     return Plan(
@@ -122,9 +170,11 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         source_frame_count=len(timeline.pts),
         frame_count=frame_count,
         pts_sha256=pts_sha256,
-        segments=only_needed(with_options(segments, renditions), [made.rendition for made in renditions]),
+        segments=only_needed(
+            with_options(material.segments, renditions), [made.rendition for made in renditions]
+        ),
         renditions=tuple(made.rendition for made in renditions),
-        filters=replace(_filter_plan(chain, shown, video, opening, setting.watermark), crop=crop),
+        filters=filters,
         stabilisation=_draft_stabilisation(task, material.coding.usability.chroma_location),
         grid=timeline.grid,
         interpolation=timeline.interpolation,
@@ -137,32 +187,18 @@ def make_plan(task: PlanTask, fd: int, emit: Callable[[TaskMessage], None] | Non
         enhance_from_pts=enhance_from_pts,
         orientation_degrees=setting.orientation_degrees,
         moov_first=setting.moov_first,
-        damaged_pts=tuple(damage.damaged),
+        damaged_pts=tuple(read.damage.damaged),
         not_kept=tuple(
             dict.fromkeys(
                 (
                     *(lost for made in renditions for lost in made.not_kept),
-                    *damage_losses(damage, video.time_base, video.index),
-                    *untimed_losses(index.untimed_count, video.index),
-                    *named_losses(base),
+                    *damage_losses(read.damage, video.time_base, video.index),
+                    *untimed_losses(read.index.untimed_count, video.index),
+                    *named_losses(material.base),
                 )
             )
         ),
     )
-
-
-def read_timeline(plan: Plan, video: VideoTrackInfo, fd: int, pulse: Pulse) -> Timeline:
-    """Read anew what becomes of which frame.
-
-    Raises:
-        MediaFault: SOURCE_CHANGED where that is not what was planned.
-    """
-    index, opening, damage, _ = _read(fd, video.index, pulse, conceal_damage=bool(plan.damaged_pts))
-    frame_rate = FrameRate(grid=plan.grid, interpolation=plan.interpolation)
-    timeline = _timeline(index, opening, video, frame_rate, plan.output_time_base, damage)
-    if summarise(timeline) != (plan.frame_count, plan.pts_sha256):
-        raise MediaFault("SOURCE_CHANGED", "The file has other frames than were planned.")
-    return timeline
 
 
 def _is_stabilised(task: PlanTask) -> bool:
@@ -221,9 +257,7 @@ def _shows(segment: SegmentPlan, rendition: Rendition) -> bool:
     return stills is None or any(segment.start_pts <= pts < segment.end_pts for pts in stills)
 
 
-def _read(
-    fd: int, track_index: int, pulse: Pulse, *, conceal_damage: bool
-) -> tuple[PacketIndex, Opening, Damage, tuple[int, ...] | None]:
+def _read(fd: int, track_index: int, pulse: Pulse, *, conceal_damage: bool) -> _Source:
     with open_source(fd) as container:
         stream = video_stream(container, track_index)
         index = with_declared_end(read_index(container, stream, pulse), fd, container, stream.id)
@@ -239,7 +273,8 @@ def _read(
             stream = video_stream(container, track_index)
             damage = find_damage(container, stream, opening.pts, opening.picture, pulse)
     with open_source(fd) as container:
-        return index, opening, damage, read_matrix(container, video_stream(container, track_index))
+        matrix = read_matrix(container, video_stream(container, track_index))
+    return _Source(index=index, opening=opening, damage=damage, matrix=matrix)
 
 
 def _check_interpolable(video: VideoTrackInfo) -> None:
@@ -266,18 +301,14 @@ def _output_time_base(video: VideoTrackInfo, frame_rate: FrameRate, container: s
 
 
 def _timeline(
-    index: PacketIndex,
-    opening: Opening,
-    video: VideoTrackInfo,
-    frame_rate: FrameRate,
-    output_time_base: Fraction,
-    damage: Damage,
+    read: _Source, video: VideoTrackInfo, frame_rate: FrameRate, output_time_base: Fraction
 ) -> Timeline:
+    damaged = read.damage.damaged
     return Timeline(
-        pts=opening.pts,
-        keys=_without(index.keys, damage.damaged),
-        damaged=frozenset(damage.damaged),
-        end_pts=index.end_pts,
+        pts=read.opening.pts,
+        keys=_without(read.index.keys, damaged),
+        damaged=frozenset(damaged),
+        end_pts=read.index.end_pts,
         time_base=video.time_base,
         output_time_base=output_time_base,
         grid=frame_rate.grid,
