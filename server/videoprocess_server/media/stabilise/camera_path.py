@@ -53,8 +53,8 @@ _SHARES_OF_REACH: Final = (1.0, 0.65, 0.42, 0.27, 0.17)
 _MOST_WANTED: Final = 1.25
 #: nor may it be so many times what the picture shakes about: where little shakes, slow motion is meant. From a shake of such a
 #: share of the diagonal it may be more and more
-_MOST_SHAKES: Final = 3.0
-_LITTLE_SHAKE: Final = 0.001
+_MOST_SHAKES: Final = 4.0
+_LITTLE_SHAKE: Final = 0.0006
 #: how long it takes to hold back what the crop does not allow, and how often it is tried
 _HOLD_REACH_SECONDS: Final = 0.4
 _TURNS: Final = 20
