@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: packets by which decoding runs ahead of display at most: x264 and x265 use B frames as references one level deep
 REORDER_DEPTH = 2
+#: a longer step between frames is a pause of the recording
+LONGEST_STEP_SECONDS = 4
 
 
 class Beat(Protocol):
@@ -178,6 +180,7 @@ class _Channel:
         self._writer = _Writer(
             container=container,
             stream=stream,
+            time_base=plan.output_time_base,
             end_pts=end_pts,
             beat=beat,
             reorder_depth=REORDER_DEPTH if rendition.is_moving else 0,
@@ -211,11 +214,12 @@ class _Channel:
             assert frame.time_base is not None
             frame.pts = output_pts(frame.pts, frame.time_base, self._time_base)
             frame.time_base = self._time_base
-            self._writer.shown.append(frame.pts)
+            pts = frame.pts
             # The source's picture type would be taken as an order to make such a picture.
             frame.pict_type = PictureType.NONE
             if self._meter is not None:
                 self._meter.encoding(frame)
+            frame.pts = self._writer.expect(pts)
             if self._echo is not None:
                 self._echo.heard(frame)
             _encode(self._context, frame, self._writer)
@@ -235,6 +239,8 @@ class _Writer:
 
     container: OutputContainer
     stream: VideoStream
+    #: of all times
+    time_base: Fraction
     end_pts: int
     beat: Beat
     #: packets by which decoding runs ahead of display at most
@@ -242,14 +248,32 @@ class _Writer:
     #: time stamps of the frames the encoder got, ascending
     shown: list[int] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
+    #: the time that the encoder was told of each, and its own
+    told: dict[int, int] = field(default_factory=dict)
+    #: by how much the encoder's time is behind
+    paused_ticks: int = 0
     waiting: deque[Packet[VideoStream]] = field(default_factory=deque)
     #: by time stamp, what packets carry besides the picture
     units: dict[int, Units] = field(default_factory=dict)
+
+    def expect(self, pts: int) -> int:
+        """Note a frame that the encoder gets next; return the time to tell the encoder.
+
+        A pause of the recording is told as a short one: x264's buffer model starves a frame that comes after minutes (measured).
+        """
+        longest = int(LONGEST_STEP_SECONDS / self.time_base)
+        if self.shown and pts - self.shown[-1] > longest:
+            self.paused_ticks += pts - self.shown[-1] - longest
+        self.shown.append(pts)
+        self.told[pts - self.paused_ticks] = pts
+        return pts - self.paused_ticks
 
     def take(self, packet: Packet[VideoStream]) -> None:
         """Take a packet in decode order; it waits until the frame after it is known."""
         if self.is_full:
             return
+        if packet.pts is not None:
+            packet.pts = self.told.get(packet.pts)
         if packet.pts is None or packet.pts in self.seen:
             raise MediaFault("ENCODE_FAILED", "The encoder gave a packet without a time of its own.")
         if not self.seen and not packet.is_keyframe:

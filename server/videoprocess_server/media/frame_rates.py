@@ -26,6 +26,8 @@ MOST_RAISED_RATE: Final = Fraction(240)
 MOST_DOUBLED_RATE: Final = Fraction(120)
 #: median steps between frames from which on a step is a gap, in which nothing is made up
 _GAP_STEPS: Final = 4
+#: a longer step between frames is a pause of the recording
+_LONGEST_STEP_SECONDS: Final = 4
 #: frames per second of a single frame whose container says nothing
 _FALLBACK_RATE: Final = Fraction(30)
 
@@ -39,10 +41,14 @@ class FrameRate:
 
 
 def measured_rate(pts: Sequence[int], time_base: Fraction, told: Fraction | None) -> Fraction:
-    """Give frames per second from the first to the last frame; what the container tells where there is but one."""
+    """Give frames per second from the first to the last frame; what the container tells where there is but one.
+
+    A pause of the recording is no rate: a longer step than `_LONGEST_STEP_SECONDS` counts as one of that length.
+    """
     if len(pts) < 2:
         return told or _FALLBACK_RATE
-    return (len(pts) - 1) / ((pts[-1] - pts[0]) * time_base)
+    steps = np.minimum(np.diff(np.asarray(pts, np.int64)), int(_LONGEST_STEP_SECONDS / time_base))
+    return (len(pts) - 1) / (int(steps.sum()) * time_base)
 
 
 def plan_frame_rate(

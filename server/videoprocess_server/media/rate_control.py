@@ -13,6 +13,7 @@ from math import ceil
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from videoprocess_server.media.packets import PacketIndex
 from videoprocess_server.model.enc_param import BitrateMode, EncParam
@@ -115,7 +116,8 @@ def source_shares(
     """Share the source's bits out to segments.
 
     The bits of a GOP are spread evenly over its frames: a segment that begins inside a GOP of the source begins with a key
-    frame all the same.
+    frame all the same. A frame that is shown for longer than the longest buffer fills counts as shown for so long: what
+    flows in after that is lost, and a rate over minutes without a frame would leave none for those there are.
 
     Args:
         index: of the source.
@@ -132,13 +134,23 @@ def source_shares(
     spread = np.repeat(np.add.reduceat(sizes, starts) / counts, counts)
     total = np.append(0.0, np.cumsum(spread))
     at = [np.searchsorted(pts, [segment.start_pts, segment.end_pts]) for segment in segments]
+    longest = int(LONGEST_BUFFER / time_base)
     return tuple(
         Share(
             bits=int(int(total[end] - total[start]) * _BITS_PER_BYTE * enlarged),
-            seconds=max((segment.end_pts - segment.start_pts) * time_base, segment.frame_count / frame_rate),
+            seconds=max(
+                _filling_ticks(pts[start:end], segment, longest) * time_base,
+                segment.frame_count / frame_rate,
+            ),
         )
         for segment, (start, end) in zip(segments, at, strict=True)
     )
+
+
+def _filling_ticks(pts: NDArray[np.int64], segment: SegmentPlan, longest: int) -> int:
+    """Give the ticks during which a buffer fills, at most so many for each frame."""
+    lengths = np.diff(pts, prepend=segment.start_pts, append=segment.end_pts)
+    return int(np.minimum(lengths, longest).sum())
 
 
 def target_of(setting: ModeSetting) -> Target | None:
