@@ -22,13 +22,15 @@ from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_process_session_pb2 as session
 
 #: short segments, so that small clips have many
+#: noisy, so that all filters are used; denoising is what takes long
+SMALL: dict[str, Any] = {"width": 128, "height": 72, "noise_sigma": 8.0}
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
 
 
 @pytest.fixture(name="root", scope="module")
 def _root(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
     root = tmp_path_factory.mktemp("root")
-    make_clip(root / "h264.mp4", frames=105, gop=15, audio="aac", noise_sigma=8.0)
+    make_clip(root / "h264.mp4", frames=105, gop=15, audio="aac", **SMALL)
     make_clip(
         root / "hevc.mov",
         frames=48,
@@ -36,11 +38,9 @@ def _root(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
         codec="libx265",
         pix_fmt="yuv420p10le",
         open_gop=True,
-        noise_sigma=8.0,
-        width=192,
-        height=108,
+        **SMALL,
     )
-    make_clip(root / "sixty.mp4", frames=96, fps=Fraction(60), gop=30, noise_sigma=8.0)
+    make_clip(root / "sixty.mp4", frames=96, fps=Fraction(60), gop=30, **SMALL)
     shutil.copy(clips / "flower_540p_5s.mp4", root)
     return root
 

@@ -29,19 +29,21 @@ def _frame(pts: int) -> VideoFrame:
 
 @pytest.mark.parametrize("count", [2, 5, ECHO_FRAMES + 1, 40])
 def test_an_echo_goes_back_from_the_last_frame_and_forward_in_time(count: int) -> None:
-    heard = Echo(Fraction(1, 90_000))
-    for number in range(count):
-        heard.heard(_frame(number * 3003))
+    heard = Echo(Fraction(1, 90_000), count)
+    given = [_frame(number * 3003) for number in range(count)]
+    for frame in given:
+        heard.heard(frame)
     frames = list(heard.frames())
     assert len(frames) == min(count - 1, ECHO_FRAMES)
     assert [frame.pts for frame in frames] == [
         (count - 1 + number) * 3003 for number in range(1, len(frames) + 1)
     ]
-    assert [frame.pict_type for frame in frames] == [PictureType.I] + [PictureType.NONE] * (len(frames) - 1)
+    assert {frame.pict_type for frame in frames} == {PictureType.NONE}
+    assert [frame.pict_type for frame in given] == [PictureType.NONE] * (count - 1) + [PictureType.P]
 
 
 def test_a_single_frame_has_no_echo() -> None:
-    heard = Echo(Fraction(1, 30))
+    heard = Echo(Fraction(1, 30), 1)
     heard.heard(_frame(0))
     assert not list(heard.frames())
 

@@ -12,7 +12,7 @@ import av
 import pytest
 
 from media_factory import make_clip
-from media_tasks import VIDEO_STREAM, opened, plan_file, probe_file
+from media_tasks import SOME_NOISE, VIDEO_STREAM, opened, plan_file, probe_file
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.iso.movie import read_movie
 from videoprocess_server.media.maker_file import write_maker
@@ -57,7 +57,7 @@ def test_each_frame_of_an_uneven_rate_has_its_sample(source: Path) -> None:
     assert [time for time, _ in told] == [Fraction(pts, 100) for pts in UNEVEN]
     assert [line["enhanced"] for _, line in told] == [True] * len(UNEVEN)
     assert set(told[0][1]) == {"enhanced", "filters", "noise", "schema"}
-    assert (told[0][1]["schema"], told[0][1]["noise"]["sigma_y"]) == ("videoprocess.maker/1", 2.0)
+    assert (told[0][1]["schema"], told[0][1]["noise"]["sigma_y"]) == ("videoprocess.maker/1", SOME_NOISE.sigma_y)
     assert all(set(line) == {"enhanced"} for _, line in told[1:])
     with opened(path) as fd:
         (track,) = read_movie(fd).tracks

@@ -19,7 +19,6 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from videoprocess_server.media import echo
 from videoprocess_server.media.banners import without_banner
 from videoprocess_server.media.carried_units import NO_UNITS, Units, with_units
 from videoprocess_server.media.echo import Echo
@@ -171,9 +170,7 @@ class _Channel:
         self._time_base = plan.output_time_base
         options = {**rendition.encoder.options, **segment.encoder_options.get(rendition.stream_id, {})}
         goes_on = rendition.is_moving and segment.index < plan.segments[-1].index
-        self._echo = Echo(plan.output_time_base) if goes_on else None
-        if self._echo is not None:
-            options |= echo.OPTIONS
+        self._echo = Echo(plan.output_time_base, segment.frame_count) if goes_on else None
         stream = _add_encoder(container, rendition.encoder, options, self._time_base)
         self._context = stream.codec_context
         end_pts = output_pts(segment.end_pts, plan.time_base, plan.output_time_base)
