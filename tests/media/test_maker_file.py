@@ -57,7 +57,10 @@ def test_each_frame_of_an_uneven_rate_has_its_sample(source: Path) -> None:
     assert [time for time, _ in told] == [Fraction(pts, 100) for pts in UNEVEN]
     assert [line["enhanced"] for _, line in told] == [True] * len(UNEVEN)
     assert set(told[0][1]) == {"enhanced", "filters", "noise", "schema"}
-    assert (told[0][1]["schema"], told[0][1]["noise"]["sigma_y"]) == ("videoprocess.maker/1", SOME_NOISE.sigma_y)
+    assert (told[0][1]["schema"], told[0][1]["noise"]["sigma_y"]) == (
+        "videoprocess.maker/1",
+        SOME_NOISE.sigma_y,
+    )
     assert all(set(line) == {"enhanced"} for _, line in told[1:])
     with opened(path) as fd:
         (track,) = read_movie(fd).tracks
