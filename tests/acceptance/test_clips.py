@@ -78,7 +78,12 @@ REAL = {
     "phone_2004_h263_amr_vfr.3gp": 3,
     "rot90_iphone_3f.mov": 1,
 }
-LARGE = {"iphone14pro_hlg_noaudio_opengop_rot90.mov", "flower_540p_5s.mp4"}
+LARGE = {
+    "iphone14pro_hlg_noaudio_opengop_rot90.mov",
+    "flower_540p_5s.mp4",
+    "h264_fullrange_webcam.mkv",
+    "nasa_2video_2audio_2subs.mp4",
+}
 
 
 @pytest.fixture(name="root", scope="module")

@@ -115,6 +115,7 @@ async def test_a_second_signal_ends_the_service_at_once(tmp_path: Path) -> None:
         assert "stopped" not in _logged(server)
 
 
+@pytest.mark.slow
 def test_after_being_ended_at_once_the_service_starts_again(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--workers", "1")
     server.start().kill()

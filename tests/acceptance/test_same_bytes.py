@@ -89,7 +89,7 @@ async def _result(
     ("name", "setting"),
     [
         ("h264.mp4", None),
-        ("hevc.mov", None),
+        pytest.param("hevc.mov", None, marks=pytest.mark.slow),
         ("sixty.mp4", mode.ModeSetting(frame_rate_range=mode.FrameRateRange(min_fps=1, max_fps=30))),
         pytest.param("h264.mp4", mode.ModeSetting(zoom_ratio=2.0), marks=pytest.mark.slow),
     ],

@@ -48,6 +48,7 @@ async def test_upload_prepare_process_fetch(command: Command, state: State) -> N
     assert "CloseVideoProcessSession" not in state.calls
 
 
+@pytest.mark.slow
 async def test_streams_and_a_watermark_stay_with_the_session_and_all_files_are_fetched(
     command: Command, state: State
 ) -> None:
@@ -105,6 +106,7 @@ async def test_an_upload_goes_on_over_a_restart_and_in_another_terminal(
     assert again.json["sent_bytes"] == len(DATA) - (1 << 20)
 
 
+@pytest.mark.slow
 async def test_prepare_takes_a_file_a_shared_path_or_what_the_id_has(command: Command, state: State) -> None:
     runs = [
         await command("prepare", "v", "in.mp4"),
@@ -154,6 +156,7 @@ async def test_interrupt_stops_an_enhance_too_which_then_removes_what_it_brought
     assert [entry["enhancing"] for entry in remembered.values()] == [{}]
 
 
+@pytest.mark.slow
 async def test_enhance_keeps_what_the_user_prepared_or_processed_himself(
     command: Command, state: State
 ) -> None:
@@ -186,6 +189,7 @@ async def test_ctrl_c_stops_the_waiting_and_not_the_work(command: Command, state
     assert (b"Traceback" in err, "Interrupt" in state.calls, list(state.active)) == (False, False, ["job-1"])
 
 
+@pytest.mark.slow
 async def test_process_without_waiting(command: Command, state: State) -> None:
     state.work = nothing
     await prepared(command)
@@ -204,6 +208,7 @@ async def test_process_without_waiting(command: Command, state: State) -> None:
     assert "See which videos there are: videoprocess status" in waiting.err
 
 
+@pytest.mark.slow
 async def test_a_session_that_the_server_forgot_is_replaced_with_its_settings(
     command: Command, state: State
 ) -> None:
@@ -221,6 +226,7 @@ async def test_a_session_that_the_server_forgot_is_replaced_with_its_settings(
     assert (state.streams[-1].encode_type, state.settings[-1].WhichOneof("mode_setting")) == (0, None)
 
 
+@pytest.mark.slow
 async def test_a_session_that_somebody_else_reset_gets_its_settings_again(
     command: Command, state: State
 ) -> None:
@@ -231,6 +237,7 @@ async def test_a_session_that_somebody_else_reset_gets_its_settings_again(
     assert [setting.typed.zoom_ratio for setting in state.settings] == [3.0, 3.0]
 
 
+@pytest.mark.slow
 async def test_refused_settings_are_not_remembered(command: Command, state: State) -> None:
     await prepared(command)
     state.fail_next("CommitStreams", Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SETTING"))
@@ -239,6 +246,7 @@ async def test_refused_settings_are_not_remembered(command: Command, state: Stat
     assert state.settings[-1].WhichOneof("mode_setting") is None
 
 
+@pytest.mark.slow
 async def test_a_session_can_be_given(command: Command, state: State, state_home: Path) -> None:
     state.sessions["mine"] = set()
     await prepared(command)
@@ -273,6 +281,7 @@ async def test_work_of_other_sessions_is_named_when_there_is_nothing_to_interrup
     ]
 
 
+@pytest.mark.slow
 async def test_remove_and_restore(command: Command, state: State) -> None:
     state.work = nothing
     await prepared(command)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from soaking import SOAKING
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
 from videoprocess_server.model.media_info import Colour
 from videoprocess_server.model.plan import EncoderPlan, FilterPlan, NoiseEstimate, Plan, Rendition
@@ -64,7 +65,7 @@ DURABLE = ["sqlite"]
 ONE_REPOSITORY = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
-    max_examples=50,
+    max_examples=50 if SOAKING else 15,
 )
 
 

@@ -27,6 +27,7 @@ from repository_records import (
     undone,
 )
 
+from soaking import SOAKING
 from videoprocess_server.model.records import Priority, QueueClass, SegmentRecord
 from videoprocess_server.model.states import JobState, SegmentState, UploadState, VideoState
 from videoprocess_server.store.memory import MemoryRepository
@@ -205,7 +206,7 @@ def call(transaction: Transaction, change: Change) -> object:
 
 class TestTwins:
     @given(changes=st.lists(changes(), min_size=20, max_size=60))
-    @settings(ONE_REPOSITORY, max_examples=100)
+    @settings(ONE_REPOSITORY, max_examples=100 if SOAKING else 30)
     def test_the_same_changes_have_the_same_answers(self, sqlite: Repository, changes: list[Change]) -> None:
         """What the one refuses the other refuses too; both go on without it."""
         memory = MemoryRepository()

@@ -144,6 +144,7 @@ class TestOtherProcesses:
         with repository.transaction(), ThreadPoolExecutor(1) as threads:
             assert isinstance(threads.submit(put, repository, "v").exception(), StoreUnavailableError)
 
+    @pytest.mark.slow
     def test_killed_while_it_writes_and_checkpoints_it_is_whole(self, path: Path) -> None:
         script = """
             import pathlib, sys

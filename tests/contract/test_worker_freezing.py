@@ -187,6 +187,7 @@ class TestWorkersThereAre:
             time.sleep(0.5)
             assert len(executor.worker_pids()) == 3
 
+    @pytest.mark.slow
     def test_idle_workers_do_not_pile_up(self) -> None:
         with new_pool(2) as executor:
             frozen = []
@@ -312,6 +313,7 @@ def test_freezes_thaws_and_cancels_from_all_sides_end(seed: int) -> None:
     assert (open_descriptors(), threading.active_count()) == (descriptors, threads)
 
 
+@pytest.mark.slow
 def test_closing_at_any_instant_leaves_no_frozen_worker() -> None:
     for step in range(8):
         executor = ProcessPoolExecutor(2, worker_module=harness.FAKE_WORKER)

@@ -102,6 +102,7 @@ class TestWorkerProcesses:
         assert len(gone) == 1
         assert eventually(lambda: len(pool.worker_pids()) == 3)
 
+    @pytest.mark.slow
     def test_cancels_at_any_instant_hit_no_other_task(self, pool: ProcessPoolExecutor) -> None:
         for step in range(30):
             handle = submit(pool, f"sleep:{step % 3 / 100}")

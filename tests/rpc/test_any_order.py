@@ -31,7 +31,7 @@ from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.errors import CATALOGUE
 
 SEED = secrets.randbits(32) if SOAKING else 10
-CALLS = 20_000 if SOAKING else 640
+CALLS = 20_000 if SOAKING else 400
 CALLERS = 8
 #: how many of the same call go off at once
 COPIES = (1, 1, 2, 3)

@@ -15,7 +15,10 @@ from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
 CLIP = "rot90_iphone_3f.mov"
+#: takes long, for it is denoised
 LONG_CLIP = "flower_540p_5s.mp4"
+#: takes a second or two: long enough to be stopped at once, short enough to be waited for
+SHORTER_CLIP = "nasa_2video_2audio_2subs.mp4"
 
 
 async def _take(api: Api, user_id: int, after: int, count: int, session_id: str = "") -> list[Any]:
@@ -69,9 +72,9 @@ async def test_a_subscription_of_a_closed_session_ends_after_its_kept_events(api
     assert ["a", "c"] == [event.video_id for event in events]
 
 
-async def _run_long(api: Api, user: int, video_id: str) -> tuple[str, Any]:
+async def _run_long(api: Api, user: int, video_id: str, clip: str = LONG_CLIP) -> tuple[str, Any]:
     session_id = await api.open_session(user)
-    await api.prepare_path(session_id, video_id, LONG_CLIP)
+    await api.prepare_path(session_id, video_id, clip)
     await api.commit_video(session_id)
     accepted = await api.process(session_id, video_id)
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -83,7 +86,7 @@ async def _run_long(api: Api, user: int, video_id: str) -> tuple[str, Any]:
 
 async def test_interrupt_pauses_running_work_and_process_goes_on(api: Api) -> None:
     user = 511
-    session_id, accepted = await _run_long(api, user, "paused")
+    session_id, accepted = await _run_long(api, user, "paused", SHORTER_CLIP)
     await api.session.Interrupt(session.InterruptRequest(session_id=session_id))
     event = await api.terminal(accepted, user)
     assert hdi.ERROR_CODE_ABORT == event.on_error.error_code
@@ -141,7 +144,7 @@ async def test_remove_aborts_running_work_and_frees_the_id_at_once(api: Api) -> 
 async def test_processing_again_joins_repeats_or_is_refused(api: Api) -> None:
     """The same settings join running work; others are ALREADY_RUNNING; a kept result is told again at once."""
     user = 516
-    session_id, accepted = await _run_long(api, user, "again")
+    session_id, accepted = await _run_long(api, user, "again", SHORTER_CLIP)
     assert accepted.job_id == (await api.process(session_id, "again")).job_id
     other = await api.open_session(user)
     await api.commit_video(other, width=640, height=360)

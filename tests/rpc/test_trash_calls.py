@@ -93,6 +93,7 @@ async def test_a_completed_video_comes_back_with_its_results(api: Api) -> None:
     assert restored.report.fingerprint == event.on_process_done.report.fingerprint
 
 
+@pytest.mark.slow
 async def test_work_is_aborted_and_goes_on_from_its_segments_after_a_restore(api: Api) -> None:
     session_id = await _ready(api, "whole", LONG_CLIP)
     whole = await api.terminal(await api.process(session_id, "whole"))
