@@ -9,6 +9,8 @@ from typing import TextIO
 
 import structlog
 
+from videoprocess_server.telemetry.harmless import harmless, write_traceback
+
 
 class LogFormat(Enum):
     """How log lines look."""
@@ -19,12 +21,12 @@ class LogFormat(Enum):
 
 
 def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -> None:
-    """Set structlog up for the process; `level` is one of logging's names."""
+    """Set logging up for the process, that of libraries too; `level` is one of logging's names."""
     out = stream or sys.stderr
     console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and out.isatty())
     # Local variables would be callers' bytes: a traceback has none, in either form.
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=write_traceback)
         if console
         else structlog.processors.JSONRenderer()
     )
@@ -32,14 +34,31 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
     ]
     if not console:
         without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         processors.append(structlog.processors.ExceptionRenderer(without_locals))
     structlog.configure(
-        processors=[*processors, renderer],
+        processors=[*processors, harmless, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
+    # what libraries say takes the same way: their lines hold exceptions' texts, and so callers' too
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+
+
+class _ToStructlog(logging.Handler):
+    """Hands on what is logged by the standard library's logging."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record as an event of its library."""
+        log = structlog.get_logger(record.name)
+        log.log(
+            record.levelno,
+            "library",
+            library=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info or None,
+        )
