@@ -7,11 +7,10 @@ OUTPUT ?= enhanced.mp4
 SOAK   ?= 1
 MEDIA  ?= tests/clips
 WORK   ?= build/kept
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench bench-quality kept soak proto docs clean
+.PHONY: help setup run serve test test-slow check format bench bench-quality kept soak audit lock proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,13 +21,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What the service needs, and nothing else.
-$(VENV)/.runtime: pyproject.toml constraints.txt $(wildcard proto/videoprocess/v1/*.proto) | $(BIN)/python
-	$(BIN)/pip install --quiet --editable .
+$(VENV)/.runtime: pyproject.toml requirements/runtime.txt $(wildcard proto/videoprocess/v1/*.proto) | $(BIN)/python
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/runtime.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # What tests and checks need on top.
-$(VENV)/.dev: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --editable '.[dev]'
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
 setup: $(VENV)/.dev ## make .venv with everything, for development
@@ -60,11 +60,7 @@ format: $(VENV)/.dev ## format the code
 bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
 	@$(BIN)/python scripts/bench.py --out docs/results/bench
 
-$(VENV)/.plots: $(VENV)/.dev
-	$(BIN)/pip install --quiet --editable '.[dev,plots]'
-	@touch $@
-
-bench-quality: $(VENV)/.plots ## measure pictures against known truth and other programs; CLIPS=files takes others; results under docs/results
+bench-quality: $(VENV)/.dev ## measure pictures against known truth and other programs; CLIPS=files takes others; results under docs/results
 	@$(BIN)/python scripts/bench_quality.py $(if $(CLIPS),--clips $(CLIPS)) --out docs/results
 
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made
@@ -74,6 +70,19 @@ kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of cli
 
 soak: $(VENV)/.dev ## the long tests in full, with their numbers under docs/results
 	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal -m ""
+
+# pip-audit and bandit have an environment of their own: nothing of them is in the service's.
+$(VENV)/audit/.audit: requirements/audit.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet --require-hashes --requirement requirements/audit.txt
+	@touch $@
+
+audit: $(VENV)/audit/.audit ## look for known weaknesses of dependencies (asks pypi.org) and of the code
+	$(VENV)/audit/bin/bandit --quiet --recursive --severity-level medium --confidence-level medium server client proto/codegen.py hatch_build.py
+	$(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/dev.txt
+
+lock: $(VENV)/audit/.audit ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes newer versions
+	UV=$(VENV)/audit/bin/uv scripts/lock.sh $(if $(UPGRADE),--upgrade)
 
 proto: $(VENV)/.dev ## make the Python code of the protos
 	$(BIN)/python proto/codegen.py
