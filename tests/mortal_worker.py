@@ -6,14 +6,15 @@ import os
 import sys
 
 from durable_steps import VARIABLE, Reins, Steps
-from videoprocess_server.execution import worker
+from videoprocess_server.execution import sandbox, worker
 from videoprocess_server.execution.worker_main import media_handlers
 
 
 def main() -> None:
-    channel = worker.enter(sys.argv)
+    post = worker.enter(sys.argv)
+    sandbox.SCOPED = False  # it may have to kill its service
     Steps(Reins.of_text(os.environ[VARIABLE]), os.getppid()).number_os_calls()
-    worker.serve(channel, media_handlers())
+    worker.serve(post, media_handlers())
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 
 import structlog
 
+from videoprocess_server.access import Access, load_access
+from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
@@ -16,12 +20,14 @@ from videoprocess_server.engine.conditions import Condition
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
+from videoprocess_server.execution.sandbox import OPTIONAL_LAYERS, Confinement
 from videoprocess_server.lifecycle import stop_on_signals
-from videoprocess_server.machine.capacity import available_cores
+from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
+from videoprocess_server.rpc.auth.access_file import AccessFileError
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
 from videoprocess_server.settings import Settings
@@ -34,7 +40,23 @@ from videoprocess_server.telemetry.logging import LogFormat, configure
 log = structlog.get_logger(__name__)
 
 DESCRIBE_SECONDS = 60.0  # a worker needs 0.3 s; a machine under load more
+#: a probe that computes for longer has been given up already
+PROBE_CPU_SECONDS = 60
+#: processor time without progress, as often as the stall time: what stalls is killed before by the watchdog
+CPU_TIMES_STALL = 10
+#: a worker's memory is bounded by the machine's, but for machines that have next to none
+LEAST_WORKER_BYTES = 1 << 30
 STOPPING = Condition(SessionStatus.NOT_READY_TEMPORARILY, BlockReason.DRAINING, "the service is stopping")
+
+
+#: errors whose text is one line that says what to do
+_NAMED = (
+    AccessFileError,
+    DataDirectoryError,
+    NetworkFileSystemError,
+    SchemaTooNewError,
+    StoreUnavailableError,
+)
 
 
 class CannotStartError(Exception):
@@ -50,31 +72,59 @@ def run(settings: Settings) -> None:
     configure(LogFormat(settings.log_format), settings.log_level)
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # workers are spawned, never forked
     try:
+        access = load_access(settings)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             repository = SqliteRepository(data.database)
             stack.callback(repository.close)
-            executor = ProcessPoolExecutor(settings.workers or available_cores())
+            blobs = LocalBlobStore(data.path)
+            executor = _executor(settings, data.path)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
-            blobs = LocalBlobStore(data.path)
             recover(repository, blobs, SystemClock())
-            asyncio.run(_serve(settings, repository, blobs, executor))
-    except (DataDirectoryError, NetworkFileSystemError, SchemaTooNewError, StoreUnavailableError) as error:
+            asyncio.run(_serve(settings, repository, blobs, executor, access))
+    except _NAMED as error:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
 
 
+def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
+    """Make the workers' pool: they write segments and unfinished results, and the one that probes nothing."""
+    worker_count = settings.workers or available_cores()
+    memory_bytes = max(LEAST_WORKER_BYTES, memory_budget_bytes())
+    return ProcessPoolExecutor(
+        worker_count,
+        probe_confinement=Confinement(memory_bytes=memory_bytes, cpu_seconds=PROBE_CPU_SECONDS),
+        confinement=Confinement(
+            writable=tuple(str(data_dir / kind.value) for kind in (BlobKind.SEGMENT, BlobKind.WORK)),
+            memory_bytes=memory_bytes,
+            cpu_seconds=CPU_TIMES_STALL * worker_count * math.ceil(settings.stall_seconds),
+        ),
+    )
+
+
 async def _serve(
-    settings: Settings, repository: Repository, blobs: LocalBlobStore, executor: ProcessPoolExecutor
+    settings: Settings,
+    repository: Repository,
+    blobs: LocalBlobStore,
+    executor: ProcessPoolExecutor,
+    access: Access,
 ) -> None:
     with stop_on_signals(asyncio.get_running_loop()) as stopping:
         build = await asyncio.to_thread(_describe, executor)
-        machinery = compose(settings, repository, blobs, executor, build)
-        async with _serving(settings, machinery):
+        _tell_layers(executor.layers)
+        machinery = compose(settings, repository, blobs, executor, build, access.policy)
+        async with _serving(settings, machinery, access):
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
+
+
+def _tell_layers(layers: Sequence[str]) -> None:
+    """Log what confines the workers, and what of it this machine does not have."""
+    there = {layer.partition(" ")[0] for layer in layers}
+    missing = [name for name in OPTIONAL_LAYERS if name not in there]
+    (log.warning if missing else log.info)("worker_sandbox", layers=list(layers), missing=missing)
 
 
 def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
@@ -87,12 +137,12 @@ def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, machinery: Machinery) -> AsyncIterator[None]:
+async def _serving(settings: Settings, machinery: Machinery, access: Access) -> AsyncIterator[None]:
     """Start in the order of use, and stop in the reverse: nobody loses what they still use."""
     services, health = machinery.services, Health(SERVICE_NAMES)
-    server = await build_server(services, health)
+    server = await build_server(services, health, access.guard)
     try:
-        port = server.add_insecure_port(settings.listen)
+        port = access.add_port(server, settings.listen)
     except RuntimeError as error:
         services.pools.close()
         raise CannotStartError(f"cannot listen on {settings.listen}: is another program there?") from error

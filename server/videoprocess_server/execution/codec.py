@@ -45,7 +45,10 @@ from videoprocess_server.model.tasks import (
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A worker's first message: it has loaded what it needs."""
+    """A worker's first message: it has loaded what it needs, and is confined."""
+
+    #: what confines it, see sandbox
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 
 HIGHEST = 19
 
@@ -14,7 +13,40 @@ _AUTOGROUP_TRIES = 6
 _AUTOGROUP_PAUSE_SECONDS = 0.05
 
 
-def set_niceness(pid: int, niceness: int) -> None:
+class SessionWeight:
+    """What the kernel weighs a process's session by, where it schedules by session (autogroup).
+
+    It is opened when the process is young: that of one that is not dumpable is root's.
+
+    Args:
+        pid: a process of a session of its own.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError):  # no autogroups, or gone already
+            self._fd = os.open(f"/proc/{pid}/autogroup", os.O_RDWR | os.O_CLOEXEC)
+
+    def set(self, niceness: int) -> None:
+        """Weigh it as one of this niceness; nothing happens where the kernel takes no change."""
+        for _ in range(_AUTOGROUP_TRIES if self._fd >= 0 else 0):
+            try:
+                os.pwrite(self._fd, str(niceness).encode(), 0)
+            except BlockingIOError:
+                time.sleep(_AUTOGROUP_PAUSE_SECONDS)
+            except OSError:
+                return
+            else:
+                return
+
+    def close(self) -> None:
+        """Give it back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def set_niceness(pid: int, niceness: int, session: SessionWeight) -> None:
     """Give a process of a session of its own this niceness; threads that it starts from now on inherit it.
 
     Where the kernel schedules by session (autogroup), niceness weighs only within the session; there the session is given
@@ -24,18 +56,4 @@ def set_niceness(pid: int, niceness: int) -> None:
         PermissionError: lowering it takes a privilege.
     """
     os.setpriority(os.PRIO_PROCESS, pid, niceness)
-    # It does its work all the same where the kernel has no autogroups or takes no change.
-    with contextlib.suppress(OSError):
-        _weigh_session(Path(f"/proc/{pid}/autogroup"), niceness)
-
-
-def _weigh_session(autogroup: Path, niceness: int) -> None:
-    for _ in range(_AUTOGROUP_TRIES):
-        try:
-            # Not created where it is missing.
-            with autogroup.open("r+") as file:
-                file.write(str(niceness))
-        except BlockingIOError:
-            time.sleep(_AUTOGROUP_PAUSE_SECONDS)
-        else:
-            return
+    session.set(niceness)

@@ -8,11 +8,15 @@ from collections.abc import Callable, Sequence
 
 from videoprocess_server.execution.cgroup import oom_kill_count
 from videoprocess_server.execution.executor import Slot, TaskCancelledError, TaskHandle
+from videoprocess_server.execution.sandbox import Confinement
 from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.worker_group import WorkerGroup
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.execution.worker_thread import WorkerThread, no_worker_error
 from videoprocess_server.model.tasks import Task, TaskMessage
+
+#: nothing may be written, and only the machine bounds memory and time
+UNBOUNDED = Confinement()
 
 
 class ProcessPoolExecutor:
@@ -28,6 +32,8 @@ class ProcessPoolExecutor:
         startup_seconds: a worker that is not ready after this is killed.
         backoff_seconds: pause after a first failed start.
         silence_seconds: a worker that has a task and is not heard of for longer is killed.
+        probe_confinement: what is around the worker that probes; it writes nothing.
+        confinement: what is around the others.
         oom_kills: how many processes of the service's control group were killed for want of memory; None where nothing
             tells.
     """
@@ -40,18 +46,25 @@ class ProcessPoolExecutor:
         startup_seconds: float = 30.0,
         backoff_seconds: float = 0.1,
         silence_seconds: float = 60.0,
+        probe_confinement: Confinement = UNBOUNDED,
+        confinement: Confinement = UNBOUNDED,
         oom_kills: Callable[[], int | None] = oom_kill_count,
     ) -> None:
         if worker_count < 1:
             raise ValueError("worker_count must be at least 1")
         self._worker_count = worker_count
-        self._settings = WorkerSettings(
-            module=worker_module,
-            startup_seconds=startup_seconds,
-            backoff_seconds=backoff_seconds,
-            silence_seconds=silence_seconds,
-            oom_kill_count=oom_kills,
-        )
+        self._settings = {
+            slot: WorkerSettings(
+                module=worker_module,
+                startup_seconds=startup_seconds,
+                backoff_seconds=backoff_seconds,
+                silence_seconds=silence_seconds,
+                oom_kill_count=oom_kills,
+                confinement=around,
+                tell_layers=self._note_layers,
+            )
+            for slot, around in ((Slot.PROBE, probe_confinement), (Slot.GENERAL, confinement))
+        }
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._groups = {
@@ -59,12 +72,18 @@ class ProcessPoolExecutor:
             Slot.GENERAL: self._group(Slot.GENERAL, worker_count),
         }
         self._started = False
+        self._layers: tuple[str, ...] = ()
         self._open_runs: set[TaskHandle] = set()
 
     @property
     def worker_count(self) -> int:
         """How many GENERAL tasks run at once."""
         return self._worker_count
+
+    @property
+    def layers(self) -> Sequence[str]:
+        """What confines the workers, see sandbox; empty until the first is ready."""
+        return self._layers
 
     def start(self) -> None:
         """Spawn the workers; returns before they are ready, about 0.3 s later they are."""
@@ -122,7 +141,7 @@ class ProcessPoolExecutor:
 
     def _group(self, slot: Slot, size: int) -> WorkerGroup[WorkerThread]:
         def new_worker(group: WorkerGroup[WorkerThread]) -> WorkerThread:
-            return WorkerThread(self._settings, group, f"{slot.value}-{next(numbers)}", self._closing)
+            return WorkerThread(self._settings[slot], group, f"{slot.value}-{next(numbers)}", self._closing)
 
         numbers = itertools.count()
         return WorkerGroup(size, new_worker)
@@ -131,6 +150,9 @@ class ProcessPoolExecutor:
         if self._closing.is_set():
             return TaskCancelledError("the executor is closed")
         return None if group.usable else no_worker_error()
+
+    def _note_layers(self, layers: tuple[str, ...]) -> None:
+        self._layers = layers
 
     def _forget(self, run: TaskHandle) -> None:
         with self._lock:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import os
-import resource
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
 from videoprocess_server.execution.channel import Channel
 from videoprocess_server.execution.codec import RESULT_OF, CodecError, Heartbeat, Message, Ready
 from videoprocess_server.execution.handlers import Handlers, answer
-from videoprocess_server.model.tasks import Task
+from videoprocess_server.execution.sandbox import Confinement, confine
+from videoprocess_server.execution.sandbox_limits import Renew, limited
+from videoprocess_server.execution.sandbox_privileges import prctl, set_no_new_privileges
+from videoprocess_server.model.tasks import Task, TaskMessage
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 
 #: the kernel takes a worker before it takes the service; the range is -1000 to 1000
 _OOM_SCORE_ADJ = "500"
@@ -28,36 +29,53 @@ _OOM_SCORE_ADJ = "500"
 _HEARTBEAT_SECONDS = 1.0
 
 
-def enter(arguments: Sequence[str]) -> Channel:
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """A worker's: whom it serves, and what it may do."""
+
+    channel: Channel
+    confinement: Confinement
+
+
+def enter(arguments: Sequence[str]) -> Post:
     """Become a worker; called before anything heavy is imported.
 
     Args:
         arguments: of the program, as `worker_process.spawn` gives them.
 
     Returns:
-        the channel to the parent.
+        for `serve`.
     """
-    _program, channel_fd, parent_pid = arguments
+    _program, channel_fd, parent_pid, confinement = arguments
     _die_with_parent(int(parent_pid))
     _reset_signals()
-    _libc_prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    set_no_new_privileges()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
     faulthandler.enable()
     os.set_inheritable(int(channel_fd), False)
-    return Channel(socket.socket(fileno=int(channel_fd)))
+    return Post(
+        channel=Channel(socket.socket(fileno=int(channel_fd))),
+        confinement=Confinement.from_argument(confinement),
+    )
 
 
-def serve(channel: Channel, handlers: Handlers) -> None:
-    """Do one task after the other until the parent is gone."""
+def serve(post: Post, handlers: Handlers) -> None:
+    """Be confined, then do one task after the other until the parent is gone. Whatever is there by now may stay in use."""
+    channel, cpu_seconds = post.channel, post.confinement.cpu_seconds
+    layers = confine(post.confinement)
     try:
-        channel.send(Ready())
+        channel.send(Ready(layers=layers))
         while True:
             task, fd = _next_task(channel)
             try:
-                with _heartbeats(channel):
-                    reply = answer(handlers, task, -1 if fd is None else fd, channel.send)
+                with _heartbeats(channel), limited(task, fd, cpu_seconds) as renew:
+
+                    def emit(message: TaskMessage, renew: Renew = renew) -> None:
+                        renew()
+                        channel.send(message)
+
+                    reply = answer(handlers, task, -1 if fd is None else fd, emit)
             finally:
                 if fd is not None:
                     os.close(fd)
@@ -97,7 +115,7 @@ def _is_task(message: Message) -> TypeGuard[Task]:
 
 
 def _die_with_parent(parent_pid: int) -> None:
-    _libc_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # A parent that ended before the line above sends no signal.
     if os.getppid() != parent_pid:
         raise SystemExit("the service is gone already")
@@ -108,9 +126,3 @@ def _reset_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _libc_prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")

@@ -30,8 +30,8 @@ from videoprocess_server.model.tasks import (
 
 def main() -> None:
     """Be a worker."""
-    channel = worker.enter(sys.argv)
-    worker.serve(channel, media_handlers())
+    post = worker.enter(sys.argv)
+    worker.serve(post, media_handlers())
 
 
 def media_handlers() -> Handlers:

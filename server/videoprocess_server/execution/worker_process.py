@@ -14,7 +14,8 @@ from pathlib import Path
 import structlog
 
 from videoprocess_server.execution.channel import Channel
-from videoprocess_server.execution.niceness import HIGHEST, set_niceness
+from videoprocess_server.execution.niceness import HIGHEST, SessionWeight, set_niceness
+from videoprocess_server.execution.sandbox import Confinement
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +58,7 @@ class WorkerProcess:
         #: whether SIGKILL was sent from here
         self.killed = False
         self._process = process
+        self._session = SessionWeight(process.pid)
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self._own_niceness = self._niceness
         self._frozen = False
@@ -104,7 +106,7 @@ class WorkerProcess:
         wanted = min(self._own_niceness + niceness, HIGHEST)
         if wanted != self._niceness:
             try:
-                set_niceness(self.pid, wanted)
+                set_niceness(self.pid, wanted, self._session)
             except PermissionError:
                 return False
             self._niceness = wanted
@@ -137,6 +139,7 @@ class WorkerProcess:
         with self._lock:
             self.exit_code = self._process.wait()
             self.channel.close()
+            self._session.close()
         return self.exit_code
 
     def _send(self, signal_number: signal.Signals) -> None:
@@ -162,7 +165,7 @@ class WorkerProcess:
             time.sleep(0.002)
 
 
-def spawn(module: str) -> WorkerProcess:
+def spawn(module: str, confinement: Confinement) -> WorkerProcess:
     """Start a worker program; the calling thread must live as long as the worker.
 
     The kernel's parent-death signal, which the worker asks for, comes when the *thread* that spawned it ends. There is
@@ -170,13 +173,14 @@ def spawn(module: str) -> WorkerProcess:
 
     Args:
         module: a program that begins with `worker.enter(sys.argv)`.
+        confinement: what is put around it before its first task.
 
     Raises:
         OSError: no process could be made.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
-        arguments = [str(theirs.fileno()), str(os.getpid())]
+        arguments = [str(theirs.fileno()), str(os.getpid()), confinement.to_argument()]
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, *arguments],

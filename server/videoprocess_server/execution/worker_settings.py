@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from videoprocess_server.execution.sandbox import Confinement
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """The same for all workers of a pool."""
+    """The same for all workers of a slot."""
 
     module: str
     #: a worker that is not ready after this is killed and counts as failed
@@ -19,3 +21,7 @@ class WorkerSettings:
     silence_seconds: float
     #: of the service's control group; None where nothing tells
     oom_kill_count: Callable[[], int | None]
+    #: what is around each worker
+    confinement: Confinement
+    #: told of each worker that is ready: what confines it
+    tell_layers: Callable[[tuple[str, ...]], None]

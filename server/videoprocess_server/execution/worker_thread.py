@@ -80,7 +80,7 @@ class WorkerThread:
     def _run(self) -> None:
         while not self._closing.is_set() and not self._leaves(has_process=False):
             try:
-                worker = self._worker = spawn(self._settings.module)
+                worker = self._worker = spawn(self._settings.module, self._settings.confinement)
             except OSError as error:
                 self._tried.set()
                 self._start_failed(error=str(error))
@@ -113,7 +113,10 @@ class WorkerThread:
     def _becomes_ready(self, worker: WorkerProcess) -> bool:
         try:
             patience = within(self._settings.startup_seconds)
-            return isinstance(worker.channel.receive(patience=patience), Ready)
+            message = worker.channel.receive(patience=patience)
+            if isinstance(message, Ready):
+                self._settings.tell_layers(message.layers)
+                return True
         except EOFError:
             worker.end(let_it_end=True)
         except (TimeoutError, CodecError):
