@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from videoprocess_server.access import Access, load_access
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.composition import Machinery, compose
@@ -26,6 +27,7 @@ from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
+from videoprocess_server.rpc.auth.access_file import AccessFileError
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
 from videoprocess_server.settings import Settings
@@ -47,6 +49,16 @@ LEAST_WORKER_BYTES = 1 << 30
 STOPPING = Condition(SessionStatus.NOT_READY_TEMPORARILY, BlockReason.DRAINING, "the service is stopping")
 
 
+#: errors whose text is one line that says what to do
+_NAMED = (
+    AccessFileError,
+    DataDirectoryError,
+    NetworkFileSystemError,
+    SchemaTooNewError,
+    StoreUnavailableError,
+)
+
+
 class CannotStartError(Exception):
     """The service cannot start; the text is one line that says what to do."""
 
@@ -60,6 +72,7 @@ def run(settings: Settings) -> None:
     configure(LogFormat(settings.log_format), settings.log_level)
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # workers are spawned, never forked
     try:
+        access = load_access(settings)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             repository = SqliteRepository(data.database)
@@ -69,8 +82,8 @@ def run(settings: Settings) -> None:
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
             recover(repository, blobs, SystemClock())
-            asyncio.run(_serve(settings, repository, blobs, executor))
-    except (DataDirectoryError, NetworkFileSystemError, SchemaTooNewError, StoreUnavailableError) as error:
+            asyncio.run(_serve(settings, repository, blobs, executor, access))
+    except _NAMED as error:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
@@ -92,13 +105,17 @@ def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
 
 
 async def _serve(
-    settings: Settings, repository: Repository, blobs: LocalBlobStore, executor: ProcessPoolExecutor
+    settings: Settings,
+    repository: Repository,
+    blobs: LocalBlobStore,
+    executor: ProcessPoolExecutor,
+    access: Access,
 ) -> None:
     with stop_on_signals(asyncio.get_running_loop()) as stopping:
         build = await asyncio.to_thread(_describe, executor)
         _tell_layers(executor.layers)
-        machinery = compose(settings, repository, blobs, executor, build)
-        async with _serving(settings, machinery):
+        machinery = compose(settings, repository, blobs, executor, build, access.policy)
+        async with _serving(settings, machinery, access):
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
 
@@ -120,12 +137,12 @@ def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, machinery: Machinery) -> AsyncIterator[None]:
+async def _serving(settings: Settings, machinery: Machinery, access: Access) -> AsyncIterator[None]:
     """Start in the order of use, and stop in the reverse: nobody loses what they still use."""
     services, health = machinery.services, Health(SERVICE_NAMES)
-    server = await build_server(services, health)
+    server = await build_server(services, health, access.guard)
     try:
-        port = server.add_insecure_port(settings.listen)
+        port = access.add_port(server, settings.listen)
     except RuntimeError as error:
         services.pools.close()
         raise CannotStartError(f"cannot listen on {settings.listen}: is another program there?") from error

@@ -40,7 +40,7 @@ def _commands(
 def _text(name: str) -> str:
     field = Settings.model_fields[name]
     default = field.get_default(call_default_factory=True)
-    shown = f" Default: {default}." if default not in ((), None) else ""
+    shown = f" Default: {default}." if default not in ((), None, "") else ""
     return f"{field.description}{shown} [{ENVIRONMENT_PREFIX}{name.upper()}]"
 
 
@@ -55,6 +55,14 @@ def serve(
     ] = None,
     listen: str | None = _option("listen"),
     insecure_listen_anywhere: bool | None = _option("insecure_listen_anywhere"),
+    tls_cert: Path | None = _option("tls_cert"),
+    tls_key: Path | None = _option("tls_key"),
+    tls_client_ca: Path | None = _option("tls_client_ca"),
+    token_file: Path | None = _option("token_file"),
+    jwks_file: Path | None = _option("jwks_file"),
+    jwt_issuer: str | None = _option("jwt_issuer"),
+    jwt_audience: str | None = _option("jwt_audience"),
+    jwt_users_claim: str | None = _option("jwt_users_claim"),
     data_dir: Path | None = _option("data_dir"),
     shared_root: list[str] | None = _option("shared_root", metavar="NAME=PATH"),
     address_file: Path | None = _option("address_file"),

@@ -12,7 +12,7 @@ from importlib.metadata import version
 import grpc
 
 from videoprocess_server.blobs.local import LocalBlobStore
-from videoprocess_server.engine.authorisation import Policy, TrustEveryCaller, TrustLocalCallers
+from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Condition, Conditions
 from videoprocess_server.engine.events import EventHub
@@ -108,10 +108,10 @@ def compose(
     blobs: LocalBlobStore,
     executor: ProcessPoolExecutor,
     build: BuildInfo,
+    policy: Policy,
 ) -> Machinery:
     """Make all objects; nothing runs yet."""
     clock, limits = SystemClock(), _limits(settings)
-    policy: Policy = TrustEveryCaller() if settings.insecure_listen_anywhere else TrustLocalCallers()
     memory_bytes = settings.memory_budget_bytes or memory_budget_bytes()
     media_limits = MediaLimits(
         max_pixels=settings.max_pixels, max_duration_seconds=settings.max_duration_seconds

@@ -197,6 +197,12 @@ CATALOGUE: Mapping[str, Reason] = {
         CamRetCode.NO_PERMISSION, Status.PERMISSION_DENIED, False, "Use a user_id you may act for."
     ),
     "NO_CREDENTIALS": Reason(CamRetCode.NO_PERMISSION, Status.UNAUTHENTICATED, False, "Send credentials."),
+    "BAD_CREDENTIALS": Reason(
+        CamRetCode.NO_PERMISSION, Status.UNAUTHENTICATED, False, "Send a token that this service accepts."
+    ),
+    "CREDENTIALS_EXPIRED": Reason(
+        CamRetCode.NO_PERMISSION, Status.UNAUTHENTICATED, False, "Get a new token, and call again with it."
+    ),
     # ours
     "INTERNAL": Reason(
         CamRetCode.DEVICE_ERROR, Status.INTERNAL, True, "Report it with the time; the log tells more."

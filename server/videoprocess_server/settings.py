@@ -64,6 +64,34 @@ class Settings(BaseSettings):
     insecure_listen_anywhere: bool = Field(
         False, description="Listen beyond this machine without TLS, and let every caller act for every user."
     )
+    tls_cert: Path | None = Field(
+        None,
+        description="PEM file of the service's certificate and those that sign it; read again when it changes.",
+    )
+    tls_key: Path | None = Field(
+        None,
+        description="PEM file of the certificate's key, RSA or EC, without a passphrase and closed to others.",
+    )
+    tls_client_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities that sign clients' certificates: then nobody connects without one.",
+    )
+    token_file: Path | None = Field(
+        None,
+        description="TOML file of identities: digests of their tokens, names of their certificates, and their users.",
+    )
+    jwks_file: Path | None = Field(
+        None, description="JSON web key set: JSON web tokens that one of its keys has signed are taken."
+    )
+    jwt_issuer: str = Field("", description="The issuer (iss) that JSON web tokens must name.")
+    jwt_audience: str = Field(
+        "", description="The audience (aud) that JSON web tokens must name: this service."
+    )
+    jwt_users_claim: str = Field(
+        "user_ids",
+        min_length=1,
+        description="Claim of JSON web tokens that holds the users its owner may act for.",
+    )
     data_dir: Path = Field(
         Path("data"), description="Directory of everything the service keeps; one service at a time has it."
     )
@@ -209,12 +237,42 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"listen {self.listen!r}: use HOST:PORT with a port up to {MAX_PORT}, or unix:PATH"
             )
-        if not self.insecure_listen_anywhere and not _LOOPBACK.fullmatch(self.listen):
-            raise ValueError(
-                f"{self.listen!r} is not on loopback: this version has no TLS; "
-                "pass --insecure-listen-anywhere if the network is yours alone"
-            )
+        self._check_access()
         return self
+
+    def _check_access(self) -> None:
+        """Refuse what would let the wrong callers in, or nobody."""
+        asks_for_credentials = bool(self.token_file or self.jwks_file)
+        for broken, problem in (
+            (bool(self.tls_cert) != bool(self.tls_key), "tls_cert and tls_key go together"),
+            (self.tls_client_ca and not self.tls_cert, "tls_client_ca needs tls_cert and tls_key"),
+            (
+                self.tls_client_ca and not asks_for_credentials,
+                "tls_client_ca needs a token_file that says who has which certificate, or a jwks_file",
+            ),
+            (
+                bool(self.jwks_file) != bool(self.jwt_issuer and self.jwt_audience),
+                "jwks_file, jwt_issuer and jwt_audience go together",
+            ),
+            (
+                self.insecure_listen_anywhere and (self.tls_cert or asks_for_credentials),
+                "insecure_listen_anywhere lets every caller act for every user: it contradicts TLS and tokens",
+            ),
+        ):
+            if broken:
+                raise ValueError(problem)
+        if self.insecure_listen_anywhere or _LOOPBACK.fullmatch(self.listen):
+            return
+        if not self.tls_cert:
+            raise ValueError(
+                f"{self.listen!r} is not on loopback: pass --tls-cert and --tls-key, "
+                "or --insecure-listen-anywhere if the network is yours alone"
+            )
+        if not asks_for_credentials:
+            raise ValueError(
+                f"{self.listen!r} is not on loopback: pass --token-file or --jwks-file, "
+                "so that callers can say who they are"
+            )
 
     @classmethod
     def settings_customise_sources(

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.caller import Context
 from videoprocess_server.rpc.convert.fields import invalid
 from videoprocess_server.rpc.status import as_catalogued, grpc_status
@@ -24,6 +25,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 Parse: TypeAlias = Callable[[bytes], Any]
 Read: TypeAlias = Callable[[Any], Any]
+Enter: TypeAlias = Callable[[Context], AbstractAsyncContextManager[None]]
 
 #: fields of requests that log lines carry
 LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id")
@@ -31,7 +33,14 @@ MAX_LOGGED_CHARACTERS = 64  # of a caller's text
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of every service."""
+    """Wraps every method of every service.
+
+    Args:
+        guard: lets calls in, before anything of their requests is read.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
 
     async def intercept_service(
         self,
@@ -40,10 +49,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Return the method's handler, wrapped; None where there is no such method."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else _wrap(handler, handler_call_details.method)
+        return None if handler is None else _wrap(handler, handler_call_details.method, self._guard)
 
 
-def _wrap(handler: Handler, method: str) -> Handler:
+def _wrap(handler: Handler, method: str, guard: Guard) -> Handler:
     # the stubs know the synchronous shapes only
     behaviour: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -58,7 +67,8 @@ def _wrap(handler: Handler, method: str) -> Handler:
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[bool(handler.request_streaming), bool(handler.response_streaming)]
-    wrapped: Handler = make(answer(behaviour, method, read), None, handler.response_serializer)
+    enter = partial(_watched, guard, method)
+    wrapped: Handler = make(answer(behaviour, enter, read), None, handler.response_serializer)
     return wrapped
 
 
@@ -74,17 +84,17 @@ def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
         raise invalid("request", "does not parse, or has text that is not UTF-8") from error
 
 
-def _answering_once(behaviour: Call, method: str, read: Read) -> Call:
+def _answering_once(behaviour: Call, enter: Enter, read: Read) -> Call:
     async def call(message: Any, context: Context) -> Any:  # noqa: ANN401 - bytes, or an iterator of them
-        async with _watched(method, context):
+        async with enter(context):
             return await behaviour(_named(read(message)), context)
 
     return call
 
 
-def _streaming(behaviour: Callable[[Any, Context], Any], method: str, read: Read) -> Call:
+def _streaming(behaviour: Callable[[Any, Context], Any], enter: Enter, read: Read) -> Call:
     async def call(message: Any, context: Context) -> None:  # noqa: ANN401 - bytes, or an iterator of them
-        async with _watched(method, context):
+        async with enter(context):
             answers = behaviour(_named(read(message)), context)
             if inspect.isawaitable(answers):
                 await answers
@@ -98,12 +108,13 @@ def _streaming(behaviour: Callable[[Any, Context], Any], method: str, read: Read
 
 
 @asynccontextmanager
-async def _watched(method: str, context: Context) -> AsyncIterator[None]:
-    """Log the call and end it with a status if it raises."""
+async def _watched(guard: Guard, method: str, context: Context) -> AsyncIterator[None]:
+    """Let the call in, log it, and end it with a status if it raises."""
     structlog.contextvars.bind_contextvars(method=method)
     begin = time.monotonic()
     try:
-        yield
+        async with guard.entered(method, context):
+            yield
     except asyncio.CancelledError:
         log.debug("rpc", code="CANCELLED", seconds=round(time.monotonic() - begin, 6))
         raise

@@ -20,6 +20,7 @@ from videoprocess.v1 import (
     video_process_session_pb2,
     video_process_session_pb2_grpc,
 )
+from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.catalog import Catalog
 from videoprocess_server.rpc.convert.capabilities import MAX_MESSAGE_BYTES
 from videoprocess_server.rpc.file_transfer import FileTransferService
@@ -62,15 +63,18 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 
-async def build_server(services: Services, health_status: Health) -> grpc.aio.Server:
+async def build_server(services: Services, health_status: Health, guard: Guard) -> grpc.aio.Server:
     """Return the server with all services, NOT_SERVING, without a port and not started.
 
     Args:
         services: the engine's objects.
         health_status: what `grpc.health.v1` tells; the caller sets it to serving.
+        guard: lets calls in.
     """
     server = grpc.aio.server(
-        interceptors=(StatusInterceptor(),), options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS
+        interceptors=(StatusInterceptor(guard),),
+        options=OPTIONS,
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
     _add_services(server, services)
     await health_status.set_not_serving()
