@@ -15,8 +15,11 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.declared import Declared
+from videoprocess_server.media.declared_iso import check_boxes
+from videoprocess_server.media.declared_matroska import EBML, check_elements
 from videoprocess_server.media.faults import MediaFault
-from videoprocess_server.media.source import open_source, prepare_decoder
+from videoprocess_server.media.source import DEMUXER_NAMES, demuxer_of, open_source, prepare_decoder
 from videoprocess_server.model.enc_param import ENC_PARAM_KEY
 from videoprocess_server.model.media_info import Colour, MediaInfo, TrackInfo, TrackKind, VideoTrackInfo
 from videoprocess_server.model.tasks import MediaLimits, ProbeTask
@@ -44,7 +47,7 @@ _MICROSECONDS = 1_000_000
 #: AV_TIME_BASE, FFmpeg's unit of a container's duration
 _CONTAINER_TICKS = 1_000_000
 #: Matroska: the elements a file consists of, and bytes that hold the heads of both
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_SEGMENT = b"\x18\x53\x80\x67"
 _EBML_HEAD_BYTES = 4096
 
 
@@ -54,6 +57,7 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
     Raises:
         MediaFault: NOT_A_VIDEO, NO_VIDEO_TRACK, UNSUPPORTED_CODEC, NO_DECODABLE_FRAME, TRUNCATED_FILE or OVER_LIMITS.
     """
+    _check_declared(fd, task.limits)
     with open_source(fd) as container:
         streams = list(container.streams)
         if len(streams) > task.limits.max_tracks:
@@ -72,7 +76,7 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
         frame = first_frame(container, stream)
         _check_whole(streams, size_bytes)
         return MediaInfo(
-            container=container.format.name,
+            container=DEMUXER_NAMES[container.format.name],
             major_brand=brand,
             size_bytes=size_bytes,
             duration_us=duration_us,
@@ -82,6 +86,13 @@ def probe(task: ProbeTask, fd: int) -> MediaInfo:
             cover_time_ms=_cover_time_ms(container.metadata.get(_COVER_TIME_KEY, "")),
             names_watermark=bool(container.metadata.get(_WATERMARK_KEY, "").strip()),
         )
+
+
+def _check_declared(fd: int, limits: MediaLimits) -> None:
+    """Refuse what declares too much, before FFmpeg allocates anything for it."""
+    size_bytes = os.fstat(fd).st_size
+    check = check_elements if demuxer_of(fd) == "matroska" else check_boxes
+    check(fd, size_bytes, Declared(limits))
 
 
 def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
@@ -116,7 +127,7 @@ def _check_whole(streams: Sequence[Stream], size_bytes: int) -> None:
 def _check_segment(fd: int, size_bytes: int) -> None:
     """Compare the size with the one that a Matroska file's Segment declares; its index is at the end and may be gone."""
     head, at, end = os.pread(fd, _EBML_HEAD_BYTES, 0), 0, 0
-    for mark in (_EBML, _SEGMENT):
+    for mark in (EBML, _SEGMENT):
         length = 9 - head[at + 4].bit_length() if head.startswith(mark, at) and len(head) > at + 4 else 9
         field = head[at + 4 : at + 4 + length]
         size = int.from_bytes(field, "big") & ((1 << 7 * length) - 1)

@@ -12,10 +12,14 @@ from av.container import InputContainer
 from av.stream import Discard
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.declared_matroska import EBML
 from videoprocess_server.media.faults import MediaFault
 
-#: FFmpeg's demuxers a source may use; playlists, which name other files, are not among them
-DEMUXERS = "mov,matroska"
+#: how a file begins → FFmpeg's demuxer for it; what begins otherwise is an MP4, MOV or 3GP file or none that is taken.
+#: Only these two are ever asked, so no playlist, which would name other files, is looked at as one.
+_DEMUXER_OF_BEGINNING = ((EBML, "matroska"), (b"", "mov"))
+#: all names that FFmpeg has for each of them
+DEMUXER_NAMES = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}
 #: decoded pixels do not depend on it; parallelism is across segments
 DECODER_THREADS = 1
 #: pixels of a coded picture above which decoders refuse, whatever the container declared: 8192 x 4320
@@ -35,19 +39,22 @@ def open_source(fd: int, *, ignore_edit_list: bool = False) -> Iterator[InputCon
     Raises:
         MediaFault: NOT_A_VIDEO where no demuxer can read it.
     """
+    demuxer = demuxer_of(fd)
     options = {
         "fd": str(fd),
         "protocol_whitelist": "fd",
-        "format_whitelist": DEMUXERS,
+        "format_whitelist": demuxer,
         "enable_drefs": "0",
         "use_absolute_path": "0",
+        # Decoders are asked already when a file is opened, for what its head does not tell.
+        "max_pixels": str(MAX_DECODED_PIXELS),
     }
     if ignore_edit_list:
         options["ignore_editlist"] = "1"
     try:
         os.lseek(fd, 0, os.SEEK_SET)
         # A tag that is not UTF-8 must not make a playable file unreadable.
-        container = av.open("fd:", mode="r", options=options, metadata_errors="replace")
+        container = av.open("fd:", mode="r", format=demuxer, options=options, metadata_errors="replace")
     except (av.error.FFmpegError, MemoryError, ValueError, OSError) as error:
         # MemoryError: FFmpeg's answer to an absurd count in a small file.
         raise MediaFault("NOT_A_VIDEO", _NOT_A_VIDEO) from error
@@ -55,6 +62,12 @@ def open_source(fd: int, *, ignore_edit_list: bool = False) -> Iterator[InputCon
         yield container
     finally:
         container.close()
+
+
+def demuxer_of(fd: int) -> str:
+    """Return FFmpeg's name of the one demuxer that a file is opened with, by its first bytes."""
+    head = os.pread(fd, len(EBML), 0)
+    return next(demuxer for beginning, demuxer in _DEMUXER_OF_BEGINNING if head.startswith(beginning))
 
 
 def video_stream(container: InputContainer, index: int) -> VideoStream:

@@ -21,6 +21,12 @@ class MediaLimits:
     max_pixels: int = 8192 * 4320
     max_duration_seconds: int = 24 * 3600
     max_tracks: int = 64
+    #: of all tracks together: a day of picture at 120 frames a second, with sound
+    max_packets: int = 1 << 24
+    #: what must be in memory before anything of the media is read
+    max_index_bytes: int = 256 << 20
+    max_metadata_bytes: int = 16 << 20
+    max_attachment_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
