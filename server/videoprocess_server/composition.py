@@ -114,7 +114,13 @@ def compose(
     clock, limits = SystemClock(), _limits(settings)
     memory_bytes = settings.memory_budget_bytes or memory_budget_bytes()
     media_limits = MediaLimits(
-        max_pixels=settings.max_pixels, max_duration_seconds=settings.max_duration_seconds
+        max_pixels=settings.max_pixels,
+        max_duration_seconds=settings.max_duration_seconds,
+        max_tracks=settings.max_tracks,
+        max_packets=settings.max_packets,
+        max_index_bytes=settings.max_index_bytes,
+        max_metadata_bytes=settings.max_metadata_bytes,
+        max_attachment_bytes=settings.max_attachment_bytes,
     )
     plan_settings = PlanSettings(
         segment_seconds=_exact(settings.segment_seconds),
