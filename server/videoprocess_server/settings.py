@@ -135,7 +135,9 @@ class Settings(BaseSettings):
     max_pixels: int = Field(8192 * 4320, ge=1, description="Pixels of a source's picture at most.")
     max_duration_seconds: int = Field(24 * 3600, ge=1, description="Duration of a source at most.")
     max_tracks: int = Field(64, ge=1, le=1000, description="Tracks of a source at most.")
-    max_packets: int = Field(1 << 24, ge=1, description="Packets of a source at most, of all tracks together.")
+    max_packets: int = Field(
+        1 << 24, ge=1, description="Packets of a source at most, of all tracks together."
+    )
     max_index_bytes: int = Field(
         256 << 20, ge=1, description="What of a source must be in memory before its media, at most."
     )
