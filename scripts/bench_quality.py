@@ -21,6 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+#: threads that wait for each other count as CPU; read once, when numpy is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from quality import PARTS  # noqa: E402 - the line above says where it is
 

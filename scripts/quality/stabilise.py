@@ -76,7 +76,6 @@ OTHERS: Final = {
         for algorithm, smoothing in (("opt", 15), ("opt", 30), ("gauss", 45), ("gauss", 60))
     },
     "deshake": f"deshake=rx=32:ry=32,{_CROP}",
-    "deshake 64": f"deshake=rx=64:ry=64:blocksize=16,{_CROP}",
 }
 #: of vidstabdetect
 _TRANSFORMS: Final = "transforms.trf"

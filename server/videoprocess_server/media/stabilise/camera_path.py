@@ -58,9 +58,10 @@ _LITTLE_SHAKE: Final = 0.0006
 #: how long it takes to hold back what the crop does not allow, and how often it is tried
 _HOLD_REACH_SECONDS: Final = 0.4
 _TURNS: Final = 20
-#: jitter as a share of the picture's diagonal: below the first nothing is done, from the second on everything
-STILL_JITTER: Final = 0.000_2
-SHAKING_JITTER: Final = 0.000_4
+#: jitter as a share of the picture's diagonal: below the first, where AUTO would not do anything either, nothing is done, from the
+#: second on everything
+STILL_JITTER: Final = 0.000_3
+SHAKING_JITTER: Final = 0.000_6
 #: of the parabolas that this jitter is beside: so short that a pan that begins has none
 _GATE_REACH_SECONDS: Final = 0.5
 #: over which jitter is averaged, and how far from a shaking frame it is acted on

@@ -16,6 +16,9 @@ Array = NDArray[np.float64]
 
 #: neighbours at each side that are looked at; frames that come faster than 120 a second have a shorter reach
 MOST_NEIGHBOURS: Final = 360
+#: how far from an end, as a share of the reach, a parabola has become whole: nearer to it, it swings; where the line has more of a say
+#: than that, it cuts the corner of a pan that begins soon after a scene does
+_WHOLE_PARABOLA: Final = 0.4
 
 
 def smoothed(
@@ -50,7 +53,7 @@ def smoothed(
     if not straight_ends:
         return parabola
     inside = np.minimum(seconds - seconds[:1], seconds[-1:] - seconds) / reach_seconds
-    return line + smooth_step(inside) * (parabola - line)
+    return line + smooth_step(inside / _WHOLE_PARABOLA) * (parabola - line)
 
 
 def averaged(seconds: Array, values: Array, reach_seconds: float) -> Array:
