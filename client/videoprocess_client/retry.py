@@ -10,6 +10,8 @@ from random import SystemRandom
 from videoprocess_client.errors import Busy, ConnectionFailed, VideoProcessError
 
 _RANDOM = SystemRandom()
+#: limits that have room again in a moment
+_PASSING_LIMITS = frozenset({"RATE_LIMITED", "CALL_LIMIT"})
 
 
 @dataclass(frozen=True)
@@ -75,4 +77,4 @@ class Patience:
 
 def may_pass(error: VideoProcessError) -> bool:
     """Whether the same call may succeed a little later without being changed."""
-    return isinstance(error, Busy | ConnectionFailed)
+    return isinstance(error, Busy | ConnectionFailed) or error.reason in _PASSING_LIMITS

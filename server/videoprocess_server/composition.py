@@ -38,12 +38,15 @@ from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.machine.capacity import memory_budget_bytes
 from videoprocess_server.machine.local import LocalMachine, default_disk_reserve_bytes
+from videoprocess_server.machine.open_files import raise_open_files
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND, SystemClock
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits
+from videoprocess_server.rpc.call_limits import CallLimits, limits_within
 from videoprocess_server.rpc.call_pool import CallPools
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
+from videoprocess_server.rpc.rate_limits import Rate
 from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
@@ -78,6 +81,15 @@ def _limits(settings: Settings) -> Limits:
         max_blocked_seconds=settings.max_blocked_seconds or None,
         user_quota_bytes=settings.user_quota_bytes,
         retention=_retention(settings),
+    )
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    return limits_within(
+        raise_open_files(),
+        settings.max_connections,
+        peer_rate=Rate(settings.max_calls_per_second_per_peer, settings.max_burst_calls_per_peer),
+        user_rate=Rate(settings.max_calls_per_second_per_user, settings.max_burst_calls_per_user),
     )
 
 
@@ -206,6 +218,7 @@ def compose(
             shared_roots=sources.roots_of,
             versions={"videoprocess": version("videoprocess"), "grpcio": grpc.__version__},
         ),
+        call_limits=_call_limits(settings),
         pools=CallPools.open(limits),
         draining=asyncio.Event(),
     )

@@ -177,6 +177,18 @@ CATALOGUE: Mapping[str, Reason] = {
     "SUBSCRIBER_LIMIT": Reason(
         CamRetCode.INSUFFICIENT_RESOURCES, Status.RESOURCE_EXHAUSTED, True, "Close a subscription."
     ),
+    "RATE_LIMITED": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES,
+        Status.RESOURCE_EXHAUSTED,
+        True,
+        "Call again after the delay that the answer names.",
+    ),
+    "CALL_LIMIT": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES,
+        Status.RESOURCE_EXHAUSTED,
+        True,
+        "Too many calls run at once: end one, or call again after the delay that the answer names.",
+    ),
     "SUBSCRIBER_TOO_SLOW": Reason(
         CamRetCode.INSUFFICIENT_RESOURCES,
         Status.RESOURCE_EXHAUSTED,
@@ -192,6 +204,12 @@ CATALOGUE: Mapping[str, Reason] = {
     "PROBE_BUSY": Reason(
         CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "Too many files are being probed; try again."
     ),
+    "CALL_TIMEOUT": Reason(
+        CamRetCode.CAMERA_BUSY,
+        Status.UNAVAILABLE,
+        True,
+        "It took too long, and may have taken effect: call again, with the same request_id where there is one.",
+    ),
     # who may
     "USER_NOT_ALLOWED": Reason(
         CamRetCode.NO_PERMISSION, Status.PERMISSION_DENIED, False, "Use a user_id you may act for."
@@ -205,7 +223,7 @@ CATALOGUE: Mapping[str, Reason] = {
     ),
     # ours
     "INTERNAL": Reason(
-        CamRetCode.DEVICE_ERROR, Status.INTERNAL, True, "Report it with the time; the log tells more."
+        CamRetCode.DEVICE_ERROR, Status.INTERNAL, True, "Report it with its incident; the log tells more."
     ),
     # reasons of OnError only
     "UNKNOWN_VIDEO_ID": Reason(_BAD, Status.NOT_FOUND, False, "Prepare the video first."),

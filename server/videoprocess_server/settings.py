@@ -210,6 +210,19 @@ class Settings(BaseSettings):
         (),
         description="HH:MM-HH:MM, local time, in which NORMAL work waits; past midnight too; may be given several times.",
     )
+    max_connections: int = Field(
+        0, ge=0, description="Connections at once; 0 is half of the files that may be open, at most 8192."
+    )
+    max_calls_per_second_per_user: float = Field(
+        200.0, ge=0, description="Calls for one user a second, over time; 0 is no limit."
+    )
+    max_burst_calls_per_user: int = Field(2000, ge=1, description="Calls for one user at once beyond that.")
+    max_calls_per_second_per_peer: float = Field(
+        1000.0, ge=0, description="Calls from one address a second, over time; 0 is no limit."
+    )
+    max_burst_calls_per_peer: int = Field(
+        5000, ge=1, description="Calls from one address at once beyond that."
+    )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="Time for calls and jobs to end after SIGTERM or Ctrl-C."
     )

@@ -1,35 +1,39 @@
-"""The one interceptor: errors become statuses, log lines know their call, each call is logged once."""
+"""The one interceptor: calls are counted, their errors become statuses, log lines know their call, each is logged once."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from functools import partial
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from videoprocess_server.engine.authorisation import Caller
+from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.rpc.admission import Admission, Entry
 from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.caller import Context
 from videoprocess_server.rpc.convert.fields import invalid
-from videoprocess_server.rpc.status import as_catalogued, grpc_status
+from videoprocess_server.rpc.hardened_server import end_call, end_call_after
+from videoprocess_server.rpc.status import as_catalogued, grpc_status, internal
 
 log = structlog.get_logger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 Parse: TypeAlias = Callable[[bytes], Any]
-Read: TypeAlias = Callable[[Any], Any]
-Enter: TypeAlias = Callable[[Context], AbstractAsyncContextManager[None]]
+Messages: TypeAlias = AsyncIterator[bytes]
 
 #: fields of requests that log lines carry
 LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id")
 MAX_LOGGED_CHARACTERS = 64  # of a caller's text
+INCIDENT_BYTES = 8
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
@@ -37,10 +41,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         guard: lets calls in, before anything of their requests is read.
+        admission: counts them, and knows how long they may take.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, admission: Admission) -> None:
         self._guard = guard
+        self._admission = admission
 
     async def intercept_service(
         self,
@@ -49,32 +55,115 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Return the method's handler, wrapped; None where there is no such method."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else _wrap(handler, handler_call_details.method, self._guard)
+        if handler is None:
+            return None
+        # the stubs know the synchronous shapes only
+        behaviour: Any = (
+            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        )
+        parse: Any = handler.request_deserializer
+        method = _Method(
+            handler_call_details.method,
+            behaviour,
+            parse,
+            bool(handler.request_streaming),
+            self._guard,
+            self._admission,
+        )
+        # Every request is a stream of bytes here. gRPC would wait for a single message for ever, before anybody is asked;
+        # and would answer what does not parse with UNKNOWN, or break the call in its middle.
+        wrapped: Handler = (
+            grpc.stream_stream_rpc_method_handler(method.stream, None, handler.response_serializer)
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler(method.answer, None, handler.response_serializer)
+        )
+        return wrapped
 
 
-def _wrap(handler: Handler, method: str, guard: Guard) -> Handler:
-    # the stubs know the synchronous shapes only
-    behaviour: Any = (
-        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    )
-    # requests come here as bytes: gRPC would answer what does not parse with UNKNOWN, or break the call in its middle
-    parse: Any = handler.request_deserializer
-    read: Read = partial(_each_parsed if handler.request_streaming else _parsed, parse)
-    answer = _streaming if handler.response_streaming else _answering_once
-    make: Any = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[bool(handler.request_streaming), bool(handler.response_streaming)]
-    enter = partial(_watched, guard, method)
-    wrapped: Handler = make(answer(behaviour, enter, read), None, handler.response_serializer)
-    return wrapped
+@dataclass(frozen=True)
+class _Method:
+    """Serves the calls of one method."""
+
+    name: str
+    behaviour: Any
+    parse: Parse
+    streams_requests: bool
+    guard: Guard
+    admission: Admission
+
+    async def answer(self, messages: Messages, context: Context) -> Any:  # noqa: ANN401 - any message
+        """Serve a call with one answer."""
+        async with self._entered(context, streams=False) as (entry, caller):
+            return await self.behaviour(await self._request(messages, entry, caller), context)
+
+    async def stream(self, messages: Messages, context: Context) -> None:
+        """Serve a call with a stream of answers."""
+        async with self._entered(context, streams=True) as (entry, caller):
+            answers = self.behaviour(await self._request(messages, entry, caller), context)
+            if inspect.isawaitable(answers):
+                await answers
+                return
+            # closed here and now, so that a cancelled call gives back what it holds
+            async with aclosing(answers):
+                async for answer in answers:
+                    await self._write(context, answer)
+
+    @asynccontextmanager
+    async def _entered(self, context: Context, *, streams: bool) -> AsyncIterator[tuple[Entry, Caller]]:
+        """Let the call in, and end it with a status if it raises or takes too long."""
+        limits = self.admission.limits
+        try:
+            async with _watched(self.name, context):
+                with self.admission.entered(self.name, context.peer()) as entry:
+                    seconds = limits.seconds_of(self.name, streams=streams)
+                    async with (
+                        self.guard.entered(self.name, context) as caller,
+                        _in_time(seconds, "the call"),
+                    ):
+                        yield entry, caller
+        finally:
+            end_call_after(limits.write_seconds)
+
+    async def _request(self, messages: Messages, entry: Entry, caller: Caller) -> Any:  # noqa: ANN401 - any message
+        """Return what the behaviour gets: a message, or an iterator of messages."""
+        async with _in_time(self.admission.limits.request_seconds, "its request"):
+            data = await anext(aiter(messages), None)
+        if data is None and not self.streams_requests:
+            raise invalid("request", "is not there")
+        first = None if data is None else _parsed(self.parse, data)
+        if first is not None:
+            _name(first)
+            await self.admission.admit(entry, self.name, caller, first)
+        return self._each_parsed(first, messages) if self.streams_requests else first
+
+    async def _each_parsed(self, first: Any, messages: Messages) -> AsyncIterator[Any]:  # noqa: ANN401 - any message
+        if first is not None:
+            yield first
+            async for data in messages:
+                yield _parsed(self.parse, data)
+
+    async def _write(self, context: Context, answer: Any) -> None:  # noqa: ANN401 - any message
+        seconds = self.admission.limits.write_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await context.write(answer)
+        except TimeoutError:
+            log.warning("reader_dropped", seconds=seconds)
+            # no status reaches who takes no message
+            end_call()
+            await asyncio.sleep(0)  # where the cancellation arrives
 
 
-async def _each_parsed(parse: Parse, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    async for message in messages:
-        yield _parsed(parse, message)
+@asynccontextmanager
+async def _in_time(seconds: float | None, what: str) -> AsyncIterator[None]:
+    """Bound what is done in here."""
+    try:
+        async with asyncio.timeout(seconds) as bound:
+            yield
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        raise VideoProcessError("CALL_TIMEOUT", f"{what} took longer than {seconds:g} s") from None
 
 
 def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
@@ -84,37 +173,19 @@ def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
         raise invalid("request", "does not parse, or has text that is not UTF-8") from error
 
 
-def _answering_once(behaviour: Call, enter: Enter, read: Read) -> Call:
-    async def call(message: Any, context: Context) -> Any:  # noqa: ANN401 - bytes, or an iterator of them
-        async with enter(context):
-            return await behaviour(_named(read(message)), context)
-
-    return call
-
-
-def _streaming(behaviour: Callable[[Any, Context], Any], enter: Enter, read: Read) -> Call:
-    async def call(message: Any, context: Context) -> None:  # noqa: ANN401 - bytes, or an iterator of them
-        async with enter(context):
-            answers = behaviour(_named(read(message)), context)
-            if inspect.isawaitable(answers):
-                await answers
-                return
-            # closed here and now, so that a cancelled call gives back what it holds
-            async with aclosing(answers):
-                async for answer in answers:
-                    await context.write(answer)
-
-    return call
-
-
 @asynccontextmanager
-async def _watched(guard: Guard, method: str, context: Context) -> AsyncIterator[None]:
-    """Let the call in, log it, and end it with a status if it raises."""
+async def _watched(method: str, context: Context) -> AsyncIterator[None]:
+    """Log the call and end it with a status if it raises."""
     structlog.contextvars.bind_contextvars(method=method)
     begin = time.monotonic()
     try:
-        async with guard.entered(method, context):
+        try:
             yield
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            # not this call, but something that it waited for: gRPC would leave the client without an answer
+            raise RuntimeError("what the call waited for was cancelled") from error
     except asyncio.CancelledError:
         log.debug("rpc", code="CANCELLED", seconds=round(time.monotonic() - begin, 6))
         raise
@@ -125,7 +196,10 @@ async def _watched(guard: Guard, method: str, context: Context) -> AsyncIterator
     except Exception as error:
         known = as_catalogued(error)
         if known.reason == "INTERNAL":
-            log.exception("rpc_broke")
+            # a number is all that the caller learns
+            incident = secrets.token_hex(INCIDENT_BYTES)
+            log.exception("rpc_broke", incident=incident)
+            known = internal(incident)
         seconds = round(time.monotonic() - begin, 6)
         log.info(
             "rpc",
@@ -139,8 +213,13 @@ async def _watched(guard: Guard, method: str, context: Context) -> AsyncIterator
         log.debug("rpc", code="OK", seconds=round(time.monotonic() - begin, 6))
 
 
-def _named(request: Any) -> Any:  # noqa: ANN401 - any message, or an iterator of them
-    """Name what a request is about in the call's log lines; return the request."""
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _name(request: Any) -> None:  # noqa: ANN401 - any message
+    """Name what a request is about in the call's log lines."""
     found = {name: getattr(request, name, "") for name in LOGGED_FIELDS}
     structlog.contextvars.bind_contextvars(
         **{
@@ -149,4 +228,3 @@ def _named(request: Any) -> Any:  # noqa: ANN401 - any message, or an iterator o
             if value != "" and isinstance(value, (str, int))
         }
     )
-    return request

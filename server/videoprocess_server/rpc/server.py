@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import grpc
@@ -20,13 +21,16 @@ from videoprocess.v1 import (
     video_process_session_pb2,
     video_process_session_pb2_grpc,
 )
+from videoprocess_server.rpc.admission import Admission
 from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.catalog import Catalog
 from videoprocess_server.rpc.convert.capabilities import MAX_MESSAGE_BYTES
 from videoprocess_server.rpc.file_transfer import FileTransferService
+from videoprocess_server.rpc.hardened_server import hardened_server
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.interceptor import StatusInterceptor
 from videoprocess_server.rpc.services import Services
+from videoprocess_server.rpc.session_owners import SessionOwners
 from videoprocess_server.rpc.subscriptions import Subscriptions
 from videoprocess_server.rpc.video_catalog import VideoCatalogService
 from videoprocess_server.rpc.video_process_callback import VideoProcessCallbackService
@@ -45,8 +49,11 @@ SERVICE_NAMES = tuple(
     service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
 
-#: calls and streams at once; every one holds at most one message. Beyond it gRPC answers RESOURCE_EXHAUSTED itself
-MAX_CONCURRENT_CALLS = 4096
+#: gRPC's own limit of calls lies above ours, which tells why
+SPARE_CALLS = 1024
+#: more than the subscriptions that a user may have; what a connection has beyond waits in the client
+MAX_STREAMS_PER_CONNECTION = 512
+MAX_METADATA_BYTES = 16 * 1024
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -60,6 +67,12 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
         "grpc.http2.min_ping_interval_without_data_ms",
         10_000,
     ),  # what clients may do; `min_recv_ping…` is ignored
+    ("grpc.http2.max_ping_strikes", 2),  # a third ping too early is answered with GOAWAY
+    ("grpc.server_handshake_timeout_ms", 20_000),  # TLS, and the first frames of HTTP/2
+    ("grpc.max_connection_idle_ms", 300_000),  # without a call; clients connect again by themselves
+    ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 
 
@@ -71,10 +84,13 @@ async def build_server(services: Services, health_status: Health, guard: Guard) 
         health_status: what `grpc.health.v1` tells; the caller sets it to serving.
         guard: lets calls in.
     """
-    server = grpc.aio.server(
-        interceptors=(StatusInterceptor(guard),),
-        options=OPTIONS,
-        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+    limits = services.call_limits
+    owners = SessionOwners(services.repository, services.pools.calls)
+    admission = Admission(limits, services.policy, owners.find, time.monotonic)
+    server = hardened_server(
+        interceptors=(StatusInterceptor(guard, admission),),
+        options=(*OPTIONS, ("grpc.max_allowed_incoming_connections", limits.max_connections)),
+        max_calls=limits.max_calls + SPARE_CALLS,
     )
     _add_services(server, services)
     await health_status.set_not_serving()

@@ -17,6 +17,7 @@ from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.work import Work
 from videoprocess_server.model.clock import Clock
+from videoprocess_server.rpc.call_limits import CallLimits
 from videoprocess_server.rpc.call_pool import CallPools
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
 from videoprocess_server.store.repository import Repository
@@ -40,6 +41,7 @@ class Services:
     results: Results
     work: Work
     facts: CapabilityFacts
+    call_limits: CallLimits
     #: closed after the server has stopped and the executor is closed
     pools: CallPools
     #: set from the event loop when the service begins to stop: subscriptions end, so that the server can

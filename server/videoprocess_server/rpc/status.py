@@ -31,6 +31,13 @@ def as_catalogued(error: Exception) -> VideoProcessError:
     return VideoProcessError("INTERNAL", "a fault of the service")
 
 
+def internal(incident: str) -> VideoProcessError:
+    """Return the answer to a mistake of ours, which the log tells of under the same number."""
+    return VideoProcessError(
+        "INTERNAL", f"a fault of the service, incident {incident}", metadata={"incident": incident}
+    )
+
+
 def grpc_status(error: VideoProcessError) -> grpc.Status:
     """Return the status that ends a call with this error."""
     status: grpc.Status = rpc_status.to_status(rich_status(error))
