@@ -64,7 +64,7 @@ def serve(
     jwt_audience: str | None = _option("jwt_audience"),
     jwt_users_claim: str | None = _option("jwt_users_claim"),
     data_dir: Path | None = _option("data_dir"),
-    shared_root: list[str] | None = _option("shared_root", metavar="NAME=PATH"),
+    shared_root: list[str] | None = _option("shared_root", metavar="NAME[,rw][,USER_ID...]=PATH"),
     address_file: Path | None = _option("address_file"),
     workers: int | None = _option("workers"),
     max_running_jobs: int | None = _option("max_running_jobs"),

@@ -15,6 +15,7 @@ from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Condition, Conditions
+from videoprocess_server.engine.deliveries import Deliveries
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.gates import FOLDER_NAME, GATES, GateLimits, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
@@ -111,7 +112,15 @@ def _microseconds(seconds: float) -> int:
 
 
 def _roots(settings: Settings) -> Mapping[str, SharedRoot]:
-    return {root.name: SharedRoot(name=root.name, path=root.path.resolve()) for root in settings.shared_root}
+    return {
+        root.name: SharedRoot(
+            name=root.name,
+            path=root.path.resolve(),
+            user_ids=frozenset(root.users),
+            writable=root.writable,
+        )
+        for root in settings.shared_root
+    }
 
 
 def compose(
@@ -140,9 +149,11 @@ def compose(
     )
     hub = EventHub(repository, limits)
     conditions = Conditions(hub)
-    sweeper = Sweeper(repository, blobs, clock)
+    roots = _roots(settings)
+    deliveries = Deliveries(roots)
+    sweeper = Sweeper(repository, blobs, clock, deliveries.withdraw)
     quotas = Quotas(repository, blobs, limits.user_quota_bytes, time.monotonic)
-    sources = Sources(blobs, _roots(settings))
+    sources = Sources(blobs, roots)
     sessions = Sessions(repository, hub, policy, clock, limits)
     probes = Probes(executor, limits)
     scheduler = Scheduler(
@@ -150,6 +161,7 @@ def compose(
         Workshop(
             blobs=blobs,
             sources=sources,
+            deliveries=deliveries,
             executor=executor,
             hub=hub,
             sweeper=sweeper,
@@ -205,6 +217,7 @@ def compose(
         jobs=Jobs(repository, sessions, hub, scheduler, clock, limits, plan_settings, lambda: build),
         stops=Stops(repository, sweeper, sessions, hub, scheduler, clock, limits),
         watermarks=Watermarks(repository, sessions, sources, probes),
+        deliveries=deliveries,
         removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
         uploads=uploads,
         results=Results(repository, blobs, policy),

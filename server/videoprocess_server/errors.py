@@ -87,6 +87,9 @@ CATALOGUE: Mapping[str, Reason] = {
     "PATH_OUTSIDE_ROOT": Reason(_BAD, _INVALID, False, "Use a relative path without a way out of the root."),
     "NOT_A_REGULAR_FILE": Reason(_BAD, _INVALID, False, "Name a regular file."),
     "FILE_UNREADABLE": Reason(_BAD, _INVALID, False, "Let the service's user read the file."),
+    "DIRECTORY_NOT_WRITABLE": Reason(
+        _BAD, _INVALID, False, "Name a folder of a writable root, and let the service's user write to it."
+    ),
     "EMPTY_FILE": Reason(_BAD, _INVALID, False, "Send the whole file: this one has 0 bytes."),
     "NOT_A_VIDEO": Reason(_BAD, _INVALID, False, "Send a whole MP4, MOV, 3GP, MKV or WebM file."),
     "NO_VIDEO_TRACK": Reason(_BAD, _INVALID, False, "Send a file with a video track."),

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -23,6 +23,8 @@ CONFIG_VARIABLE = "VIDEOPROCESS_CONFIG"
 MAX_PORT = 65_535
 _DAY = 24 * 3600.0
 _CENTURY = 36_525 * _DAY  # what is kept for longer is kept for ever
+_USER_ID = re.compile(r"-?\d{1,10}")
+_WRITABLE = "rw"
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
 
@@ -30,16 +32,28 @@ _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
 class SharedRootSetting(BaseModel):
     """A directory whose files callers may name."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     name: str
     path: Path
+    #: whether results may be written there
+    writable: bool = False
+    #: user ids that may name it; empty for all
+    users: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> SharedRootSetting:
-        """Read NAME=PATH."""
-        name, separator, path = text.partition("=")
+        """Read NAME[,rw][,USER_ID...]=PATH: what comes before the first "=" is no path."""
+        head, separator, path = text.partition("=")
         if not separator or not path:
-            raise ValueError(f"{text!r} is not NAME=PATH")
-        return cls(name=name, path=Path(path))
+            raise ValueError(f"{text!r} is not NAME=PATH or NAME[,rw][,USER_ID...]=PATH")
+        name, *words = head.split(",")
+        users = [word for word in words if word != _WRITABLE]
+        if not all(map(_USER_ID.fullmatch, users)) or words.count(_WRITABLE) > 1:
+            raise ValueError(
+                f"shared root {text!r}: after the name come rw and user ids, e.g. out,rw,100=/srv/out"
+            )
+        return cls(name=name, path=Path(path), writable=_WRITABLE in words, users=tuple(map(int, users)))
 
     @model_validator(mode="after")
     def _check(self) -> SharedRootSetting:
@@ -48,6 +62,15 @@ class SharedRootSetting(BaseModel):
         if not self.path.is_dir():
             raise ValueError(f"shared root {self.name}: {self.path} is not a directory")
         return self
+
+
+def _check_apart(root: SharedRootSetting, data_dir: Path) -> None:
+    """Return unless callers could reach the service's own files through a root."""
+    shared, own = root.path.resolve(), data_dir.resolve()
+    if shared.is_relative_to(own) or (root.writable and own.is_relative_to(shared)):
+        raise ValueError(
+            f"shared root {root.name}: {root.path} and the data directory {data_dir} are not apart"
+        )
 
 
 class Settings(BaseSettings):
@@ -96,7 +119,9 @@ class Settings(BaseSettings):
         Path("data"), description="Directory of everything the service keeps; one service at a time has it."
     )
     shared_root: Annotated[tuple[SharedRootSetting, ...], NoDecode] = Field(
-        (), description="NAME=PATH of a directory whose files callers may name; may be given several times."
+        (),
+        description="NAME=PATH of a directory whose files callers may name; NAME,rw=PATH: and where results may be written; "
+        "NAME,rw,USER_ID,...=PATH: by these users only. May be given several times.",
     )
     address_file: Path | None = Field(
         None,
@@ -254,6 +279,8 @@ class Settings(BaseSettings):
         names = [root.name for root in self.shared_root]
         if len(names) != len(set(names)):
             raise ValueError("two shared roots have the same name")
+        for root in self.shared_root:
+            _check_apart(root, self.data_dir)
         if self.longest_gop_seconds < self.segment_seconds:
             raise ValueError("longest_gop_seconds is less than segment_seconds")
         host, _, port = self.listen.rpartition(":")

@@ -16,6 +16,7 @@ from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Caller, Policy, TrustEveryCaller
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Conditions
+from videoprocess_server.engine.deliveries import Deliveries
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
@@ -235,6 +236,8 @@ class Engine:
         self._database = SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
         self.shared = folder / "shared"
         self.shared.mkdir()
+        self.published = folder / "published"
+        self.published.mkdir()
         self._compose()
 
     def _compose(self) -> None:
@@ -244,15 +247,21 @@ class Engine:
         executor = MortalExecutor(self.executor, self._life)
         self.hub = EventHub(self.repository, self.limits)
         self.conditions = Conditions(self.hub)
-        self.sweeper = Sweeper(self.repository, self.blobs, self.clock)
+        roots = {
+            "media": SharedRoot(name="media", path=self.shared),
+            "out": SharedRoot(name="out", path=self.published, writable=True),
+        }
+        self.deliveries = Deliveries(roots)
+        self.sweeper = Sweeper(self.repository, self.blobs, self.clock, self.deliveries.withdraw)
         self.quotas = Quotas(self.repository, self.blobs, self.limits.user_quota_bytes, self.clock.monotonic)
-        sources = Sources(self.blobs, {"media": SharedRoot(name="media", path=self.shared)})
+        sources = Sources(self.blobs, roots)
         self.sessions = Sessions(self.repository, self.hub, self.policy, self.clock, self.limits)
         self.scheduler = Scheduler(
             self.repository,
             Workshop(
                 blobs=self.blobs,
                 sources=sources,
+                deliveries=self.deliveries,
                 executor=executor,
                 hub=self.hub,
                 sweeper=self.sweeper,

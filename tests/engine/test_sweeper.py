@@ -200,7 +200,12 @@ class AwayRepository:
 
 def test_a_store_that_is_away_fails_nobodys_call(engine: Engine) -> None:
     _leave(engine, "one")
-    away = Sweeper(AwayRepository(engine.repository), engine.blobs, engine.clock)  # type: ignore[arg-type]
+    away = Sweeper(
+        AwayRepository(engine.repository),  # type: ignore[arg-type]
+        engine.blobs,
+        engine.clock,
+        engine.deliveries.withdraw,
+    )
     away.sweep()
     assert _tombstones(engine) == ["one"]
     engine.sweeper.sweep()

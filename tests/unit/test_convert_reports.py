@@ -352,6 +352,10 @@ class TestReports:
         assert made.HasField("stream_id")
         assert not reports.artifact(replace(ARTIFACT, expire_time_us=None)).HasField("expire_time")
 
+    def test_an_artifact_that_was_published_says_where(self) -> None:
+        made = reports.artifact(replace(ARTIFACT, published_root="out", published_path="trip/a.mp4"))
+        assert (made.published_path.root, made.published_path.path) == ("out", "trip/a.mp4")
+
     def test_a_picture_of_the_first_frame_says_so(self) -> None:
         first = reports.artifact(replace(ARTIFACT, kind=ArtifactKind.THUMBNAIL, media_time_us=0))
         assert first.HasField("media_time_us")

@@ -122,10 +122,23 @@ class TestStreams:
             (
                 wrapped(
                     intent=1,
-                    buffer_queue=types_pb2.BufferQueue(directory=types_pb2.SharedDirectory(root="r")),
+                    buffer_queue=types_pb2.BufferQueue(directory=types_pb2.SharedDirectory(path="p")),
+                ),
+                "MISSING_FIELD",
+                "v1_0.buffer_queue.directory.root",
+            ),
+            (
+                types_pb2.StreamInfoV11(
+                    v1_0=types_pb2.StreamInfo(intent=hdi.STREAM_INTENT_VIDEO),
+                    extended_stream_infos=[
+                        types_pb2.ExtendedStreamInfo(
+                            type=hdi.EXTENDED_STREAM_INFO_TYPE_MAKER_INFO,
+                            buffer_queue=types_pb2.BufferQueue(directory=types_pb2.SharedDirectory(root="r")),
+                        )
+                    ],
                 ),
                 "METHOD_NOT_SUPPORTED",
-                "v1_0.buffer_queue.directory",
+                "extended_stream_infos[0].buffer_queue.directory",
             ),
             (
                 types_pb2.StreamInfoV11(

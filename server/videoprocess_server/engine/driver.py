@@ -13,6 +13,7 @@ import structlog
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import endings, faults
 from videoprocess_server.engine.assignment import Assignment
+from videoprocess_server.engine.delivery_batch import DeliveryRefusedError
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.production import Production
 from videoprocess_server.engine.progress import ProgressMeter
@@ -33,6 +34,7 @@ _FAILURES = (
     TaskStalledError,
     WorkerCrashedError,
     SourceChangedError,
+    DeliveryRefusedError,
     BlobStoreFullError,
     OSError,
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from videoprocess_server.engine.checkpoints import discard_plans
+from videoprocess_server.engine.deliveries import bury_deliveries
 from videoprocess_server.engine.work import StopReason
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import Artifact, Event, EventKind, Fault, Job, Report, Video
@@ -35,6 +36,7 @@ def complete(tx: Transaction, job: Job, report: Report, artifacts: Sequence[Arti
 
 def fail(tx: Transaction, job: Job, fault: Fault, now_us: int) -> Job:
     """End a job in OnError: ABORTED for ABORT, FAILED otherwise."""
+    bury_deliveries(tx, job, now_us)
     state = JobState.ABORTED if fault.error_code is ErrorCode.ABORT else JobState.FAILED
     ended = replace(_ended(job, state, now_us), fault=fault)
     tx.put_job(ended)
@@ -80,7 +82,7 @@ def move(
 
 def _ended(job: Job, state: JobState, now_us: int) -> Job:
     snapshot = job.snapshot.without_picture() if job.snapshot else None
-    return replace(job, state=state, end_time_us=now_us, snapshot=snapshot)
+    return replace(job, state=state, end_time_us=now_us, snapshot=snapshot, deliveries=())
 
 
 def _event(

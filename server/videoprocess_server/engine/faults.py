@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from videoprocess_server.blobs.blob_store import BlobStoreFullError
+from videoprocess_server.blobs.shared_directory import RootUnavailableError
+from videoprocess_server.engine.delivery_batch import DeliveryRefusedError
 from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.errors import CATALOGUE, SLIPS
 from videoprocess_server.execution.executor import (
@@ -45,11 +47,11 @@ class Cause(Enum):
     STALL = "stall"
     #: the disk is full
     DISK_FULL = "disk_full"
-    #: the data directory cannot be written to
+    #: the data directory or a shared root cannot be written to
     DISK_REFUSES = "disk_refuses"
     #: no worker process starts
     NO_WORKER = "no_worker"
-    #: planning found that the call asked for something impossible
+    #: planning, or publishing into a shared root, found that the call asked for something impossible
     SLIP = "slip"
     #: the media cannot be produced
     MEDIA = "media"
@@ -149,6 +151,10 @@ def cause_of(error: BaseException) -> Cause:
         return Cause.STALL
     if isinstance(error, SourceChangedError):
         return Cause.SOURCE
+    if isinstance(error, DeliveryRefusedError):
+        return Cause.SLIP
+    if isinstance(error, RootUnavailableError):
+        return Cause.DISK_REFUSES
     if is_disk_full(error):
         return Cause.DISK_FULL
     if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
@@ -177,7 +183,7 @@ def verdict(error: BaseException) -> Verdict:
     """Return how a job ends whose task failed for good."""
     policy = POLICIES[cause_of(error)]
     reason, message = policy.reason, policy.message
-    if isinstance(error, TaskFailedError | SourceChangedError) and not reason:
+    if isinstance(error, TaskFailedError | SourceChangedError | DeliveryRefusedError) and not reason:
         reason, message = error.reason, error.message
     return Verdict(
         fault=Fault(error_code=policy.error_code, reason=reason, message=message), trigger=policy.trigger

@@ -44,7 +44,11 @@ def _identities(video: Video) -> list[str]:
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if not field.metadata.get("changes_no_byte")
+        }
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Fraction):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from videoprocess_server.engine import endings, fingerprint
@@ -20,7 +20,7 @@ from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.records import Fault, Job, Priority, QueueClass, Session, Video
-from videoprocess_server.model.settings_snapshot import Snapshot
+from videoprocess_server.model.settings_snapshot import SharedDirectory, Snapshot
 from videoprocess_server.model.states import JobState, Trigger, VideoState
 from videoprocess_server.model.tasks import BuildInfo
 from videoprocess_server.store.repository import Reader, Repository, Transaction
@@ -175,9 +175,15 @@ class Jobs:
         result = tx.get_job(video.result_job_id)
         if not artifacts or result is None or result.report is None:
             return None
+        if _directories(result.snapshot) != _directories(job.snapshot):
+            return None  # made anew, and written there
         ended = endings.complete(tx, job, result.report, artifacts, job.create_time_us)
         tx.put_video(replace(video, last_job_id=job.job_id, update_time_us=job.create_time_us))
         return ended
+
+
+def _directories(snapshot: Snapshot | None) -> Mapping[int, SharedDirectory]:
+    return snapshot.directories if snapshot else {}
 
 
 def _reprioritised(tx: Transaction, active: Job, priority: Priority | None) -> Job:

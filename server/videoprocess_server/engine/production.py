@@ -11,9 +11,11 @@ from typing import cast
 import structlog
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
+from videoprocess_server.blobs.shared_path import SharedPathError
 from videoprocess_server.engine import endings, faults, fingerprint
 from videoprocess_server.engine.assignment import Assignment
 from videoprocess_server.engine.costs import Costs
+from videoprocess_server.engine.delivery_batch import DeliveryBatch, DeliveryRefusedError
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.encoding import Encoding
 from videoprocess_server.engine.finishing import Finishing
@@ -23,10 +25,12 @@ from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.publishing import artifacts_of, report_of
 from videoprocess_server.engine.segment_passes import SegmentPass, encode_pass, motion_pass
 from videoprocess_server.engine.single_tasks import SingleTasks
+from videoprocess_server.engine.source_files import files_of
 from videoprocess_server.engine.source_guard import SourceGuard
 from videoprocess_server.engine.sources import SourceChangedError, SourceTouchedError
 from videoprocess_server.engine.sweeper import bury
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
+from videoprocess_server.engine.work import StopReason
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import TaskFailedError
 from videoprocess_server.model.plan import Plan
@@ -124,10 +128,12 @@ class Production:
         Raises:
             StoppedError: the driver is to end.
             TaskFailedError, TaskStalledError, WorkerCrashedError, SourceChangedError: for good.
-            BlobStoreFullError, OSError: the disk.
+            DeliveryRefusedError: the files cannot be written where the caller asked for.
+            BlobStoreFullError, OSError: the disk, or that of a shared root.
         """
         record = self._planning.find() or self._planning.make()
         self._costs.take_up(record.stages)
+        self._check_deliveries(record)
         for touches in range(MOST_TOUCHES):
             try:
                 record = self._settle(record)
@@ -239,18 +245,57 @@ class Production:
         report = report_of(
             record, video, outcome, self._costs.stages, self._reused_segments, self._shop.build()
         )
-        artifacts = artifacts_of(job, video, outcome, now, self._shop.limits.retention.results_us)
-        try:
-            for product, artifact in zip(outcome.products, artifacts, strict=True):
-                self._shop.blobs.publish(product.work_key, BlobKind.RESULT, artifact.artifact_id)
-            self._durable.write(lambda tx: self._complete(tx, record, report, artifacts, now))
-        except (StoppedError, OSError, BlobStoreFullError):
-            self._withdraw(artifacts)
-            raise
+        row, _ = self._durable.read(self._assignment.current)
+        with self._shop.deliveries.begin(row, outcome.products, files_of(video)) as batch:
+            artifacts = artifacts_of(
+                job, video, outcome, batch.deliveries, now, self._shop.limits.retention.results_us
+            )
+            try:
+                self._bring_beside(batch, outcome)
+                for product, artifact in zip(outcome.products, artifacts, strict=True):
+                    self._shop.blobs.publish(product.work_key, BlobKind.RESULT, artifact.artifact_id)
+                batch.give_names()
+                self._durable.write(lambda tx: self._complete(tx, record, report, artifacts, now))
+            except (StoppedError, OSError, BlobStoreFullError, DeliveryRefusedError):
+                self._withdraw(artifacts, batch)
+                raise
         self._shop.sweeper.sweep()
         log.info("job_completed", job_id=job.job_id, files=len(artifacts), size_bytes=report.size_bytes)
 
-    def _withdraw(self, artifacts: list[Artifact]) -> None:
+    def _check_deliveries(self, record: PlanRecord) -> None:
+        """Return unless it is known by now that the files cannot be written where the caller asked for."""
+        row, video = self._durable.read(self._assignment.current)
+        assert video.source is not None
+        if row.snapshot is not None and row.snapshot.directories:
+            self._shop.deliveries.check_plan(row, record.plan, video.source.file_name)
+
+    def _bring_beside(self, batch: DeliveryBatch, outcome: Outcome) -> None:
+        """Copy what goes into shared roots beside its place; the row says so before there is anything to find."""
+        if not batch.noted:
+            return
+        self._durable.write(lambda tx: self._note(tx, batch))
+        batch.create(self._go_on)
+        self._durable.write(lambda tx: self._note(tx, batch))
+        products = outcome.products
+        batch.copy(
+            lambda number: self._shop.blobs.open(BlobKind.WORK, products[number].work_key), self._go_on
+        )
+
+    def _note(self, tx: Transaction, batch: DeliveryBatch) -> None:
+        job, _ = self._assignment.current(tx)
+        tx.put_job(replace(job, deliveries=batch.noted))
+
+    def _go_on(self) -> None:
+        """Copying needs no worker, so that nobody waits for it to yield.
+
+        Raises:
+            StoppedError: any other stop: what is copied so far is nothing.
+        """
+        request = self._runner.request
+        if request is not None and request.reason is not StopReason.YIELD:
+            raise StoppedError
+
+    def _withdraw(self, artifacts: list[Artifact], batch: DeliveryBatch) -> None:
         """Delete files that were not told of. A commit may have failed after it was durable: those that rows name stay."""
         with suppress(StoppedError):  # the store is away: the next start looks
             named = self._durable.read(
@@ -261,6 +306,13 @@ class Production:
             for artifact, is_named in zip(artifacts, named, strict=True):
                 if not is_named:
                     self._shop.blobs.delete(BlobKind.RESULT, artifact.artifact_id)
+            if not any(named):
+                try:
+                    batch.withdraw()
+                except (OSError, SharedPathError) as error:  # the job's row, or its tombstones, know of it
+                    log.warning(
+                        "delivery_not_withdrawn", job_id=self._assignment.job.job_id, error=str(error)
+                    )
 
     def _complete(
         self, tx: Transaction, record: PlanRecord, report: Report, artifacts: list[Artifact], now_us: int

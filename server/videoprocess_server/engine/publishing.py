@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.media_times import ranges
 from videoprocess_server.engine.outcome import Outcome
 from videoprocess_server.engine.products import file_names
 from videoprocess_server.engine.quality import shortened
 from videoprocess_server.model.plan import interpolated_times_text
-from videoprocess_server.model.records import Artifact, Job, PlanRecord, Report, StageCost, Video
+from videoprocess_server.model.records import Artifact, Delivery, Job, PlanRecord, Report, StageCost, Video
 from videoprocess_server.model.tasks import BuildInfo
 
 
-def artifacts_of(job: Job, video: Video, outcome: Outcome, now_us: int, kept_us: int) -> list[Artifact]:
+def artifacts_of(
+    job: Job,
+    video: Video,
+    outcome: Outcome,
+    deliveries: Sequence[Delivery | None],
+    now_us: int,
+    kept_us: int,
+) -> list[Artifact]:
     """Return the rows of the files, in their order.
 
     The rows of a stream are listed by their ids; so ids are drawn first and given out in order.
+
+    Args:
+        job: that made them.
+        video: of the job.
+        outcome: what it made.
+        deliveries: of each file, where it is also written to.
+        now_us: the time.
+        kept_us: how long they are kept.
     """
     assert video.source is not None
     products = outcome.products
@@ -36,8 +53,10 @@ def artifacts_of(job: Job, video: Video, outcome: Outcome, now_us: int, kept_us:
             create_time_us=now_us,
             media_time_us=product.media_time_us,
             expire_time_us=now_us + kept_us,
+            published_root=delivery.root if delivery else "",
+            published_path=delivery.path if delivery else "",
         )
-        for artifact_id, name, product in zip(ids, names, products, strict=True)
+        for artifact_id, name, product, delivery in zip(ids, names, products, deliveries, strict=True)
     ]
 
 

@@ -23,6 +23,24 @@ class SharedRoot:
     path: Path
     #: users that may name it; empty for all
     user_ids: frozenset[int] = frozenset()
+    #: whether results may be written there
+    writable: bool = False
+
+    def allows(self, user_id: int) -> bool:
+        """Return whether the user may name it."""
+        return not self.user_ids or user_id in self.user_ids
+
+
+def find_root(roots: Mapping[str, SharedRoot], user_id: int, name: str) -> SharedRoot:
+    """Return the root that a user names.
+
+    Raises:
+        VideoProcessError: UNKNOWN_ROOT, which does not tell one of others from one that is not there.
+    """
+    root = roots.get(name)
+    if root is None or not root.allows(user_id):
+        raise VideoProcessError("UNKNOWN_ROOT", f"there is no shared root {name!r} for user {user_id}")
+    return root
 
 
 class SourceChangedError(Exception):
@@ -50,7 +68,7 @@ class Sources:
 
     def roots_of(self, user_id: int) -> list[SharedRoot]:
         """Return the roots a user may name."""
-        return [root for root in self._roots.values() if not root.user_ids or user_id in root.user_ids]
+        return [root for root in self._roots.values() if root.allows(user_id)]
 
     def of_upload(self, reader: Reader, user_id: int, upload_id: str) -> Source:
         """Return a finished upload of the user as a source.
@@ -138,9 +156,4 @@ class Sources:
             os.close(fd)
 
     def _open_shared(self, user_id: int, root_name: str, path: str) -> int:
-        root = self._roots.get(root_name)
-        if root is None or root not in self.roots_of(user_id):
-            raise VideoProcessError(
-                "UNKNOWN_ROOT", f"there is no shared root {root_name!r} for user {user_id}"
-            )
-        return open_beneath(root.path, path)
+        return open_beneath(find_root(self._roots, user_id, root_name).path, path)

@@ -10,7 +10,7 @@ import structlog
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.model.clock import Clock
-from videoprocess_server.model.records import Tombstone
+from videoprocess_server.model.records import PUBLISHED, Tombstone
 from videoprocess_server.store.repository import Repository, StoreUnavailableError, Transaction
 
 log = structlog.get_logger(__name__)
@@ -29,11 +29,21 @@ def bury(tx: Transaction, kind: BlobKind, key: str, now_us: int) -> None:
 
 
 class Sweeper:
-    """Deletes first the bytes, then the tombstone: a crash in between costs a second try, and no byte is forgotten."""
+    """Deletes first the bytes, then the tombstone: a crash in between costs a second try, and no byte is forgotten.
 
-    def __init__(self, repository: Repository, blobs: BlobStore, clock: Clock) -> None:
+    Args:
+        repository: of the tombstones.
+        blobs: of the bytes.
+        clock: for those that wait.
+        withdraw: deletes what the key of a PUBLISHED one names.
+    """
+
+    def __init__(
+        self, repository: Repository, blobs: BlobStore, clock: Clock, withdraw: Callable[[str], None]
+    ) -> None:
         self._repository = repository
         self._blobs = blobs
+        self._withdraw = withdraw
         self._clock = clock
         self._wanted = threading.Event()
         self._sweeping = threading.Lock()
@@ -75,7 +85,10 @@ class Sweeper:
     def _delete(self, tombstone: Tombstone) -> bool:
         """Return whether the bytes are gone."""
         try:
-            self._blobs.delete(BlobKind(tombstone.kind), tombstone.key)
+            if tombstone.kind == PUBLISHED:
+                self._withdraw(tombstone.key)
+            else:
+                self._blobs.delete(BlobKind(tombstone.kind), tombstone.key)
         except (OSError, ValueError) as error:
             log.warning("bytes_not_deleted", kind=tombstone.kind, key=tombstone.key, error=str(error))
             return False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from videoprocess_server.blobs.blob_store import BlobStore
+from videoprocess_server.engine.deliveries import Deliveries
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.sources import Sources
@@ -22,6 +23,7 @@ class Workshop:
 
     blobs: BlobStore
     sources: Sources
+    deliveries: Deliveries
     executor: Executor
     hub: EventHub
     sweeper: Sweeper

@@ -221,6 +221,28 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A file on its way into a shared root: noted before its first byte is written there, forgotten with the job's end."""
+
+    root: str
+    #: relative to the root; "" is the root itself
+    folder: str
+    name: str
+    #: what it is called until it is whole
+    temporary_name: str
+    size_bytes: int
+    sha256: str
+    replace_existing: bool = False
+    #: inode of the temporary file, which the file keeps; 0 until it is there
+    inode: int = 0
+
+    @property
+    def path(self) -> str:
+        """Relative to the root."""
+        return f"{self.folder}/{self.name}" if self.folder else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One accepted ProcessVideo."""
 
@@ -257,6 +279,8 @@ class Job:
     progress: JobProgress = field(default_factory=JobProgress)
     fault: Fault | None = None
     report: Report | None = None
+    #: files that are being published, or were when the service died
+    deliveries: tuple[Delivery, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,6 +378,9 @@ class Artifact:
     expire_time_us: int | None = None
     #: its video was removed: it can be fetched until it expires, but belongs to no video
     detached: bool = False
+    #: where it was also written to: a shared root, and the path below it; "" where it was not
+    published_root: str = ""
+    published_path: str = ""
 
 
 class EventKind(Enum):
@@ -381,11 +408,15 @@ class Event:
     artifacts: tuple[Artifact, ...] = ()
 
 
+#: kind of a tombstone whose key is a Delivery that came to nothing
+PUBLISHED = "published"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tombstone:
     """Bytes that no row names any more and that are still to be deleted. Written in the transaction that took the row."""
 
-    #: value of a BlobKind
+    #: value of a BlobKind, or PUBLISHED
     kind: str
     key: str
     create_time_us: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from videoprocess_server.model.hdi import (
@@ -11,6 +12,10 @@ from videoprocess_server.model.hdi import (
     StreamIntent,
     VideoStabilisation,
 )
+
+
+#: of a field that says what becomes of a result, and changes no byte of it: fingerprints leave it out
+CHANGES_NO_BYTE: Mapping[str, bool] = {"changes_no_byte": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +98,18 @@ class ExtendedStream:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedDirectory:
+    """A folder below a shared root that a stream's files are written to as well."""
+
+    root: str
+    #: relative to the root; "" is the root itself
+    path: str = ""
+    #: "" is the default's; see engine/published_names.py
+    name_template: str = ""
+    replace_existing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class StreamInfo:
     """One stream of a session."""
 
@@ -110,6 +127,8 @@ class StreamInfo:
     #: the HDI states no unit; kept, not used
     min_frame_duration: int = 0
     extended: tuple[ExtendedStream, ...] = ()
+    #: None: kept for Download only
+    directory: SharedDirectory | None = field(default=None, metadata=CHANGES_NO_BYTE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +137,11 @@ class Snapshot:
 
     streams: tuple[StreamInfo, ...]
     mode_setting: ModeSetting = field(default_factory=ModeSetting)
+
+    @property
+    def directories(self) -> Mapping[int, SharedDirectory]:
+        """Where files are written to, by the ids of their streams."""
+        return {stream.stream_id: stream.directory for stream in self.streams if stream.directory}
 
     def without_picture(self) -> Snapshot:
         """Return it as ended jobs keep it, of which there may be many: without the watermark's bytes."""

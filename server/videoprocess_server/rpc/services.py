@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from videoprocess_server.engine.authorisation import Policy
+from videoprocess_server.engine.deliveries import Deliveries
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.removal import Removals
@@ -33,6 +34,7 @@ class Services:
     hub: EventHub
     sessions: Sessions
     watermarks: Watermarks
+    deliveries: Deliveries
     videos: Videos
     jobs: Jobs
     stops: Stops

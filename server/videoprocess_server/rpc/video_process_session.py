@@ -29,6 +29,7 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         self._sessions = services.sessions
         self._videos = services.videos
         self._watermarks = services.watermarks
+        self._deliveries = services.deliveries
         self._jobs = services.jobs
         self._stops = services.stops
         self._removals = services.removals
@@ -60,8 +61,10 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
     ) -> pb.CreateStreamsResponse:
         """Add streams to the session."""
         caller = caller_of(context)
-        await self._calls.run(self._sessions.use, caller, request.session_id)
+        session = await self._calls.run(self._sessions.use, caller, request.session_id)
         streams = stream_infos(request.stream_infos)
+        if any(stream.directory for stream in streams):  # a shared root may be a slow one
+            await self._prepares.run(self._deliveries.check_streams, session.user_id, streams)
         await self._calls.run(self._sessions.create_streams, caller, request.session_id, streams)
         return pb.CreateStreamsResponse()
 

@@ -134,7 +134,7 @@ def capabilities(facts: CapabilityFacts, user_id: int) -> video_process_service_
         extras=_extras(build),
         versions=_versions(facts, build),
         shared_roots=[
-            capabilities_pb2.SharedRoot(name=root.name, writable=False)
+            capabilities_pb2.SharedRoot(name=root.name, writable=root.writable)
             for root in facts.shared_roots(user_id)
         ],
     )

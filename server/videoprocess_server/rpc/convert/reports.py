@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from videoprocess.v1 import report_pb2
+from videoprocess.v1 import report_pb2, types_pb2
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.plan import NotKept
 from videoprocess_server.model.records import Artifact, Encoding, MediaRange, Report
@@ -63,6 +63,9 @@ def artifact(file: Artifact) -> report_pb2.Artifact:
         create_time=times.timestamp(file.create_time_us),
         expire_time=times.optional_timestamp(file.expire_time_us),
         media_time_us=file.media_time_us,
+        published_path=types_pb2.SharedPath(root=file.published_root, path=file.published_path)
+        if file.published_root
+        else None,
     )
 
 

@@ -8,7 +8,7 @@ from videoprocess.v1 import hdi_enums_pb2, types_pb2
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.descriptions import StreamDescription
 from videoprocess_server.model.hdi import EncodeType, ExtendedStreamInfoType, StreamIntent
-from videoprocess_server.model.settings_snapshot import ExtendedStream, StreamInfo
+from videoprocess_server.model.settings_snapshot import ExtendedStream, SharedDirectory, StreamInfo
 from videoprocess_server.rpc.convert.fields import at_most, invalid, member, missing
 
 #: entries a request may have; a session takes fewer streams (STREAM_LIMIT)
@@ -44,7 +44,6 @@ def _stream_info(message: types_pb2.StreamInfoV11, field: str) -> StreamInfo:
     stream = message.v1_0
     if not stream.HasField("intent"):
         raise missing(f"{field}.v1_0.intent")
-    _check_target(stream.buffer_queue, f"{field}.v1_0.buffer_queue")
     at_most(len(message.extended_stream_infos), MAX_STREAMS, f"{field}.extended_stream_infos")
     return StreamInfo(
         stream_id=stream.stream_id,
@@ -60,6 +59,7 @@ def _stream_info(message: types_pb2.StreamInfoV11, field: str) -> StreamInfo:
             _extended(further, f"{field}.extended_stream_infos[{position}]")
             for position, further in enumerate(message.extended_stream_infos)
         ),
+        directory=_directory(stream.buffer_queue, f"{field}.v1_0.buffer_queue"),
     )
 
 
@@ -69,7 +69,12 @@ def _extended(message: types_pb2.ExtendedStreamInfo, field: str) -> ExtendedStre
     for name, length in (("width", message.width), ("height", message.height)):
         if length < 0:
             raise invalid(f"{field}.{name}", "is negative")
-    _check_target(message.buffer_queue, f"{field}.buffer_queue")
+    if message.buffer_queue.WhichOneof("target") == "directory":
+        raise VideoProcessError(
+            "METHOD_NOT_SUPPORTED",
+            f"{field}.buffer_queue: an extended stream has no files of its own; name the directory in v1_0",
+            {f"{field}.buffer_queue.directory": "is not supported here"},
+        )
     return ExtendedStream(
         type=member(ExtendedStreamInfoType, message.type, f"{field}.type"),
         width=message.width,
@@ -79,13 +84,26 @@ def _extended(message: types_pb2.ExtendedStreamInfo, field: str) -> ExtendedStre
     )
 
 
-def _check_target(queue: types_pb2.BufferQueue, field: str) -> None:
-    if queue.WhichOneof("target") == "directory":
-        raise VideoProcessError(
-            "METHOD_NOT_SUPPORTED",
-            f"{field}: writing results into a directory is not supported by this version; they are kept for Download",
-            {f"{field}.directory": "is not supported"},
-        )
+def _directory(queue: types_pb2.BufferQueue, field: str) -> SharedDirectory | None:
+    """Return where a stream's files are written to; whether they can be, the engine looks."""
+    if queue.WhichOneof("target") != "directory":
+        return None
+    directory = queue.directory
+    if not directory.root:
+        raise missing(f"{field}.directory.root")
+    return SharedDirectory(
+        root=directory.root,
+        path=_plain(directory.path),
+        name_template=directory.name_template,
+        replace_existing=directory.replace_existing,
+    )
+
+
+def _plain(path: str) -> str:
+    """Return a relative path in its one form, so that two ways to write a folder are no two folders."""
+    if path.startswith("/"):
+        return path  # which the engine refuses
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def description(described: StreamDescription) -> types_pb2.StreamDescription:
