@@ -162,6 +162,14 @@ def test_what_is_known_here_and_there_is_not_believed() -> None:
     assert not camera_path(motion).any()
 
 
+def test_what_is_known_among_much_that_is_doubtful_is_believed_where_it_is_like_what_is_around() -> None:
+    shake = hand_held(90, 12)
+    motion = motion_of(shake)
+    motion["kind"][40:50] = MotionKind.DOUBTFUL
+    motion["kind"][45] = MotionKind.MEASURED
+    np.testing.assert_allclose(camera_path(motion)[0], shake[0] - shake[0, 0], atol=0.01)
+
+
 def test_shake_that_begins_is_met_without_a_jump() -> None:
     shake = hand_held(900, 12)
     shake[:, :600] = shake[:, 600:601]

@@ -50,8 +50,10 @@ def camera_path(motion: Records) -> Array:
         ]
     ).astype(np.float64)
     steps[:, :1] = 0.0
-    known = _believed(motion["kind"] == MotionKind.MEASURED)
-    known |= (motion["kind"] == MotionKind.DOUBTFUL) & _likely(steps, known)
+    measured = motion["kind"] == MotionKind.MEASURED
+    known = _believed(measured)
+    # what was measured among much that is not sure is as good as what is doubtful
+    known |= (measured | (motion["kind"] == MotionKind.DOUBTFUL)) & _likely(steps, known)
     if not known.any():
         steps[:] = 0.0
     elif not known[1:].all():
