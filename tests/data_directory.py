@@ -165,5 +165,15 @@ def strays(rows: Rows, root: Path) -> Iterator[str]:
                 yield f"{name} is an empty folder"
         elif name not in named:
             yield f"{name} is named by no row"
-    known = {"lock", *DATABASE_FILES, f"{DATABASE}-shm", "uploads", "segments", "results", "work", "gates"}
+    known = {
+        "lock",
+        *DATABASE_FILES,
+        f"{DATABASE}-shm",
+        "uploads",
+        "segments",
+        "results",
+        "work",
+        "gates",
+        "fd.sock",
+    }
     yield from (f"{name} is not known" for name in sorted({path.name for path in root.iterdir()} - known))

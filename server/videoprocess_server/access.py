@@ -26,6 +26,7 @@ class Access:
     """Who gets in."""
 
     policy: Policy
+    authentication: Authentication
     guard: Guard
     #: None: plain text
     credentials: grpc.ServerCredentials | None
@@ -54,6 +55,7 @@ def load_access(settings: Settings) -> Access:
     )
     return Access(
         policy=_policy(settings, authentication),
+        authentication=authentication,
         guard=Guard(authentication, time.time),
         credentials=_server_credentials(settings),
     )

@@ -21,6 +21,7 @@ from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.sandbox import OPTIONAL_LAYERS, Confinement
+from videoprocess_server.handover.listening import CannotListenError
 from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
@@ -35,6 +36,7 @@ from videoprocess_server.store.filesystem import NetworkFileSystemError
 from videoprocess_server.store.repository import Repository, StoreUnavailableError
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sqlite import SqliteRepository
+from videoprocess_server.taking_files import taking_files
 from videoprocess_server.telemetry.logging import LogFormat, configure
 
 log = structlog.get_logger(__name__)
@@ -52,6 +54,7 @@ STOPPING = Condition(SessionStatus.NOT_READY_TEMPORARILY, BlockReason.DRAINING, 
 #: errors whose text is one line that says what to do
 _NAMED = (
     AccessFileError,
+    CannotListenError,
     DataDirectoryError,
     NetworkFileSystemError,
     SchemaTooNewError,
@@ -116,7 +119,8 @@ async def _serve(
         build = await asyncio.to_thread(_describe, executor)
         _tell_layers(executor.layers)
         machinery = compose(settings, repository, blobs, executor, build, access.policy)
-        async with _serving(settings, machinery, access):
+        passing = taking_files(settings, machinery.passed_files, access.authentication)
+        async with passing, _serving(settings, machinery, access):
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
 

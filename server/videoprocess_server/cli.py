@@ -65,6 +65,8 @@ def serve(
     jwt_users_claim: str | None = _option("jwt_users_claim"),
     data_dir: Path | None = _option("data_dir"),
     shared_root: list[str] | None = _option("shared_root", metavar="NAME[,rw][,USER_ID...]=PATH"),
+    fd_socket: str | None = _option("fd_socket", metavar="PATH|off"),
+    fd_users: list[str] | None = _option("fd_users", metavar="USER"),
     address_file: Path | None = _option("address_file"),
     workers: int | None = _option("workers"),
     max_running_jobs: int | None = _option("max_running_jobs"),

@@ -15,6 +15,7 @@ from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Condition, Conditions
+from videoprocess_server.engine.copied_files import CopiedFiles
 from videoprocess_server.engine.deliveries import Deliveries
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.gates import FOLDER_NAME, GATES, GateLimits, Gates
@@ -22,6 +23,7 @@ from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.parking import ParkingLimits
+from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.removal import Removals
@@ -62,6 +64,7 @@ class Machinery:
     """What runs below rpc."""
 
     services: Services
+    passed_files: PassedFiles
     scheduler: Scheduler
     housekeeping: Housekeeping
     gates: Gates
@@ -186,16 +189,13 @@ def compose(
         settings.data_dir / FOLDER_NAME,
         changed=lambda: _tell_gates(gates, conditions, scheduler),
     )
-    uploads = Uploads(
-        repository,
-        blobs,
-        sources,
-        policy,
-        clock,
-        limits,
-        quotas,
-        space_left=lambda: all(closed.gate.reason is not BlockReason.SPACE_LIMIT for closed in gates.closed),
-    )
+
+    def space_left() -> bool:
+        return all(closed.gate.reason is not BlockReason.SPACE_LIMIT for closed in gates.closed)
+
+    uploads = Uploads(repository, blobs, sources, policy, clock, limits, quotas, space_left)
+    passed_files = PassedFiles(policy, time.monotonic)
+    copies = CopiedFiles(repository, blobs, passed_files, sweeper, clock, limits, quotas, space_left)
     services = Services(
         repository=repository,
         policy=policy,
@@ -213,10 +213,11 @@ def compose(
             media_limits,
             scheduler,
             sweeper,
+            copies,
         ),
         jobs=Jobs(repository, sessions, hub, scheduler, clock, limits, plan_settings, lambda: build),
         stops=Stops(repository, sweeper, sessions, hub, scheduler, clock, limits),
-        watermarks=Watermarks(repository, sessions, sources, probes),
+        watermarks=Watermarks(repository, sessions, sources, probes, copies),
         deliveries=deliveries,
         removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
         uploads=uploads,
@@ -229,6 +230,8 @@ def compose(
             worker_count=executor.worker_count,
             upload_commit_bytes=UPLOAD_COMMIT_BYTES,
             shared_roots=sources.roots_of,
+            fd_socket=lambda: passed_files.place,
+            fd_token_seconds=passed_files.token_seconds,
             versions={"videoprocess": version("videoprocess"), "grpcio": grpc.__version__},
         ),
         call_limits=_call_limits(settings),
@@ -237,6 +240,7 @@ def compose(
     )
     return Machinery(
         services=services,
+        passed_files=passed_files,
         scheduler=scheduler,
         housekeeping=Housekeeping(
             sessions,

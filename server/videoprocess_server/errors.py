@@ -80,6 +80,24 @@ CATALOGUE: Mapping[str, Reason] = {
     "UNKNOWN_FD_TOKEN": Reason(
         _BAD, _INVALID, False, "Pass the descriptor again: a token is for one use within 60 s."
     ),
+    "FD_TOKENS_UNAVAILABLE": Reason(
+        _UNSUPPORTED, Status.UNIMPLEMENTED, False, "Upload the file, or name a shared path."
+    ),
+    "FD_TOKEN_LIMIT": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES,
+        Status.RESOURCE_EXHAUSTED,
+        True,
+        "Use the tokens that you have; unused ones end after 60 s.",
+    ),
+    "FD_SOCKET_BUSY": Reason(
+        CamRetCode.CAMERA_BUSY, Status.UNAVAILABLE, True, "Too many pass files; connect again."
+    ),
+    "PEER_NOT_ALLOWED": Reason(
+        CamRetCode.NO_PERMISSION,
+        Status.PERMISSION_DENIED,
+        False,
+        "Run as the service's user, or have yours named by --fd-users.",
+    ),
     "MOVIES_DIFFER": Reason(_BAD, _INVALID, False, "Give the movie twice, then the input."),
     "DURATIONS_DIFFER": Reason(_BAD, _INVALID, False, "Give three files of the same recording."),
     "UNKNOWN_ROOT": Reason(_BAD, _INVALID, False, "Name a shared root of GetCapabilities."),

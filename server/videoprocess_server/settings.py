@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ _DAY = 24 * 3600.0
 _CENTURY = 36_525 * _DAY  # what is kept for longer is kept for ever
 _USER_ID = re.compile(r"-?\d{1,10}")
 _WRITABLE = "rw"
+FD_SOCKET_NAME = "fd.sock"
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
 
@@ -71,6 +73,16 @@ def _check_apart(root: SharedRootSetting, data_dir: Path) -> None:
         raise ValueError(
             f"shared root {root.name}: {root.path} and the data directory {data_dir} are not apart"
         )
+
+
+def _system_user(text: str) -> int:
+    """Read a system user's name or number."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise ValueError(f"there is no system user {text!r}") from None
 
 
 class Settings(BaseSettings):
@@ -122,6 +134,16 @@ class Settings(BaseSettings):
         (),
         description="NAME=PATH of a directory whose files callers may name; NAME,rw=PATH: and where results may be written; "
         "NAME,rw,USER_ID,...=PATH: by these users only. May be given several times.",
+    )
+    fd_socket: Path | Literal["off"] | None = Field(
+        None,
+        description="Unix socket over which callers on this machine pass open files to Prepare, or off. "
+        "Default: fd.sock in the data directory.",
+    )
+    fd_users: Annotated[tuple[int, ...], NoDecode] = Field(
+        (),
+        description="System user, by name or number, who may pass files besides the service's own and root; "
+        "may be given several times.",
     )
     address_file: Path | None = Field(
         None,
@@ -265,6 +287,15 @@ class Settings(BaseSettings):
             return tuple(SharedRootSetting.parse(part) if isinstance(part, str) else part for part in value)
         return value
 
+    @field_validator("fd_users", mode="before")
+    @classmethod
+    def _parse_users(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, (list, tuple)):
+            return tuple(_system_user(part) if isinstance(part, str) else part for part in value)
+        return value
+
     @field_validator("quiet_hours", mode="before")
     @classmethod
     def _parse_quiet_hours(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
@@ -273,6 +304,21 @@ class Settings(BaseSettings):
         if isinstance(value, (list, tuple)):
             return tuple(QuietPeriod.parse(part) if isinstance(part, str) else part for part in value)
         return value
+
+    @property
+    def fd_socket_path(self) -> Path | None:
+        """Where files are passed; None: nowhere."""
+        if self.fd_socket == "off":
+            return None
+        return self.fd_socket or self.data_dir / FD_SOCKET_NAME
+
+    @model_validator(mode="after")
+    def _check_fd_socket(self) -> Settings:
+        if self.fd_users and self.fd_socket in (None, "off"):
+            raise ValueError(
+                "fd_users needs an fd_socket in a directory that they may enter: the data directory is the service's own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Settings:

@@ -16,12 +16,14 @@ from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Caller, Policy, TrustEveryCaller
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Conditions
+from videoprocess_server.engine.copied_files import CopiedFiles
 from videoprocess_server.engine.deliveries import Deliveries
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.parking import ParkingLimits
+from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
@@ -55,6 +57,7 @@ SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
 MEMORY_BYTES = 8 << 30
 PARKED_SECONDS = 600.0
+COPY_STALL_SECONDS = 0.5
 #: the service's, but nothing waits longer than a test has patience: ten back-offs in a row are a third of a second
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.2)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
@@ -277,7 +280,20 @@ class Engine:
             over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
         )
         probes = Probes(executor, self.limits)
-        self.watermarks = Watermarks(self.repository, self.sessions, sources, probes)
+        self.passed = PassedFiles(self.policy, self.clock.monotonic)
+        self.passed.open(self.folder / "fd.sock")
+        copies = CopiedFiles(
+            self.repository,
+            self.blobs,
+            self.passed,
+            self.sweeper,
+            self.clock,
+            self.limits,
+            self.quotas,
+            lambda: self.space_left,
+            stall_seconds=COPY_STALL_SECONDS,
+        )
+        self.watermarks = Watermarks(self.repository, self.sessions, sources, probes, copies)
         self.videos = Videos(
             self.repository,
             self.sessions,
@@ -289,6 +305,7 @@ class Engine:
             MediaLimits(),
             self.scheduler,
             self.sweeper,
+            copies,
         )
         self.jobs = Jobs(
             self.repository,

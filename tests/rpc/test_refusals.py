@@ -71,7 +71,11 @@ BAD_FILES: dict[str, tuple[list[types.FileDescriptor], Code, str]] = {
         Code.INVALID_ARGUMENT,
         "NOT_A_VIDEO",
     ),
-    "a token": ([types.FileDescriptor(fd_token="t")], Code.UNIMPLEMENTED, "METHOD_NOT_SUPPORTED"),
+    "a token that was never given": (
+        [types.FileDescriptor(fd_token="t")],
+        Code.INVALID_ARGUMENT,
+        "UNKNOWN_FD_TOKEN",
+    ),
 }
 
 
@@ -207,11 +211,11 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], Code, int, str]] = {
         -3,
         "NO_SUCH_PATH",
     ),
-    "a watermark by a token": (
+    "a watermark by a token that was never given": (
         _watermark(image=types.FileDescriptor(fd_token="t")),
-        Code.UNIMPLEMENTED,
-        -4,
-        "METHOD_NOT_SUPPORTED",
+        Code.INVALID_ARGUMENT,
+        -3,
+        "UNKNOWN_FD_TOKEN",
     ),
     "a watermark that is turned by 45 degrees": (
         _watermark(image=_path("none.png"), rotation_degrees=45),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,13 +48,21 @@ class TestCapabilities:
             worker_count=3,
             upload_commit_bytes=1 << 20,
             shared_roots=lambda user_id: [SharedRoot(name=f"of-{user_id}", path=None)],  # type: ignore[arg-type]
+            fd_socket=lambda: Path("/data/fd.sock"),
+            fd_token_seconds=60.0,
             versions={"videoprocess": "0.1.0"},
         )
 
+    def test_paths_of_this_machine_are_told_on_it_only(self) -> None:
+        assert not capabilities.capabilities(self.facts(), 7, is_local=False).fd_socket
+        nowhere = replace(self.facts(), fd_socket=lambda: None)
+        assert not capabilities.capabilities(nowhere, 7, is_local=True).fd_socket
+
     def test_everything_is_told(self) -> None:
-        made = capabilities.capabilities(self.facts(), 7)
+        made = capabilities.capabilities(self.facts(), 7, is_local=True)
         assert set() == unset(made)
         assert {"max_source_bytes", "user_quota_bytes", "max_blocked_duration"} == unset(made.limits)
+        assert made.fd_socket == "/data/fd.sock"
         assert set() == unset(made.retention)
         assert made.retention.trash.seconds == 30 * 24 * 3600
         assert made.retention.session_idle_timeout.seconds == 1800

@@ -8,7 +8,7 @@ from test_convert_requests import refusal_of
 
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import types_pb2
-from videoprocess_server.engine.source_files import SharedReference, UploadReference
+from videoprocess_server.engine.source_files import SharedReference, TokenReference, UploadReference
 from videoprocess_server.rpc.convert import files
 
 
@@ -25,7 +25,7 @@ class TestFiles:
         good = types_pb2.FileDescriptor(upload_id="u")
         empty, token = types_pb2.FileDescriptor(), types_pb2.FileDescriptor(fd_token="t")
         assert refusal_of(files.file_references, [good, empty]) == ("MISSING_FIELD", ["fds[1].source"])
-        assert refusal_of(files.file_references, [token]) == ("METHOD_NOT_SUPPORTED", ["fds[0].fd_token"])
+        assert files.file_references([token]) == [TokenReference(token="t")]
 
     def test_a_header_with_everything_set(self) -> None:
         header = transfer.UploadHeader(

@@ -11,7 +11,7 @@ from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import job_pb2, types_pb2, video_pb2, video_process_service_pb2
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import video_process_session_pb2 as session
-from videoprocess_server.engine.source_files import UploadReference
+from videoprocess_server.engine.source_files import TokenReference, UploadReference
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.media.build_info import FILTERS
 from videoprocess_server.model.hdi import (
@@ -247,7 +247,7 @@ class TestSettings:
         assert settings.watermark_image(session.CommitStreamsRequest(serialized=b"")) is None
         assert refusal_of(image_of, mode.Watermark(x=1)) == ("MISSING_FIELD", ["typed.watermark.image"])
         token = mode.Watermark(image=types_pb2.FileDescriptor(fd_token="t"))
-        assert refusal_of(image_of, token) == ("METHOD_NOT_SUPPORTED", ["typed.watermark.image.fd_token"])
+        assert image_of(token) == TokenReference(token="t")
 
     def test_zeros_that_are_set_are_told_from_absence(self) -> None:
         message = mode.ModeSetting(

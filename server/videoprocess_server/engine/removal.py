@@ -135,6 +135,6 @@ def take_away(tx: Transaction, video: Video, now_us: int, retention: Retention) 
 def _drop_uploads(tx: Transaction, video: Video, now_us: int) -> None:
     """Delete the uploads that a removed video was made of, unless another video uses them."""
     for file in files_of(video):
-        if file.kind is SourceKind.UPLOAD and not tx.count_videos_of_upload(file.upload_id):
+        if file.kind is not SourceKind.SHARED and not tx.count_videos_of_upload(file.upload_id):
             tx.delete_upload(file.upload_id)
             bury(tx, BlobKind.UPLOAD, file.upload_id, now_us)

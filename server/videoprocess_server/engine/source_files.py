@@ -9,7 +9,7 @@ from fractions import Fraction
 from videoprocess_server.engine.sources import Sources
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.records import Source, Video
+from videoprocess_server.model.records import Source, SourceKind, Video
 from videoprocess_server.store.repository import Reader
 
 #: files that Prepare takes at once
@@ -33,7 +33,21 @@ class SharedReference:
     path: str
 
 
-FileReference = UploadReference | SharedReference
+@dataclass(frozen=True, kw_only=True)
+class TokenReference:
+    """A FileDescriptor that names an open file by its token."""
+
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopiedReference:
+    """The copy of an open file. No caller can name one."""
+
+    upload_id: str
+
+
+FileReference = UploadReference | SharedReference | TokenReference | CopiedReference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +77,29 @@ def source_of(sources: Sources, reader: Reader, user_id: int, file: FileReferenc
 
     Raises:
         VideoProcessError: UNKNOWN_UPLOAD, UPLOAD_UNFINISHED, EMPTY_FILE, UNKNOWN_ROOT, NO_SUCH_PATH, PATH_OUTSIDE_ROOT,
-            NOT_A_REGULAR_FILE, FILE_UNREADABLE.
+            NOT_A_REGULAR_FILE, FILE_UNREADABLE, UNKNOWN_FD_TOKEN.
     """
-    if isinstance(file, UploadReference):
-        return sources.of_upload(reader, user_id, file.upload_id)
-    return sources.of_shared_path(user_id, file.root, file.path)
+    match file:
+        case UploadReference():
+            return sources.of_upload(reader, user_id, file.upload_id)
+        case CopiedReference():
+            return sources.of_upload(reader, user_id, file.upload_id, SourceKind.DESCRIPTOR)
+        case SharedReference():
+            return sources.of_shared_path(user_id, file.root, file.path)
+        case TokenReference():  # `CopiedFiles` has put a copy in the place of each that may be used
+            raise VideoProcessError("UNKNOWN_FD_TOKEN", "the token names nothing")
+
+
+def check_count(files: Sequence[FileReference]) -> None:
+    """Return if Prepare takes so many files at once.
+
+    Raises:
+        VideoProcessError: BAD_FD_COUNT.
+    """
+    if len(files) not in _FILE_COUNTS:
+        raise VideoProcessError(
+            "BAD_FD_COUNT", f"{len(files)} files given", {"fds": "give no file, one, or three"}
+        )
 
 
 def resolve(sources: Sources, reader: Reader, user_id: int, files: Sequence[FileReference]) -> SourceFiles:
@@ -76,10 +108,7 @@ def resolve(sources: Sources, reader: Reader, user_id: int, files: Sequence[File
     Raises:
         VideoProcessError: BAD_FD_COUNT, MOVIES_DIFFER, or a reason of `source_of`.
     """
-    if len(files) not in _FILE_COUNTS:
-        raise VideoProcessError(
-            "BAD_FD_COUNT", f"{len(files)} files given", {"fds": "give no file, one, or three"}
-        )
+    check_count(files)
     movie, *more = (source_of(sources, reader, user_id, file) for file in files)
     if not more:
         return SourceFiles(pictures=movie)

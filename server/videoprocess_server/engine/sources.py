@@ -70,7 +70,9 @@ class Sources:
         """Return the roots a user may name."""
         return [root for root in self._roots.values() if root.allows(user_id)]
 
-    def of_upload(self, reader: Reader, user_id: int, upload_id: str) -> Source:
+    def of_upload(
+        self, reader: Reader, user_id: int, upload_id: str, kind: SourceKind = SourceKind.UPLOAD
+    ) -> Source:
         """Return a finished upload of the user as a source.
 
         Raises:
@@ -84,7 +86,7 @@ class Sources:
         if upload.size_bytes == 0:
             raise VideoProcessError("EMPTY_FILE", "the upload has 0 bytes")
         return Source(
-            kind=SourceKind.UPLOAD,
+            kind=kind,
             identity=f"sha256:{upload.sha256}",
             size_bytes=upload.size_bytes,
             file_name=upload.file_name,
@@ -123,7 +125,7 @@ class Sources:
             SourceChangedError: it is not, or is gone.
         """
         try:
-            if source.kind is SourceKind.UPLOAD:
+            if source.kind is not SourceKind.SHARED:
                 return self._blobs.open(BlobKind.UPLOAD, source.upload_id)
             fd = self._open_shared(user_id, source.root, source.path)
         except FileNotFoundError as error:

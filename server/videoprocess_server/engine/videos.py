@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.authorisation import Caller, Policy, authorise
 from videoprocess_server.engine.checkpoints import discard_plans
+from videoprocess_server.engine.copied_files import CopiedFiles, IsOver, never
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.sessions import Sessions
 from videoprocess_server.engine.source_files import (
     FileReference,
     SourceFiles,
+    check_count,
     check_durations,
     files_of,
     resolve,
@@ -66,6 +68,7 @@ class Videos:
         media_limits: MediaLimits,
         work: Work,
         sweeper: Sweeper,
+        copies: CopiedFiles,
     ) -> None:
         self._repository = repository
         self._sessions = sessions
@@ -77,32 +80,51 @@ class Videos:
         self._media_limits = media_limits
         self._work = work
         self._sweeper = sweeper
+        self._copies = copies
 
     def prepare(
-        self, caller: Caller, session_id: str, video_id: str, files: Sequence[FileReference]
+        self,
+        caller: Caller,
+        session_id: str,
+        video_id: str,
+        files: Sequence[FileReference],
+        is_over: IsOver = never,
     ) -> VideoView:
         """Register a file under an id and probe it; return the video as it then is.
+
+        Args:
+            caller: who asks.
+            session_id: of the user whose video it is.
+            video_id: new, or of a video that is there.
+            files: none, one or three.
+            is_over: whether the answer is of no use any more; stops the copying of passed files.
 
         Raises:
             VideoProcessError: any of the reasons under "what Prepare refuses".
         """
         session = self._sessions.use(caller, session_id)
         check_video_id(video_id, self._limits)
-        named = self._resolve(session.user_id, video_id, files)
+        if files:
+            check_count(files)
+        with self._copies.of(caller, session.user_id, files, is_over=is_over) as given:
+            return self._prepare(session.user_id, video_id, given)
+
+    def _prepare(self, user_id: int, video_id: str, files: Sequence[FileReference]) -> VideoView:
+        named = self._resolve(user_id, video_id, files)
         with self._repository.read() as reader:
-            video = reader.get_video(session.user_id, video_id)
+            video = reader.get_video(user_id, video_id)
             before = view_of(reader, video) if video else None
         if video is not None and before is not None:
             _refuse_conflict(video, named)
             if named.are_of(video) and video.media is not None and video.state is not VideoState.ERROR:
-                self._check_files(session.user_id, named)
+                self._check_files(user_id, named)
                 return before
-        media = self._probe(session.user_id, named)
+        media = self._probe(user_id, named)
         with self._repository.transaction() as tx:
-            prepared, is_anew = self._keep_prepared(tx, session.user_id, video_id, named, media)
+            prepared, is_anew = self._keep_prepared(tx, user_id, video_id, named, media)
             view = view_of(tx, prepared)
         if is_anew:
-            self._work.evict(session.user_id, video_id)
+            self._work.evict(user_id, video_id)
             self._sweeper.sweep()
         return view
 
@@ -146,7 +168,7 @@ class Videos:
     ) -> tuple[Video, bool]:
         """Write the row; return it, and whether earlier work on the video is nobody's now."""
         for file in files.all:
-            if file.kind is SourceKind.UPLOAD:  # RemoveVideo may have deleted it meanwhile
+            if file.kind is not SourceKind.SHARED:  # RemoveVideo may have deleted it meanwhile
                 self._sources.of_upload(tx, user_id, file.upload_id)
         now = self._clock.now_us()
         video = tx.get_video(user_id, video_id) or Video(

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from videoprocess_server.engine.authorisation import Caller
+from videoprocess_server.engine.copied_files import CopiedFiles, IsOver, never
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.sessions import Sessions
 from videoprocess_server.engine.source_files import FileReference, source_of
@@ -22,21 +23,39 @@ MAX_IMAGE_BYTES = 512 * 1024
 class Watermarks:
     """Brings pictures into settings."""
 
-    def __init__(self, repository: Repository, sessions: Sessions, sources: Sources, probes: Probes) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        sessions: Sessions,
+        sources: Sources,
+        probes: Probes,
+        copies: CopiedFiles,
+    ) -> None:
         self._repository = repository
+        self._copies = copies
         self._sessions = sessions
         self._sources = sources
         self._probes = probes
 
-    def read(self, caller: Caller, session_id: str, setting: ModeSetting, file: FileReference) -> ModeSetting:
+    def read(
+        self,
+        caller: Caller,
+        session_id: str,
+        setting: ModeSetting,
+        file: FileReference,
+        is_over: IsOver = never,
+    ) -> ModeSetting:
         """Return the settings with the picture in their watermark.
 
         Raises:
-            VideoProcessError: SESSION_CLOSED, BAD_WATERMARK, PROBE_BUSY, PROBE_FAILED, DRAINING, or a reason of `source_of`.
+            VideoProcessError: SESSION_CLOSED, BAD_WATERMARK, PROBE_BUSY, PROBE_FAILED, DRAINING, or a reason of `source_of` or
+                `CopiedFiles.of`.
         """
         assert setting.watermark is not None
         session = self._sessions.use(caller, session_id)
-        image = self._read(session.user_id, file)
+        copied = self._copies.of(caller, session.user_id, [file], is_over=is_over, max_bytes=MAX_IMAGE_BYTES)
+        with copied as (given,):
+            image = self._read(session.user_id, given)
         try:
             with self._probes.place():
                 self._probes.run(WatermarkTask(image=image), None)

@@ -37,6 +37,8 @@ class SourceKind(Enum):
 
     UPLOAD = "upload"
     SHARED = "shared"
+    #: copied from a descriptor that was passed; kept as an upload that its user does not know by its id
+    DESCRIPTOR = "descriptor"
 
 
 @dataclass(frozen=True, kw_only=True)

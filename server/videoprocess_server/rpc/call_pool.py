@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -72,6 +73,16 @@ def _give_back(give_back: Callable[[T], object], held: T) -> None:
         give_back(held)
     except Exception:
         log.exception("give_back_failed")
+
+
+@contextmanager
+def until_over() -> Iterator[Callable[[], bool]]:
+    """Yield what tells a thread whether the task that waits for it still does."""
+    over = threading.Event()
+    try:
+        yield over.is_set
+    finally:
+        over.set()
 
 
 @dataclass(frozen=True, kw_only=True)

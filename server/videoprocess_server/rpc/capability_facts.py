@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.sources import SharedRoot
@@ -24,5 +25,9 @@ class CapabilityFacts:
     upload_commit_bytes: int
     #: roots that a user may name
     shared_roots: Callable[[int], Sequence[SharedRoot]]
+    #: where callers on this machine pass open files; None while there is no such place
+    fd_socket: Callable[[], Path | None]
+    #: how long a file that was passed waits for Prepare
+    fd_token_seconds: float
     #: name → version of what BuildInfo does not know: at least "videoprocess"
     versions: Mapping[str, str]

@@ -55,4 +55,4 @@ class VideoProcessService(pb_grpc.VideoProcessServiceServicer):
 
     def _capabilities(self, caller: Caller, user_id: int) -> pb.GetCapabilitiesResponse:
         authorise(self._policy, caller, user_id)
-        return capabilities(self._facts, user_id)
+        return capabilities(self._facts, user_id, is_local=caller.is_local)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from videoprocess.v1 import video_process_session_pb2 as pb
 from videoprocess.v1 import video_process_session_pb2_grpc as pb_grpc
+from videoprocess_server.rpc.call_pool import until_over
 from videoprocess_server.rpc.caller import Context, caller_of
 from videoprocess_server.rpc.catalog import Catalog
 from videoprocess_server.rpc.convert import fields, jobs, times
@@ -50,9 +51,10 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         caller = caller_of(context)
         await self._calls.run(self._sessions.use, caller, request.session_id)
         files = file_references(request.fds)
-        view = await self._prepares.run(
-            self._videos.prepare, caller, request.session_id, request.video_id, files
-        )
+        with until_over() as is_over:
+            view = await self._prepares.run(
+                self._videos.prepare, caller, request.session_id, request.video_id, files, is_over
+            )
         video = await self._calls.run(self._catalog.show, view)
         return pb.PrepareResponse(stream_descs=video.stream_descs, video=video)
 
@@ -78,9 +80,10 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
         setting = await self._calls.run(mode_setting, request, build.extras, build.filters)
         image = watermark_image(request)
         if image is not None:
-            setting = await self._prepares.run(
-                self._watermarks.read, caller, request.session_id, setting, image
-            )
+            with until_over() as is_over:
+                setting = await self._prepares.run(
+                    self._watermarks.read, caller, request.session_id, setting, image, is_over
+                )
         await self._calls.run(self._sessions.commit_streams, caller, request.session_id, setting)
         return pb.CommitStreamsResponse()
 

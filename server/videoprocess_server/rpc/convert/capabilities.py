@@ -117,9 +117,18 @@ _ABSENT: Mapping[str, str] = {
 }
 
 
-def capabilities(facts: CapabilityFacts, user_id: int) -> video_process_service_pb2.GetCapabilitiesResponse:
-    """Return the answer to a user's GetCapabilities."""
+def capabilities(
+    facts: CapabilityFacts, user_id: int, *, is_local: bool = False
+) -> video_process_service_pb2.GetCapabilitiesResponse:
+    """Return the answer to a user's GetCapabilities.
+
+    Args:
+        facts: what the service is.
+        user_id: whose shared roots are listed.
+        is_local: whether the caller is on this machine, and so may learn of a path on it.
+    """
     build = facts.build_info()
+    fd_socket = facts.fd_socket() if is_local else None
     return video_process_service_pb2.GetCapabilitiesResponse(
         limits=_limits(facts),
         retention=_retention(facts),
@@ -137,6 +146,7 @@ def capabilities(facts: CapabilityFacts, user_id: int) -> video_process_service_
             capabilities_pb2.SharedRoot(name=root.name, writable=root.writable)
             for root in facts.shared_roots(user_id)
         ],
+        fd_socket=str(fd_socket or ""),
     )
 
 
@@ -176,6 +186,7 @@ def _retention(facts: CapabilityFacts) -> capabilities_pb2.Retention:
         events=times.duration_of_us(kept.events_us),
         unfinished_uploads=times.duration_of_us(kept.unfinished_uploads_us),
         unused_uploads=times.duration_of_us(kept.unused_uploads_us),
+        fd_tokens=times.duration_of_seconds(facts.fd_token_seconds),
     )
 
 

@@ -66,6 +66,7 @@ PHASES: Mapping[Phase, job_pb2.JobPhase.ValueType] = {
 SOURCE_KINDS: Mapping[SourceKind, video_pb2.SourceKind.ValueType] = {
     SourceKind.UPLOAD: video_pb2.SOURCE_KIND_UPLOAD,
     SourceKind.SHARED: video_pb2.SOURCE_KIND_SHARED_PATH,
+    SourceKind.DESCRIPTOR: video_pb2.SOURCE_KIND_DESCRIPTOR,
 }
 
 ARTIFACT_KINDS: Mapping[ArtifactKind, report_pb2.ArtifactKind.ValueType] = {

@@ -10,7 +10,12 @@ from typing import Any
 import google_crc32c
 
 from videoprocess.v1 import file_transfer_pb2, types_pb2
-from videoprocess_server.engine.source_files import FileReference, SharedReference, UploadReference
+from videoprocess_server.engine.source_files import (
+    FileReference,
+    SharedReference,
+    TokenReference,
+    UploadReference,
+)
 from videoprocess_server.engine.uploads import UploadView
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.states import UploadState
@@ -38,7 +43,7 @@ def file_references(messages: Sequence[types_pb2.FileDescriptor]) -> list[FileRe
     """Return the files that Prepare names.
 
     Raises:
-        VideoProcessError: BAD_FD_COUNT, MISSING_FIELD, METHOD_NOT_SUPPORTED.
+        VideoProcessError: BAD_FD_COUNT, MISSING_FIELD.
     """
     if len(messages) > MAX_FILES:
         raise VideoProcessError(
@@ -51,7 +56,7 @@ def file_reference(message: types_pb2.FileDescriptor, field: str) -> FileReferen
     """Return the file that a descriptor names.
 
     Raises:
-        VideoProcessError: MISSING_FIELD, METHOD_NOT_SUPPORTED.
+        VideoProcessError: MISSING_FIELD.
     """
     source = message.WhichOneof("source")
     if source == "upload_id":
@@ -59,11 +64,7 @@ def file_reference(message: types_pb2.FileDescriptor, field: str) -> FileReferen
     if source == "shared_path":
         return SharedReference(root=message.shared_path.root, path=message.shared_path.path)
     if source == "fd_token":
-        raise VideoProcessError(
-            "METHOD_NOT_SUPPORTED",
-            f"{field}: passing descriptors is not supported by this version; upload the file or name a shared path",
-            {f"{field}.fd_token": "is not supported"},
-        )
+        return TokenReference(token=message.fd_token)
     raise missing(f"{field}.source")
 
 

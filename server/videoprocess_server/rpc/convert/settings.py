@@ -68,7 +68,7 @@ def watermark_image(request: video_process_session_pb2.CommitStreamsRequest) -> 
     """Return the picture of the watermark; None where none is asked for.
 
     Raises:
-        VideoProcessError: MISSING_FIELD, METHOD_NOT_SUPPORTED.
+        VideoProcessError: MISSING_FIELD.
     """
     if not request.typed.HasField("watermark"):
         return None

@@ -98,7 +98,7 @@ def _source(source: Source, media: MediaInfo | None) -> video_pb2.SourceInfo:
     shared = source.kind is SourceKind.SHARED
     return video_pb2.SourceInfo(
         kind=SOURCE_KINDS[source.kind],
-        upload_id=source.upload_id,
+        upload_id=source.upload_id if source.kind is SourceKind.UPLOAD else "",
         shared_path=types_pb2.SharedPath(root=source.root, path=source.path) if shared else None,
         file_name=source.file_name,
         size_bytes=source.size_bytes,
