@@ -1,4 +1,4 @@
-"""Numbers what a service and its workers do to their data directory, and ends one of them at a chosen step."""
+"""Numbers what a service and its workers do to their folders, and ends one of them at a chosen step."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any, Self
 #: of one step in the log: its number follows from where it stands, over all processes
 RECORD_BYTES = 128
 VARIABLE = "MORTAL"
+SHARED = "/shared"
 WORKERS_DIE = "worker"
 SERVICE_DIES = "service"
 
@@ -34,6 +35,7 @@ _CALLS = {
     "rename": (0, 1),
     "replace": (0, 1),
     "link": (0, 1),
+    "copy_file_range": (1,),
 }
 _IDS = re.compile(r"[0-9a-f]{32}")
 # shutil asks at its import which functions take descriptors: it is imported before they are wrapped.
@@ -46,18 +48,20 @@ class Reins:
 
     log: Path
     data_dir: Path
+    #: a shared root; in the log it is called SHARED
+    shared_dir: Path
     #: 1 is the first; 0 lets all live
     fatal_step: int
     #: who dies at a worker's step
     victim: str
 
     def as_text(self) -> str:
-        return "\n".join([str(self.log), str(self.data_dir), str(self.fatal_step), self.victim])
+        return "\n".join(map(str, (self.log, self.data_dir, self.shared_dir, self.fatal_step, self.victim)))
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        log, data_dir, fatal_step, victim = text.split("\n")
-        return cls(Path(log), Path(data_dir), int(fatal_step), victim)
+        log, data_dir, shared_dir, fatal_step, victim = text.split("\n")
+        return cls(Path(log), Path(data_dir), Path(shared_dir), int(fatal_step), victim)
 
 
 class Steps:
@@ -67,7 +71,8 @@ class Steps:
         self._reins = reins
         self._service_pid = service_pid
         self._role = "service" if service_pid == os.getpid() else "worker"
-        self._root = str(reins.data_dir)
+        #: each folder that counts, and what it is called in the log
+        self._names = {str(reins.data_dir): "", str(reins.shared_dir): SHARED}
         self._lock = threading.Lock()
         self._fd = os.open(reins.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
@@ -111,12 +116,32 @@ class Steps:
         @functools.wraps(do)
         def call(*arguments: Any, **more: Any) -> Any:
             paths = [_path(arguments[position], more.get("dir_fd")) for position in positions]
-            if not f"{paths[0]}/".startswith(f"{self._root}/") or not counts(*arguments[1:]):
+            told = [self._told(path) for path in paths]
+            if told[0] is None or not counts(*arguments[1:]):
                 return do(*arguments, **more)
-            with self.around(f"{name} {' '.join(path.removeprefix(self._root) or '/' for path in paths)}"):
+            with self.around(
+                " ".join([name, *(each or path for each, path in zip(told, paths, strict=True))])
+            ):
                 return do(*arguments, **more)
 
         return call
+
+    def rename_to_new(self, do: Callable[[int, str, str], None]) -> Callable[[int, str, str], None]:
+        """Have it counted as well, which is no function of `os`."""
+
+        @functools.wraps(do)
+        def call(folder_fd: int, old: str, new: str) -> None:
+            with self.around(f"rename {self._told(_path(old, folder_fd))} {new}"):
+                do(folder_fd, old, new)
+
+        return call
+
+    def _told(self, path: str) -> str | None:
+        """How the log calls a path; None outside of what counts."""
+        for folder, name in self._names.items():
+            if f"{path}/".startswith(f"{folder}/"):
+                return name + path.removeprefix(folder) or "/"
+        return None
 
 
 def _path(file: Any, dir_fd: int | None) -> str:

@@ -1,8 +1,8 @@
 """The product's service, with every durable step numbered, that kills itself at one of them.
 
-    python mortal_server.py LOG STEP VICTIM serve --data-dir DIR ...
+    python mortal_server.py LOG STEP VICTIM serve --data-dir DIR --shared-root NAME=PATH ...
 
-A step is the moment before or after a COMMIT of the store or a call of `os` that changes the data directory, in the
+A step is the moment before or after a COMMIT of the store or a call of `os` that changes the data directory or the shared root, in the
 service or in a worker; LOG gets a line for each. STEP 0 kills nobody. VICTIM says who dies at a worker's step: the service
 and that worker, or that worker alone.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from durable_steps import VARIABLE, Reins, Steps, caller
 from videoprocess_server import app, cli
+from videoprocess_server.blobs import shared_directory
 from videoprocess_server.execution import worker_process
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.store.repository import Transaction
@@ -27,9 +28,11 @@ from videoprocess_server.store.sqlite import SqliteRepository
 def main() -> None:
     _, log, fatal_step, victim, *arguments = sys.argv
     data_dir = Path(arguments[arguments.index("--data-dir") + 1]).absolute()
-    reins = Reins(Path(log), data_dir, int(fatal_step), victim)
+    shared_dir = Path(arguments[arguments.index("--shared-root") + 1].partition("=")[2]).absolute()
+    reins = Reins(Path(log), data_dir, shared_dir, int(fatal_step), victim)
     steps = Steps(reins, os.getpid())
     steps.number_os_calls()
+    shared_directory.rename_to_new = steps.rename_to_new(shared_directory.rename_to_new)
 
     class NumberedRepository(SqliteRepository):
         """Counts before and after each COMMIT."""

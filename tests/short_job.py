@@ -1,13 +1,14 @@
 """One short job as a patient client does it: every call is repeated until it is answered, and the answers are kept.
 
-Two videos of one upload. The first is processed, fetched, put into the trash and brought back. The second is processed,
-interrupted, processed again and removed while it is worked on. Then the first is removed too. What a call is answered with is a
+Two videos of one upload, whose results are written into a shared root too. The first is processed, fetched, put into the trash
+and brought back. The second is processed, interrupted, processed again and removed while it is worked on. Then the first is removed too. What a call is answered with is a
 promise: see `broken_answers`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 import grpc
 
-from data_directory import Rows
+from data_directory import Files, Rows
 from media_factory import make_clip
 from service_harness import USER, Api
 from videoprocess.v1 import file_transfer_pb2 as transfer
@@ -29,9 +30,16 @@ from videoprocess.v1 import video_process_session_pb2 as session
 #: three segments of 12 frames, and one worker, so that few steps come in another order the next time
 FLAGS = ("--segment-seconds", "0.4", "--longest-gop-seconds", "1", "--workers", "1")
 SEGMENTS = 3
+#: a shared root that results are written to, and its folder beside the data directory
+ROOT, SHARED = "out", "shared"
 MESSAGE_BYTES = 8192
 KEPT, DROPPED = "kept", "dropped"
 LAST_STAGE = "events"
+
+
+def flags(shared: Path) -> tuple[str, ...]:
+    """Those of a service that may write to this folder."""
+    return (*FLAGS, "--shared-root", f"{ROOT},rw={shared}")
 
 
 def short_clip(folder: Path) -> bytes:
@@ -138,7 +146,8 @@ class ShortJob:
         await api.session.ReleaseStreams(
             session.ReleaseStreamsRequest(session_id=self["session"], stream_infos=[known])
         )
-        await api.commit_video(self["session"])
+        directory = types.SharedDirectory(root=ROOT, name_template="{job_id}.{ext}")
+        await api.commit_video(self["session"], buffer_queue=types.BufferQueue(directory=directory))
 
     async def process(self, api: Api) -> Any:
         return await api.process(self["session"], KEPT, request_id=self.request_ids["process"])
@@ -298,6 +307,32 @@ _PROMISES: Mapping[str, tuple[Callable[[ShortJob, Rows], bool], str]] = {
     "remove": (_has_no_video(KEPT), ""),
     "mark": (_has_job("mark"), ""),
 }
+
+
+def broken_publications(rows: Rows, shared: Files) -> Iterator[str]:
+    """What rows say was written into the shared root and is not there, or is there with other bytes."""
+    for artifact in rows["artifacts"]:
+        path = artifact["published_path"]
+        assert path == f"{artifact['job_id']}.mp4"
+        if path not in shared:
+            yield f"{path} is not in the shared root"
+        elif shared[path].sha256 != artifact["sha256"]:
+            yield f"{path} in the shared root has other bytes than its row says"
+
+
+def half_done(shared: Files, sha256: str) -> Iterator[str]:
+    """What a reader of the shared root finds there that is not a whole result."""
+    for path, file in shared.items():
+        if not path.startswith(".") and file.sha256 != sha256:
+            yield f"{path} has a name and is not whole"
+
+
+def left_in_shared_root(rows: Rows, shared: Files) -> Iterator[str]:
+    """What is in the shared root though no job has brought it there, and nothing says that it is to go."""
+    known = {artifact["published_path"] for artifact in rows["artifacts"]}
+    buried = [json.loads(stone["key"]) for stone in rows["tombstones"] if stone["kind"] == "published"]
+    known |= {stone[key] for stone in buried for key in ("name", "temporary_name")}
+    yield from (f"{path} is left in the shared root" for path in shared if path not in known)
 
 
 async def check_to_the_end(client: ShortJob, api: Api) -> None:

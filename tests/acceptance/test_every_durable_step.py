@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import signal
 import sys
 import time
@@ -16,9 +17,19 @@ import grpc
 import pytest
 
 from data_directory import broken_promises, files_below, read_rows, strays
-from durable_steps import SERVICE_DIES, WORKERS_DIE, read_log
+from durable_steps import SERVICE_DIES, SHARED, WORKERS_DIE, read_log
+from file_systems import another_file_system
 from service_harness import PATIENCE_SECONDS, SERVER, Server, connect
-from short_job import FLAGS, ShortJob, broken_answers, check_to_the_end, short_clip
+from short_job import (
+    ShortJob,
+    broken_answers,
+    broken_publications,
+    check_to_the_end,
+    flags,
+    half_done,
+    left_in_shared_root,
+    short_clip,
+)
 from soaking import SOAKING
 from videoprocess_server.blobs.blob_store import BlobKind
 
@@ -27,6 +38,9 @@ pytestmark = pytest.mark.slow
 SEED = 20261123
 #: runs in the sample; of each shard in the soak all that fall to it
 SAMPLE = 6
+#: and of those that write into the shared root
+PUBLISHING_SAMPLE = 3
+_PUBLISHES = re.compile(rf" {SHARED}\b| production\._(bring_beside|publish)")
 SHARDS = 12 if SOAKING else 1
 LAUNCHER = str(Path(__file__).parent.parent / "mortal_server.py")
 KILLED = -signal.SIGKILL
@@ -43,19 +57,20 @@ class Undisturbed:
     steps: Sequence[str]
 
 
-def _mortal(folder: Path, step: int, victim: str) -> Server:
+def _mortal(folder: Path, shared: Path, step: int, victim: str) -> Server:
     program = (sys.executable, LAUNCHER, str(folder / "steps.log"), str(step), victim)
-    return Server(folder / "data", *FLAGS, program=program)
+    return Server(folder / "data", *flags(shared), program=program)
 
 
 @pytest.fixture(name="undisturbed", scope="module")
 def _undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
     client = ShortJob(short_clip(folder))
-    with _mortal(folder, 0, SERVICE_DIES) as server:
-        asyncio.run(_go_on(server, client))
-        assert 0 == server.stop()
-    _check_left_over(folder / "data", client)
+    with another_file_system(folder) as shared:
+        with _mortal(folder, shared, 0, SERVICE_DIES) as server:
+            asyncio.run(_go_on(server, client))
+            assert 0 == server.stop()
+        _check_left_over(folder / "data", shared, client)
     return Undisturbed(client.clip, client.result_sha256, read_log(folder / "steps.log"))
 
 
@@ -84,15 +99,17 @@ def _run_until_killed(server: Server, client: ShortJob) -> bool:
     return server.stop() == KILLED
 
 
-def _check_promises(data_dir: Path, client: ShortJob) -> None:
-    files = files_below(data_dir)
+def _check_promises(data_dir: Path, shared: Path, client: ShortJob, sha256: str) -> None:
+    files, published = files_below(data_dir), files_below(shared)
     rows = read_rows(files)
     assert [] == [*broken_promises(rows, files), *broken_answers(client, rows)]
+    assert [] == [*broken_publications(rows, published), *half_done(published, sha256)]
 
 
-def _check_left_over(data_dir: Path, client: ShortJob) -> None:
+def _check_left_over(data_dir: Path, shared: Path, client: ShortJob) -> None:
     rows = read_rows(files_below(data_dir))
-    assert [] == list(strays(rows, data_dir))
+    assert [] == [*strays(rows, data_dir), *left_in_shared_root(rows, files_below(shared))]
+    assert rows["artifacts"], "or nothing says what is published"
     assert sorted(client.job_ids) == sorted(job["job_id"] for job in rows["jobs"])
 
 
@@ -100,20 +117,21 @@ def _survive(folder: Path, undisturbed: Undisturbed, step: int, victim: str) -> 
     """Kills at a step and goes on; returns what was done there, or "" where the step did not come."""
     folder.mkdir()
     client = ShortJob(undisturbed.clip)
-    server = _mortal(folder, step, victim)
     with ExitStack() as stack:
+        shared = stack.enter_context(another_file_system(folder))
+        server = _mortal(folder, shared, step, victim)
         stack.push(server)
         killed = _run_until_killed(server, client)
         steps = read_log(folder / "steps.log")
         if killed:
-            _check_promises(folder / "data", client)
+            _check_promises(folder / "data", shared, client, undisturbed.sha256)
             server.program = SERVER
             server.start()
             asyncio.run(_go_on(server, client))
             assert 0 == server.stop()
-    assert undisturbed.sha256 == client.result_sha256
-    _check_promises(folder / "data", client)
-    _check_left_over(folder / "data", client)
+        assert undisturbed.sha256 == client.result_sha256
+        _check_promises(folder / "data", shared, client, undisturbed.sha256)
+        _check_left_over(folder / "data", shared, client)
     return steps[step - 1] if len(steps) >= step else ""
 
 
@@ -129,6 +147,7 @@ def test_a_kill_at_any_durable_step_loses_nothing_and_leaves_nothing_over(
     tmp_path: Path, undisturbed: Undisturbed, shard: int
 ) -> None:
     cases = _cases(undisturbed.steps)
+    publishing = [case for case in cases if _PUBLISHES.search(undisturbed.steps[case[0] - 1])]
     if SOAKING:
         chosen = cases[shard::SHARDS]
     else:
@@ -136,6 +155,7 @@ def test_a_kill_at_any_durable_step_loses_nothing_and_leaves_nothing_over(
         chosen = [
             *dice.sample(cases[: len(undisturbed.steps)], SAMPLE - 1),
             dice.choice(cases[len(undisturbed.steps) :]),
+            *dice.sample(publishing, PUBLISHING_SAMPLE),
         ]
     hit = []
     for step, victim in chosen:
@@ -164,8 +184,15 @@ PARTS = (
     "service after COMMIT",
     f"worker before open /{WORK}/",
     f"worker after fsync /{WORK}/",
+    "service after COMMIT production._bring_beside",
+    f"service after open {SHARED}/.videoprocess-",
+    "service after COMMIT production._bring_beside",
+    f"service after pwrite {SHARED}/.videoprocess-",
+    f"service after fsync {SHARED}/.videoprocess-",
     f"service after link /{WORK}/",
     "service after fsync /results",
+    f"service after rename {SHARED}/.videoprocess-",
+    f"service after fsync {SHARED}",
     "service before COMMIT",
     "service after rmdir /segments/",
     "service after unlink /uploads/",
