@@ -158,7 +158,7 @@ class SigningKey:
         entry: dict[str, Any] = json.loads(algorithm.to_jwk(self.key.public_key()))  # type: ignore[attr-defined]
         return entry | {"kid": self.key_id, "use": "sig"} | more
 
-    def token(self, subject: str, user_ids: object, lasts_seconds: float = 3600, **more: Any) -> str:
+    def token(self, subject: str, user_ids: object, /, lasts_seconds: float = 3600, **more: Any) -> str:
         """A token; a claim that is given as None is left out."""
         claims = {
             "sub": subject,
