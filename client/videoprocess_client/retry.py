@@ -11,7 +11,7 @@ from videoprocess_client.errors import Busy, ConnectionFailed, VideoProcessError
 
 _RANDOM = SystemRandom()
 #: limits that have room again in a moment
-_PASSING_LIMITS = frozenset({"RATE_LIMITED", "CALL_LIMIT"})
+_PASSING_LIMITS = frozenset({"RATE_LIMITED", "CALL_LIMIT", "TRANSFER_TOO_SLOW"})
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,23 @@ from grpc import aio
 
 from videoprocess.v1 import file_transfer_pb2 as pb
 from videoprocess_client.errors import ConnectionFailed, DataLoss, NotFound, VideoProcessError
+from videoprocess_client.freed_memory import keep_freed_memory
 from videoprocess_client.link import Link
 from videoprocess_client.retry import may_pass
 
 # gRPC's default limit is 4 MiB, the service's for data 3 MiB; 1 MiB is what the contract calls a good size.
 CHUNK_BYTES = 1 << 20
+# On a line that is too slow for that.
+LEAST_CHUNK_BYTES = 1 << 15
 # A server that takes no message for so long is as good as gone.
 STALL_SECONDS = 60.0
 # The service may read a large file again before it says that it is whole.
 FINISH_SECONDS = 600.0
 # Causes that go away when the client goes on at the committed size.
 _RESUMABLE = frozenset({"UPLOAD_OFFSET", "CHECKSUM_MISMATCH", "SIZE_MISMATCH"})
+
+# Causes of which a slow line may be the reason.
+_SLOW = frozenset({"STALLED", "TRANSFER_TOO_SLOW"})
 
 #: called with bytes stored by the service or on their way, and bytes in all
 TransferProgress: TypeAlias = Callable[[int, int], None]
@@ -55,6 +61,17 @@ def new_upload_id() -> str:
     return secrets.token_hex(16)
 
 
+@dataclass(frozen=True)
+class _Message:
+    """A message with bytes of the file, made where the event loop does not wait for it."""
+
+    request: pb.UploadRequest
+    #: where its bytes end in the file
+    end: int
+    #: whether it finishes the upload
+    is_last: bool
+
+
 class _HashedFile:
     """A file that is read in pieces from anywhere and hashed from its beginning, each byte once."""
 
@@ -65,21 +82,26 @@ class _HashedFile:
         self._hashed_bytes = 0
         self.size_bytes = file.seek(0, os.SEEK_END)
 
-    async def read(self, offset: int) -> bytes:
-        """Read one chunk; shorter only at the end of the file."""
-        return await asyncio.to_thread(self._read, offset)
+    async def message(self, offset: int, chunk_bytes: int) -> _Message:
+        """Read a message; its data are shorter only at the end of the file, where it finishes the upload."""
+        return await asyncio.to_thread(self._message, offset, chunk_bytes)
 
     async def sha256(self) -> str:
         """The digest of the whole file."""
         return await asyncio.to_thread(self._digest)
 
-    def _read(self, offset: int) -> bytes:
+    def _message(self, offset: int, chunk_bytes: int) -> _Message:
         with self._lock:
             self._hash_up_to(offset)
-            data = self._read_exactly(offset)
+            data = self._read_exactly(offset, chunk_bytes)
             self._hash.update(memoryview(data)[self._hashed_bytes - offset :])
             self._hashed_bytes = max(self._hashed_bytes, offset + len(data))
-            return data
+            request = pb.UploadRequest(offset=offset, data=data, crc32c=google_crc32c.value(data))
+            end = offset + len(data)
+            if end == self.size_bytes:
+                request.finish.size_bytes = end
+                request.finish.sha256 = self._hash.hexdigest()
+            return _Message(request, end, is_last=end == self.size_bytes)
 
     def _digest(self) -> str:
         with self._lock:
@@ -88,12 +110,12 @@ class _HashedFile:
 
     def _hash_up_to(self, offset: int) -> None:
         while self._hashed_bytes < offset:
-            data = self._read_exactly(self._hashed_bytes)[: offset - self._hashed_bytes]
+            data = self._read_exactly(self._hashed_bytes, CHUNK_BYTES)[: offset - self._hashed_bytes]
             self._hash.update(data)
             self._hashed_bytes += len(data)
 
-    def _read_exactly(self, offset: int) -> bytes:
-        wanted = min(CHUNK_BYTES, self.size_bytes - offset)
+    def _read_exactly(self, offset: int, most_bytes: int) -> bytes:
+        wanted = min(most_bytes, self.size_bytes - offset)
         self._file.seek(offset)
         data = self._file.read(wanted)
         if len(data) != wanted:
@@ -125,9 +147,11 @@ class Upload:
         )
         self._on_progress = on_progress
         self._sent_bytes = 0
+        self._chunk_bytes = CHUNK_BYTES
 
     async def run(self) -> UploadResult:
         """Send the file until the service has all of it."""
+        keep_freed_memory()
         # Asked for a new id too: from then on the service is known to be there, and a cut is worth waiting for.
         committed = await self._committed()
         patience = self._link.patience()
@@ -142,6 +166,8 @@ class Upload:
                 before, committed = committed, await self._committed()
                 if committed is None or committed > before:
                     patience.renew()
+                elif failure.reason in _SLOW:  # not even one message came through in time
+                    self._chunk_bytes = max(self._chunk_bytes // 2, LEAST_CHUNK_BYTES)
         digest = await self._file.sha256()
         return UploadResult(self._header.upload_id, self._file.size_bytes, digest, self._sent_bytes)
 
@@ -166,43 +192,39 @@ class Upload:
             call.cancel()
 
     async def _write_all(self, call: _UploadCall, offset: int) -> None:
-        reading = asyncio.create_task(self._file.read(offset))  # one chunk ahead of what is sent
-        first = True
+        reading = self._reading(offset)
+        header: pb.UploadHeader | None = self._header
         try:
             while True:
-                data = await reading
-                end = offset + len(data)
-                finish = None
-                if end < self._file.size_bytes:
-                    reading = asyncio.create_task(self._file.read(end))
-                else:
-                    digest = await self._file.sha256()
-                    finish = pb.UploadFinish(size_bytes=self._file.size_bytes, sha256=digest)
-                header = self._header if first else None
-                request = pb.UploadRequest(
-                    header=header, offset=offset, data=data, crc32c=google_crc32c.value(data), finish=finish
-                )
-                await self._write(call, request)
-                offset, first = end, False
-                if finish is not None:
+                message = await reading
+                if not message.is_last:
+                    reading = self._reading(message.end)  # while this one is sent
+                if header is not None:
+                    message.request.header.CopyFrom(header)
+                    header = None
+                await self._write(call, message)
+                if message.is_last:
                     break
         finally:
             reading.cancel()
         await call.done_writing()
 
-    async def _write(self, call: _UploadCall, request: pb.UploadRequest) -> None:
+    def _reading(self, offset: int) -> asyncio.Task[_Message]:
+        return asyncio.create_task(self._file.message(offset, self._chunk_bytes))
+
+    async def _write(self, call: _UploadCall, message: _Message) -> None:
         try:
             async with asyncio.timeout(STALL_SECONDS):
-                await call.write(request)
+                await call.write(message.request)
         except TimeoutError as error:
             raise _stalled() from error
         except (aio.AioRpcError, asyncio.InvalidStateError):
             # The service has ended the call: its own status is what counts, not that of the write.
             await _bounded(call, STALL_SECONDS)
             raise _ended_early() from None
-        self._sent_bytes += len(request.data)
+        self._sent_bytes += message.end - message.request.offset
         if self._on_progress is not None:
-            self._on_progress(request.offset + len(request.data), self._file.size_bytes)
+            self._on_progress(message.end, self._file.size_bytes)
 
     def _result(self, response: pb.UploadResponse) -> UploadResult:
         if not response.complete:

@@ -77,6 +77,7 @@ def serve(
     max_parked_bytes: int | None = _option("max_parked_bytes"),
     max_blocked_seconds: float | None = _option("max_blocked_seconds"),
     stall_seconds: float | None = _option("stall_seconds"),
+    transfer_stall_seconds: float | None = _option("transfer_stall_seconds"),
     session_idle_seconds: float | None = _option("session_idle_seconds"),
     max_sessions: int | None = _option("max_sessions"),
     max_sessions_per_user: int | None = _option("max_sessions_per_user"),
@@ -118,6 +119,8 @@ def serve(
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config)
     settings = _read(flags)
+    # gRPC reads it when it is imported: it would write bytes of callers past our log, a line for each bad header
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from videoprocess_server.app import CannotStartError, run
 
     try:

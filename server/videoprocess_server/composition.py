@@ -79,6 +79,7 @@ def _limits(settings: Settings) -> Limits:
         max_active_jobs=settings.max_queued_jobs,
         max_active_jobs_per_user=settings.max_queued_jobs,
         max_upload_bytes=settings.max_upload_bytes,
+        transfer_stall_seconds=settings.transfer_stall_seconds,
         session_idle_timeout_us=_microseconds(settings.session_idle_seconds),
         stall_seconds=settings.stall_seconds,
         max_running_jobs=settings.max_running_jobs,

@@ -173,6 +173,12 @@ CATALOGUE: Mapping[str, Reason] = {
     "SIZE_MISMATCH": Reason(
         _BAD, Status.DATA_LOSS, True, "The size is not what was declared; send what is missing."
     ),
+    "TRANSFER_TOO_SLOW": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES,
+        Status.RESOURCE_EXHAUSTED,
+        True,
+        "Go on in a new stream from what is committed, with smaller messages.",
+    ),
     "SEQUENCE_OUT_OF_RANGE": Reason(
         _BAD, Status.OUT_OF_RANGE, False, "Subscribe from a sequence that is kept."
     ),
@@ -203,6 +209,12 @@ CATALOGUE: Mapping[str, Reason] = {
         Status.RESOURCE_EXHAUSTED,
         True,
         "Call again after the delay that the answer names.",
+    ),
+    "HEADERS_TOO_LARGE": Reason(
+        CamRetCode.INSUFFICIENT_RESOURCES,
+        Status.RESOURCE_EXHAUSTED,
+        False,
+        "Send at most 16 KiB of headers with a call.",
     ),
     "CALL_LIMIT": Reason(
         CamRetCode.INSUFFICIENT_RESOURCES,

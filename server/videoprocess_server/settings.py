@@ -24,9 +24,9 @@ CONFIG_VARIABLE = "VIDEOPROCESS_CONFIG"
 MAX_PORT = 65_535
 _DAY = 24 * 3600.0
 _CENTURY = 36_525 * _DAY  # what is kept for longer is kept for ever
+FD_SOCKET_NAME = "fd.sock"
 _USER_ID = re.compile(r"-?\d{1,10}")
 _WRITABLE = "rw"
-FD_SOCKET_NAME = "fd.sock"
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
 
@@ -172,6 +172,9 @@ class Settings(BaseSettings):
         0.0, ge=0, description="A job that gates or others block for longer ends in an error; 0 is never."
     )
     stall_seconds: float = Field(1200.0, ge=1, description="A task without progress for longer is given up.")
+    transfer_stall_seconds: float = Field(
+        60.0, ge=0.1, le=3600, description="An Upload whose next message does not come whole within is ended."
+    )
     session_idle_seconds: float = Field(
         1800.0, ge=1, description="A session without calls, subscribers or work is closed after."
     )

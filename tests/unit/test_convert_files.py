@@ -61,13 +61,13 @@ class TestFiles:
         assert (reason, [field]) == refusal_of(files.upload_start, message)
 
     def test_messages_are_checked_by_size_and_checksum(self) -> None:
-        files.check_upload_message(transfer.UploadRequest(data=bytes(3 << 20)))
-        files.check_upload_message(transfer.UploadRequest(data=b"abc", crc32c=google_crc32c.value(b"abc")))
-        files.check_upload_message(transfer.UploadRequest(crc32c=0))
+        files.upload_data(transfer.UploadRequest(data=bytes(3 << 20)))
+        files.upload_data(transfer.UploadRequest(data=b"abc", crc32c=google_crc32c.value(b"abc")))
+        files.upload_data(transfer.UploadRequest(crc32c=0))
         too_long = transfer.UploadRequest(data=bytes((3 << 20) + 1))
-        assert refusal_of(files.check_upload_message, too_long) == ("INVALID_FIELD", ["data"])
+        assert refusal_of(files.upload_data, too_long) == ("INVALID_FIELD", ["data"])
         damaged = transfer.UploadRequest(data=b"abc", crc32c=0)
-        assert refusal_of(files.check_upload_message, damaged)[0] == "CHECKSUM_MISMATCH"
+        assert refusal_of(files.upload_data, damaged)[0] == "CHECKSUM_MISMATCH"
 
     def test_a_finish_names_size_and_digest(self) -> None:
         digest = "0123456789abcdefABCDEF" + "0" * 42

@@ -44,6 +44,8 @@ class Limits:
     max_setting_bytes: int = 256 * 1024
     max_video_id_bytes: int = 256
     max_upload_bytes: int = 1 << 40
+    #: a whole message of an upload comes within, or its stream ends
+    transfer_stall_seconds: float = 60.0
     max_concurrent_probes: int = 64
     session_idle_timeout_us: int = 30 * 60 * 1_000_000
     #: a worker silent for longer while it runs is killed, contract §5 TIMEOUT

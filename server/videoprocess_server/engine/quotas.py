@@ -13,8 +13,7 @@ from videoprocess_server.model.records import Upload
 from videoprocess_server.model.states import UploadState
 from videoprocess_server.store.repository import Repository
 
-#: how long the sum over a user's rows is believed: what jobs add meanwhile may exceed the quota, and so may one message
-#: of each open upload
+#: how long the sum over a user's rows is believed: what jobs add meanwhile may exceed the quota
 BELIEVED_SECONDS = 1.0
 MAX_SUMS = 4096
 _MAX_UPLOADS = 1_000_000
@@ -65,13 +64,31 @@ class Quotas:
         Raises:
             VideoProcessError: QUOTA_EXCEEDED.
         """
-        if self._quota_bytes and self._used_bytes(user_id) + more_bytes > self._quota_bytes:
-            raise VideoProcessError(
-                "QUOTA_EXCEEDED",
-                f"user {user_id} keeps {self._used_bytes(user_id)} of {self._quota_bytes} bytes; "
-                f"{more_bytes} more do not fit",
-                metadata={"user_id": str(user_id), "quota_bytes": str(self._quota_bytes)},
-            )
+        if not self._quota_bytes:
+            return
+        used_bytes = self._used_bytes(user_id)
+        if used_bytes + more_bytes > self._quota_bytes:
+            raise self._exceeded(user_id, used_bytes, more_bytes)
+
+    def claim(self, upload: Upload, size_bytes: int) -> None:
+        """Count an unfinished upload with the size it is about to have, if the user may keep that much.
+
+        Looks and counts in one step: streams that write at once cannot all pass by the same room.
+
+        Raises:
+            VideoProcessError: QUOTA_EXCEEDED; it is counted as before.
+        """
+        if not self._quota_bytes:
+            return
+        stored_bytes = self._stored_bytes(upload.user_id)
+        with self._lock:
+            uploads = self._unfinished[upload.user_id]
+            has_bytes = uploads.get(upload.upload_id, 0)
+            used_bytes = stored_bytes + sum(uploads.values())
+            if used_bytes - has_bytes + size_bytes <= self._quota_bytes:
+                uploads[upload.upload_id] = size_bytes
+                return
+        raise self._exceeded(upload.user_id, used_bytes, size_bytes - has_bytes)
 
     def exceeded(self, user_id: int) -> str:
         """Return why a job of the user may not run now; "" where it may."""
@@ -93,6 +110,13 @@ class Quotas:
             if not uploads:
                 self._unfinished.pop(upload.user_id, None)
             self._sums.pop(upload.user_id, None)
+
+    def _exceeded(self, user_id: int, used_bytes: int, more_bytes: int) -> VideoProcessError:
+        return VideoProcessError(
+            "QUOTA_EXCEEDED",
+            f"user {user_id} keeps {used_bytes} of {self._quota_bytes} bytes; {more_bytes} more do not fit",
+            metadata={"user_id": str(user_id), "quota_bytes": str(self._quota_bytes)},
+        )
 
     def _used_bytes(self, user_id: int) -> int:
         stored_bytes = self._stored_bytes(user_id)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreFullError
 from videoprocess_server.engine.authorisation import Caller, Policy, authorise
@@ -17,6 +16,7 @@ from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.sources import Sources
 from videoprocess_server.engine.sweeper import bury
+from videoprocess_server.engine.upload_digests import RunningDigest, RunningDigests
 from videoprocess_server.engine.video_ids import check_video_id
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.clock import Clock
@@ -28,9 +28,6 @@ from videoprocess_server.store.repository import (
     StoreUnavailableError,
     Transaction,
 )
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 #: what a caller may choose as upload_id: 128 random bits
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -46,8 +43,8 @@ class Writer:
 
     upload: Upload
     committed_size: int
-    #: over what this writer wrote, if it began at 0; None makes `finish` read the blob
-    digest: _Hash | None = field(default_factory=hashlib.sha256)
+    #: of what is stored
+    digest: RunningDigest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +93,7 @@ class Uploads:
         #: an upload's writer changes under the lock of its stripe only, and so does its blob
         self._stripes = [threading.Lock() for _ in range(LOCK_STRIPES)]
         self._writers: dict[str, Writer] = {}
+        self._digests = RunningDigests()
 
     def open(
         self,
@@ -127,18 +125,15 @@ class Uploads:
         if video_id:
             check_video_id(video_id, self._limits)
         self._check_space(user_id, upload_id, declared_size)
-        with self._repository.transaction() as tx:
-            upload = tx.get_upload(upload_id) if upload_id else None
-            if upload is None:
-                upload = self._begin(tx, user_id, upload_id, file_name, video_id, declared_size)
-            elif upload.user_id != user_id:
-                raise VideoProcessError(
-                    "UPLOAD_NOT_FOUND", f"there is no upload {upload_id!r} of user {user_id}"
-                )
-            elif upload.state is UploadState.ACTIVE:
-                upload = replace(upload, update_time_us=self._clock.now_us())
-                tx.put_upload(upload)  # from now on it does not expire before this stream has it
-        return self._take_over(upload)
+        upload_id = upload_id or new_id()
+        with self._stripe(upload_id):  # whoever wrote it until now has ended its message, and gets no further
+            with self._repository.transaction() as tx:
+                upload = tx.get_upload(upload_id)
+                if upload is None:
+                    upload = self._begin(tx, user_id, upload_id, file_name, video_id, declared_size)
+                else:
+                    upload = self._go_on(tx, upload, user_id, video_id)
+            return self._take_over(upload)
 
     def _begin(
         self,
@@ -149,10 +144,9 @@ class Uploads:
         video_id: str,
         declared_size: int | None,
     ) -> Upload:
-        if video_id and tx.get_video(user_id, video_id) is not None:
-            raise VideoProcessError("VIDEO_EXISTS", f"there is a video {video_id!r} already")
-        upload_id = upload_id or new_id()
+        _check_free(tx, user_id, video_id)
         self._blobs.delete(BlobKind.UPLOAD, upload_id)  # of an upload of this id that is gone, not yet swept
+        self._digests.forget(upload_id)
         now = self._clock.now_us()
         upload = Upload(
             upload_id=upload_id,
@@ -164,6 +158,28 @@ class Uploads:
             video_id=video_id,
             declared_size_bytes=declared_size,
         )
+        tx.put_upload(upload)
+        return upload
+
+    def _go_on(self, tx: Transaction, upload: Upload, user_id: int, video_id: str) -> Upload:
+        if upload.user_id != user_id:
+            raise VideoProcessError(
+                "UPLOAD_NOT_FOUND", f"there is no upload {upload.upload_id!r} of user {user_id}"
+            )
+        is_new_name = video_id not in ("", upload.video_id)
+        if upload.state is not UploadState.ACTIVE:
+            if is_new_name:
+                raise VideoProcessError(
+                    "INVALID_FIELD",
+                    "a finished upload makes no further video; name it in Prepare",
+                    {"header.video_id": "is not that of the upload, which is finished"},
+                )
+            return upload
+        if is_new_name:
+            _check_free(tx, user_id, video_id)
+        upload = replace(
+            upload, video_id=video_id or upload.video_id, update_time_us=self._clock.now_us()
+        )  # from now on it does not expire before this stream has it
         tx.put_upload(upload)
         return upload
 
@@ -184,18 +200,21 @@ class Uploads:
             raise _storage_full()
 
     def _take_over(self, upload: Upload) -> Writer:
-        with self._stripe(upload):
-            with self._repository.read() as reader:  # its writer may have finished it while we waited
-                upload = reader.get_upload(upload.upload_id) or upload
-            if upload.state is UploadState.FINISHED:
-                return Writer(upload, upload.size_bytes, None)
-            size = self._blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0
-            writer = Writer(upload, size, hashlib.sha256() if size == 0 else None)
-            self._writers[upload.upload_id] = writer
+        """Make a new writer the only one; the caller holds the stripe."""
+        digest = self._digests.of(upload.upload_id)
+        if upload.state is UploadState.FINISHED:
+            return Writer(upload, upload.size_bytes, digest)
+        size = self._blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0
+        writer = Writer(upload, size, digest)
+        self._writers[upload.upload_id] = writer
         return writer
 
-    def _stripe(self, upload: Upload) -> threading.Lock:
-        return self._stripes[hash(upload.upload_id) % LOCK_STRIPES]
+    def _stripe(self, upload_id: str) -> threading.Lock:
+        return self._stripes[hash(upload_id) % LOCK_STRIPES]
+
+    def _check_fence(self, writer: Writer) -> None:
+        if self._writers.get(writer.upload.upload_id) is not writer:
+            raise VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
 
     def append(self, writer: Writer, offset: int, data: bytes) -> int:
         """Write one message's bytes at the committed size; return the new one.
@@ -217,12 +236,11 @@ class Uploads:
             raise VideoProcessError(
                 "INVALID_FIELD", f"the upload grows beyond {limit} bytes", {"data": "exceeds size_bytes"}
             )
-        self._quotas.check(writer.upload.user_id, len(data))
         if not self._space_left():
             raise _storage_full()
-        with self._stripe(writer.upload):
-            if self._writers.get(writer.upload.upload_id) is not writer:
-                raise VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
+        with self._stripe(writer.upload.upload_id):
+            self._check_fence(writer)
+            self._quotas.claim(writer.upload, offset + len(data))
             try:
                 writer.committed_size = self._blobs.append(
                     BlobKind.UPLOAD, writer.upload.upload_id, offset, data
@@ -231,10 +249,10 @@ class Uploads:
                 raise _storage_full() from error
             except OSError as error:
                 raise VideoProcessError("STORE_UNAVAILABLE", "the message could not be written") from error
-            self._quotas.written(writer.upload, writer.committed_size)
+            finally:
+                self._quotas.written(writer.upload, writer.committed_size)
+            writer.digest.add(offset, data)
             self._touch(writer, self._limits.retention.unfinished_uploads_us // TOUCHES_PER_LIFE)
-        if writer.digest is not None:
-            writer.digest.update(data)
         return writer.committed_size
 
     def _touch(self, writer: Writer, at_most_every_us: int) -> None:
@@ -258,7 +276,7 @@ class Uploads:
             sha256: in hex, of the whole; "" is not checked.
 
         Raises:
-            VideoProcessError: SIZE_MISMATCH, DIGEST_MISMATCH, UPLOAD_TAKEN_OVER, VIDEO_EXISTS.
+            VideoProcessError: SIZE_MISMATCH, DIGEST_MISMATCH, UPLOAD_TAKEN_OVER, VIDEO_EXISTS, STORE_UNAVAILABLE.
         """
         upload = writer.upload
         if upload.state is UploadState.FINISHED:
@@ -270,14 +288,10 @@ class Uploads:
                 f"{writer.committed_size} of {declared} bytes arrived",
                 metadata={"committed_size": str(writer.committed_size)},
             )
-        if writer.committed_size == 0:
-            self._blobs.append(BlobKind.UPLOAD, upload.upload_id, 0, b"")
-        self._blobs.sync(BlobKind.UPLOAD, upload.upload_id)
-        digest = (
-            writer.digest.hexdigest()
-            if writer.digest
-            else self._blobs.sha256(BlobKind.UPLOAD, upload.upload_id)
-        )
+        try:
+            digest = self._stored(writer)
+        except OSError as error:
+            raise VideoProcessError("STORE_UNAVAILABLE", "the upload could not be stored") from error
         finished = replace(
             upload,
             state=UploadState.FINISHED,
@@ -286,22 +300,37 @@ class Uploads:
             sha256=digest,
         )
         self._same_digest(finished, sha256)
-        with self._stripe(writer.upload):
-            if self._writers.get(upload.upload_id) is not writer:
-                raise VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
+        with self._stripe(upload.upload_id):
+            self._check_fence(writer)
             self._keep_finished(finished)
             del self._writers[upload.upload_id]
+        self._digests.forget(upload.upload_id)
         self._quotas.ended(finished)
         writer.upload = finished
         return finished
+
+    def _stored(self, writer: Writer) -> str:
+        """Make what was written durable; return its SHA-256 in hex."""
+        upload_id = writer.upload.upload_id
+        with self._stripe(upload_id):
+            self._check_fence(writer)
+            if writer.committed_size == 0:
+                self._blobs.append(BlobKind.UPLOAD, upload_id, 0, b"")
+        self._blobs.sync(BlobKind.UPLOAD, upload_id)
+        descriptor = self._blobs.open(BlobKind.UPLOAD, upload_id)
+        try:
+            return writer.digest.catch_up(
+                descriptor, writer.committed_size, lambda: self._check_fence(writer)
+            )
+        finally:
+            os.close(descriptor)
 
     def _keep_finished(self, finished: Upload) -> None:
         with self._repository.transaction() as tx:
             tx.put_upload(finished)
             if not finished.video_id:
                 return
-            if tx.get_video(finished.user_id, finished.video_id) is not None:
-                raise VideoProcessError("VIDEO_EXISTS", f"there is a video {finished.video_id!r} already")
+            _check_free(tx, finished.user_id, finished.video_id)
             tx.put_video(
                 Video(
                     user_id=finished.user_id,
@@ -325,7 +354,7 @@ class Uploads:
 
     def abandon(self, writer: Writer) -> None:
         """The stream ended without finishing; what arrived stays for the next one."""
-        with self._stripe(writer.upload):
+        with self._stripe(writer.upload.upload_id):
             if self._writers.get(writer.upload.upload_id) is writer:
                 self._touch(writer, 1)
                 del self._writers[writer.upload.upload_id]
@@ -354,12 +383,18 @@ class Uploads:
         retention, finished = self._limits.retention, upload.state is UploadState.FINISHED
         kept_us = retention.unused_uploads_us if finished else retention.unfinished_uploads_us
         is_used = finished and reader.count_videos_of_upload(upload.upload_id)
-        size = upload.size_bytes if finished else self._blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0
         return UploadView(
             upload=upload,
-            committed_size=size,
+            committed_size=upload.size_bytes if finished else self._committed_size(upload.upload_id),
             expire_time_us=None if is_used else upload.update_time_us + kept_us,
         )
+
+    def _committed_size(self, upload_id: str) -> int:
+        """Return what of an unfinished upload is stored: of a message that is being written nothing, it may yet fail."""
+        writer = self._writers.get(upload_id)
+        if writer is not None:
+            return writer.committed_size
+        return self._blobs.size(BlobKind.UPLOAD, upload_id) or 0
 
     def expire(self) -> int:
         """Drop a batch of unfinished uploads that nobody went on with, and of finished ones that no video uses.
@@ -375,7 +410,7 @@ class Uploads:
         return sum(self._drop(upload) for upload in expired)
 
     def _drop(self, upload: Upload) -> bool:
-        with self._stripe(upload):
+        with self._stripe(upload.upload_id):
             writer = self._writers.get(upload.upload_id)
             if writer is not None:  # a slow caller, but there
                 self._touch(writer, 1)
@@ -385,8 +420,15 @@ class Uploads:
                     return False  # it was gone on with, or is used, since it was listed
                 tx.delete_upload(upload.upload_id)
                 bury(tx, BlobKind.UPLOAD, upload.upload_id, self._clock.now_us())
+        self._digests.forget(upload.upload_id)
         self._quotas.ended(upload)
         return True
+
+
+def _check_free(tx: Transaction, user_id: int, video_id: str) -> None:
+    """Return if an upload may make a video of this id; "" is none."""
+    if video_id and tx.get_video(user_id, video_id) is not None:
+        raise VideoProcessError("VIDEO_EXISTS", f"there is a video {video_id!r} already")
 
 
 def _storage_full() -> VideoProcessError:

@@ -90,18 +90,20 @@ def upload_start(message: file_transfer_pb2.UploadRequest | None) -> UploadStart
     )
 
 
-def check_upload_message(message: file_transfer_pb2.UploadRequest) -> None:
-    """Return if the bytes of a message may be kept.
+def upload_data(message: file_transfer_pb2.UploadRequest) -> bytes:
+    """Return the bytes of a message, checked.
 
     Raises:
         VideoProcessError: INVALID_FIELD, CHECKSUM_MISMATCH.
     """
-    if len(message.data) > MAX_UPLOAD_CHUNK_BYTES:
+    data = message.data  # each look at it is a copy
+    if len(data) > MAX_UPLOAD_CHUNK_BYTES:
         raise invalid("data", f"has more than {MAX_UPLOAD_CHUNK_BYTES} bytes")
-    if message.HasField("crc32c") and message.crc32c != google_crc32c.value(message.data):
+    if message.HasField("crc32c") and message.crc32c != google_crc32c.value(data):
         raise VideoProcessError(
-            "CHECKSUM_MISMATCH", f"the {len(message.data)} bytes at {message.offset} have another CRC32C"
+            "CHECKSUM_MISMATCH", f"the {len(data)} bytes at {message.offset} have another CRC32C"
         )
+    return data
 
 
 def upload_digest(finish: file_transfer_pb2.UploadFinish, committed_size: int) -> str:
