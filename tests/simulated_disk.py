@@ -7,6 +7,7 @@ folder, and by nothing else. An fsync keeps what was done before it began.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from data_directory import FileContent, Files
 from syscall_trace import Call
 
-#: SQLite maps it into memory, and makes it anew where it is missing
-NOT_KEPT_SUFFIX = "-shm"
+#: what SQLite maps into memory, and sockets: both are made anew where they are missing
+NOT_KEPT_SUFFIXES = ("-shm", ".sock")
 ROOT = 0
 _IDS = re.compile(r"[0-9a-f]{32}")
 _SEGMENT = re.compile(r"/\d{6}-")
@@ -84,6 +85,8 @@ class Recording:
 
     steps: list[Step] = field(default_factory=list)
     folders: set[int] = field(default_factory=lambda: {ROOT})
+    #: folders that were there, durably, before the first step
+    ready: dict[str, int] = field(default_factory=dict)
 
 
 class UnknownCallError(Exception):
@@ -103,18 +106,24 @@ class Recorder:
 
     Args:
         data_dir: what counts; the folder that it is made in is there and durable before the first call.
+        shared: folders beside it that count as well, and are there and durable as that one is.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *shared: Path) -> None:
         self.recording = Recording()
         self._root = str(data_dir.parent)
-        self._data_dir = str(data_dir)
+        self._folders = [str(folder) for folder in (data_dir, *shared)]
         self._service = 0
         self._first_number = 0
         self._entries: dict[int, dict[str, int]] = {ROOT: {}}
         self._sizes: dict[int, int] = {}
         self._open: dict[tuple[int, int], _OpenFile] = {}
         self._next_inode = ROOT + 1
+        for folder in shared:
+            self._entries[self._next_inode] = {}
+            self._entries[ROOT][folder.name] = self.recording.ready[folder.name] = self._next_inode
+            self.recording.folders.add(self._next_inode)
+            self._next_inode += 1
         self._call: Call
 
     def take_life(self, calls: Sequence[Call], service: int, end: float = math.inf) -> None:
@@ -150,11 +159,11 @@ class Recorder:
         path = call.descriptor_path
         if call.name in {"mmap", "dup", "dup2", "dup3", "fcntl", "sendmsg", "sendto"}:
             writes = "MAP_SHARED" in call.arguments and "PROT_WRITE" in call.arguments
-            return writes and self._is_below(path) and not path.endswith(NOT_KEPT_SUFFIX)
+            return writes and self._is_below(path) and not path.endswith(NOT_KEPT_SUFFIXES)
         return any(map(self._is_below, (path, *call.paths)))
 
     def _is_below(self, path: str) -> bool:
-        return f"{path}/".startswith(f"{self._data_dir}/")
+        return any(f"{path}/".startswith(f"{folder}/") for folder in self._folders)
 
     # -- names
 
@@ -197,9 +206,9 @@ class Recorder:
     # -- calls
 
     def open(self, call: Call) -> None:
-        path = call.paths[0]
+        path = os.path.normpath(call.paths[0])
         self._open.pop((call.process, call.result), None)
-        if path.endswith(NOT_KEPT_SUFFIX) or not (path == self._root or self._is_below(path)):
+        if path.endswith(NOT_KEPT_SUFFIXES) or not (path == self._root or self._is_below(path)):
             return
         inode = self._find(path)
         if inode is None and "O_CREAT" not in call.arguments and call.name != "creat":
@@ -228,6 +237,19 @@ class Recorder:
         if file := self._file(call):
             self._write(file.inode, call.numbers[0], call.data)
 
+    def copy_range(self, call: Call) -> None:
+        (source_fd, _), (target_fd, path) = call.descriptors
+        target = self._open.get((call.process, target_fd))
+        if target is None:
+            if self._is_below(path):
+                raise UnknownCallError(f"{call.name} to {path}, which nobody opened")
+            return
+        source = self._open[call.process, source_fd]
+        offset, target_offset = call.offsets
+        changes = (step for step in self.recording.steps if isinstance(step, Change))
+        data = _written(b"", [change for change in changes if change.inode == source.inode])
+        self._write(target.inode, target_offset, data[offset : offset + call.result])
+
     def truncate(self, call: Call) -> None:
         if file := self._file(call):
             self._resize(file.inode, call.numbers[0])
@@ -246,7 +268,7 @@ class Recorder:
             self.recording.folders.add(inode)
 
     def remove(self, call: Call) -> None:
-        if self._is_below(call.paths[0]) and not call.paths[0].endswith(NOT_KEPT_SUFFIX):
+        if self._is_below(call.paths[0]) and not call.paths[0].endswith(NOT_KEPT_SUFFIXES):
             self._enter(call.paths[0], None)
 
     def rename(self, call: Call) -> None:
@@ -266,7 +288,7 @@ class Recorder:
         file = self._open.get((call.process, call.descriptor))
         path = call.descriptor_path
         changes = call.name not in {"lseek", "fsync", "fdatasync"}
-        if file is None and changes and self._is_below(path) and not path.endswith(NOT_KEPT_SUFFIX):
+        if file is None and changes and self._is_below(path) and not path.endswith(NOT_KEPT_SUFFIXES):
             raise UnknownCallError(f"{call.name} to {path}, which nobody opened")
         return file
 
@@ -282,12 +304,14 @@ class Recorder:
 _HANDLERS: Mapping[str, Callable[[Recorder, Call], None]] = {
     "open": Recorder.open,
     "openat": Recorder.open,
+    "openat2": Recorder.open,
     "creat": Recorder.open,
     "close": Recorder.close,
     "lseek": Recorder.seek,
     "write": Recorder.write,
     "writev": Recorder.write,
     "pwrite64": Recorder.write_at,
+    "copy_file_range": Recorder.copy_range,
     "ftruncate": Recorder.truncate,
     "fsync": Recorder.sync,
     "fdatasync": Recorder.sync,
@@ -330,10 +354,10 @@ Survives = Callable[[Change], bool]
 class SimulatedDisk:
     """Takes steps in order, and tells what a power loss would leave."""
 
-    def __init__(self, folders: set[int]) -> None:
-        self._folders = folders
+    def __init__(self, recording: Recording) -> None:
+        self._folders = recording.folders
         self._bytes: dict[int, bytes] = {}
-        self._entries: dict[int, dict[str, int]] = {}
+        self._entries: dict[int, dict[str, int]] = {ROOT: dict(recording.ready)}
         self._pending: dict[int, list[Change]] = {}
         self._contents: dict[int, FileContent] = {}
 
@@ -419,7 +443,7 @@ def moments(
         recording: what happened.
         taken_out: syncs that are not done.
     """
-    disk = SimulatedDisk(recording.folders)
+    disk = SimulatedDisk(recording)
     for step in recording.steps:
         yield step, disk
         if not (isinstance(step, Sync) and taken_out(step)):

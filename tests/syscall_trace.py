@@ -24,6 +24,7 @@ _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+|\?)")
 _HEX = re.compile(r"(?:\\x[0-9a-f]{2})*")
 _DESCRIPTOR = re.compile(r"(\d+|AT_FDCWD)<([^<>]*)")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+_OFFSET = re.compile(r"\[(\d+)\](?: => \[\d+\])?")
 _UNFINISHED = " <unfinished ...>"
 
 
@@ -77,6 +78,17 @@ class Call:
             found.append(path if path.startswith("/") or not folders else f"{_text(folders[-1][1])}/{path}")
             at = match.end()
         return found
+
+    @property
+    def descriptors(self) -> Sequence[tuple[int, str]]:
+        """All that are arguments, with what they are of."""
+        found = _DESCRIPTOR.findall(self.arguments)
+        return [(int(number), _text(path)) for number, path in found if number.isdigit()]
+
+    @property
+    def offsets(self) -> Sequence[int]:
+        """Those that the call takes by their addresses, as they were when it was entered."""
+        return [int(text) for text in _OFFSET.findall(self.arguments)]
 
     @property
     def descriptor_path(self) -> str:

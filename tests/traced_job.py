@@ -18,7 +18,17 @@ from data_directory import (
     read_rows,
 )
 from service_harness import PATIENCE_SECONDS, SERVER, Server, connect
-from short_job import FLAGS, LAST_STAGE, ShortJob, broken_answers, check_to_the_end, short_clip
+from short_job import (
+    LAST_STAGE,
+    SHARED,
+    ShortJob,
+    broken_answers,
+    broken_publications,
+    check_to_the_end,
+    flags,
+    half_done,
+    short_clip,
+)
 from simulated_disk import DiskState, Recorder, Recording, Sent, Step, Sync, moments
 from syscall_trace import Call, command, read_trace, wait_for_the_end
 
@@ -70,7 +80,13 @@ class TracedJob:
             rows = self._rows_of(files)
         except DamagedDatabaseError as error:
             return [f"the database is damaged: {error}"]
-        return [*broken_promises(rows, files), *broken_answers(self.client_at(step), rows)]
+        shared = state.below(SHARED)
+        return [
+            *broken_promises(rows, files),
+            *broken_answers(self.client_at(step), rows),
+            *broken_publications(rows, shared),
+            *half_done(shared, self.client.result_sha256),
+        ]
 
     def _rows_of(self, files: Files) -> Rows:
         key = tuple(files[name].sha256 if name in files else "" for name in DATABASE_FILES)
@@ -80,11 +96,12 @@ class TracedJob:
 
     def killed_before(self, step: Step) -> TracedJob:
         """The same job where the service is killed when this step is about to come, and the client goes on with another."""
-        recorder = Recorder(self.folder / DATA)
+        recorder = Recorder(self.folder / DATA, self.folder / SHARED)
         for life in self.lives:
             recorder.take_life(life.calls, life.service_pid, step.number)
         *_, (_, disk) = moments(recorder.recording)
-        shutil.rmtree(self.folder / DATA)
+        for name in (DATA, SHARED):
+            shutil.rmtree(self.folder / name)
         disk.take(recorder.recording.steps[-1])
         disk.after_power_loss(lambda _: True).put_into(self.folder)
         return go_on_traced(self.folder, self.client_at(step), LIVES[-1:], self.lives, recorder)
@@ -105,7 +122,8 @@ def trace_job(folder: Path) -> TracedJob:
         CannotTraceError: this machine cannot.
     """
     client = ShortJob(short_clip(folder))
-    return go_on_traced(folder, client, LIVES, (), Recorder(folder / DATA))
+    (folder / SHARED).mkdir()
+    return go_on_traced(folder, client, LIVES, (), Recorder(folder / DATA, folder / SHARED))
 
 
 def go_on_traced(
@@ -114,7 +132,7 @@ def go_on_traced(
     """Has a client go on over more lives.
 
     Args:
-        folder: where the data directory is.
+        folder: where the data directory and the shared root are.
         client: as it is when the first of these lives begins.
         lives: what is to come.
         before: the lives that there were.
@@ -126,7 +144,7 @@ def go_on_traced(
     traced = list(before)
     for last_stage, end in lives:
         trace = folder / f"trace-{len(traced)}"
-        with Server(folder / DATA, *FLAGS, program=[*command(trace), *SERVER]) as server:
+        with Server(folder / DATA, *flags(folder / SHARED), program=[*command(trace), *SERVER]) as server:
             life_pid = server.pid
             asyncio.run(go_on(server, client, last_stage))
             end(server)
@@ -134,7 +152,11 @@ def go_on_traced(
         traced.append(TracedLife(read_trace(trace), life_pid))
         recorder.take_life(traced[-1].calls, life_pid)
     recording = recorder.recording
-    left = {name: file.sha256 for name, file in files_below(folder / DATA).items()}
+    left = {
+        f"{part}/{name}": file.sha256
+        for part in (DATA, SHARED)
+        for name, file in files_below(folder / part).items()
+    }
     return TracedJob(folder, traced, client, recording, _answered(recording, client), left)
 
 

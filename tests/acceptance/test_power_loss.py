@@ -19,7 +19,7 @@ import pytest
 
 from data_directory import DATABASE, broken_promises, files_below, read_rows, strays
 from service_harness import Server
-from short_job import FLAGS
+from short_job import SHARED, broken_publications, flags, left_in_shared_root
 from simulated_disk import Change, Sent, Step, Survives, Sync, moments
 from soaking import SOAKING
 from syscall_trace import CannotTraceError
@@ -99,7 +99,8 @@ def _something(seed: int) -> Survives:
 def test_the_recording_is_what_happened(traced: TracedJob) -> None:
     """Were anything written that the trace does not show, the simulated disk would not end as the real one."""
     *_, (_, disk) = moments(traced.recording)
-    found = {name: file.sha256 for name, file in disk.after_power_loss(_everything).below(DATA).items()}
+    found = {name: file.sha256 for name, file in disk.after_power_loss(_everything).files.items()}
+    assert any(name.startswith(f"{SHARED}/") for name in found)
     assert {name: digest for name, digest in traced.left.items() if not name.endswith("-shm")} == found
     kinds = Counter(type(step).__name__ for step in traced.recording.steps)
     print(f"one short job: {dict(kinds)}")
@@ -159,13 +160,15 @@ def test_the_service_starts_on_what_is_left_and_ends_the_job(traced: TracedJob, 
         folder.mkdir()
         state.put_into(folder)
         client = traced.client_at(step)
-        with Server(folder / DATA, *FLAGS) as server:
+        with Server(folder / DATA, *flags(folder / SHARED)) as server:
             asyncio.run(go_on(server, client))
             assert 0 == server.stop()
         assert traced.client.result_sha256 == client.result_sha256
         files = files_below(folder / DATA)
         rows = read_rows(files)
         assert [] == [*broken_promises(rows, files), *strays(rows, folder / DATA)], f"after {step}"
+        shared = files_below(folder / SHARED)
+        assert [] == [*broken_publications(rows, shared), *left_in_shared_root(rows, shared)], f"after {step}"
     print(f"seed {SEED}\ncount starts_after_a_power_loss = {min(STARTS, len(found))}")
 
 
