@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -104,6 +105,26 @@ def _signal_self(name: str, _fd: int, _emit: Emit) -> None:
     signal.raise_signal(signal.Signals[name])
 
 
+def _touch(path: str, _fd: int, _emit: Emit) -> str:
+    """Make a file, and tell what came of it."""
+    try:
+        with open(path, "xb"):  # noqa: PTH123
+            return "written"
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+def _spin(seconds: str, _fd: int, _emit: Emit) -> None:
+    """Use the processor and tell nothing."""
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        pass
+
+
+def _take(size: str, _fd: int, _emit: Emit) -> str:
+    return str(len(bytearray(int(size))))
+
+
 def _exit(code: str, _fd: int, _emit: Emit) -> None:
     os._exit(int(code))
 
@@ -165,6 +186,9 @@ _STEPS: dict[str, Callable[[str, int, Emit], str | None]] = {
     "emit": _emit_many,
     "signal": _signal_self,
     "exit": _exit,
+    "touch": _touch,
+    "spin": _spin,
+    "take": _take,
     "fail": _fail,
     "stumble": _stumble,
     "read": _read,

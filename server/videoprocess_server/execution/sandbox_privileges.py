@@ -41,7 +41,7 @@ def drop_capabilities(needed_folders: Sequence[str]) -> None:
     if not held:
         return
     number = 0
-    while prctl(_PR_CAPBSET_READ, number, check=False) == 1:
+    while prctl(_PR_CAPBSET_READ, number, check=False) >= 0:  # as many as the kernel knows
         prctl(_PR_CAPBSET_DROP, number, check=False)  # takes a privilege itself
         number += 1
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, check=False)
