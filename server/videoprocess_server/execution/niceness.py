@@ -31,7 +31,7 @@ class SessionWeight:
         """Weigh it as one of this niceness; nothing happens where the kernel takes no change."""
         for _ in range(_AUTOGROUP_TRIES if self._fd >= 0 else 0):
             try:
-                os.pwrite(self._fd, str(niceness).encode(), 0)
+                os.write(self._fd, str(niceness).encode())
             except BlockingIOError:
                 time.sleep(_AUTOGROUP_PAUSE_SECONDS)
             except OSError:
