@@ -74,7 +74,6 @@ def run(settings: Settings) -> None:
     """
     configure(LogFormat(settings.log_format), settings.log_level)
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # workers are spawned, never forked
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a line of its own for each bad header, past our log
     try:
         access = load_access(settings)
         with ExitStack() as stack:

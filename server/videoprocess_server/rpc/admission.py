@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, Self
 
 from videoprocess_server.engine.authorisation import Caller, Policy
 from videoprocess_server.errors import VideoProcessError
-from videoprocess_server.rpc.call_limits import NEVER_LIMITED, CallLimits
+from videoprocess_server.rpc.call_limits import MAX_HEADER_BYTES, NEVER_LIMITED, CallLimits
 from videoprocess_server.rpc.rate_limits import RateLimit
 
 #: who has one address of IPv6 has all of its network
@@ -47,12 +47,17 @@ class Admission:
         self._running: Counter[Hashable] = Counter()
 
     @contextmanager
-    def entered(self, method: str, peer: str) -> Iterator[Entry]:
+    def entered(
+        self, method: str, peer: str, headers: Iterable[tuple[str, str | bytes]] = ()
+    ) -> Iterator[Entry]:
         """Count a call while it runs.
 
         Raises:
-            VideoProcessError: CALL_LIMIT, RATE_LIMITED.
+            VideoProcessError: HEADERS_TOO_LARGE, CALL_LIMIT, RATE_LIMITED.
         """
+        # gRPC's own limit holds only for a client that has acknowledged it
+        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+            raise VideoProcessError("HEADERS_TOO_LARGE", f"over {MAX_HEADER_BYTES} bytes of headers")
         with Entry(self._running) as entry:
             if method not in NEVER_LIMITED:
                 entry.count("", self.limits.max_calls, "the service")

@@ -17,6 +17,8 @@ REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 #: what connects beyond it is hung up on
 MAX_CONNECTIONS = 8192
+#: names and values together, of one call
+MAX_HEADER_BYTES = 16 * 1024
 #: calls and streams at once; every one holds at most one message
 MAX_CALLS = 4096
 #: a method → so many of it at once: what has a message in its hands, and what takes no credentials

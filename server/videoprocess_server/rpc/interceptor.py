@@ -21,7 +21,7 @@ from videoprocess_server.rpc.admission import Admission, Entry
 from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.caller import Context
 from videoprocess_server.rpc.convert.fields import invalid
-from videoprocess_server.rpc.hardened_server import end_call, end_call_after
+from videoprocess_server.rpc.hang_up import hang_up
 from videoprocess_server.rpc.status import as_catalogued, grpc_status, internal
 
 log = structlog.get_logger(__name__)
@@ -34,6 +34,9 @@ Messages: TypeAlias = AsyncIterator[bytes]
 LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id")
 MAX_LOGGED_CHARACTERS = 64  # of a caller's text
 INCIDENT_BYTES = 8
+
+#: tasks that nobody else keeps
+_hanging_up: set[asyncio.Task[bool]] = set()
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
@@ -66,6 +69,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             handler_call_details.method,
             behaviour,
             parse,
+            handler.response_serializer,
             bool(handler.request_streaming),
             self._guard,
             self._admission,
@@ -75,7 +79,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         wrapped: Handler = (
             grpc.stream_stream_rpc_method_handler(method.stream, None, handler.response_serializer)
             if handler.response_streaming
-            else grpc.stream_unary_rpc_method_handler(method.answer, None, handler.response_serializer)
+            else grpc.stream_unary_rpc_method_handler(method.answer, None, None)
         )
         return wrapped
 
@@ -87,14 +91,18 @@ class _Method:
     name: str
     behaviour: Any
     parse: Parse
+    serialize: Any
     streams_requests: bool
     guard: Guard
     admission: Admission
 
-    async def answer(self, messages: Messages, context: Context) -> Any:  # noqa: ANN401 - any message
+    async def answer(self, messages: Messages, context: Context) -> bytes:
         """Serve a call with one answer."""
-        async with self._entered(context, streams=False) as (entry, caller):
-            return await self.behaviour(await self._request(messages, entry, caller), context)
+        async with self._entered(context, streams=self.streams_requests) as (entry, caller):
+            answer: bytes = self.serialize(
+                await self.behaviour(await self._request(messages, entry, caller), context)
+            )
+        return answer
 
     async def stream(self, messages: Messages, context: Context) -> None:
         """Serve a call with a stream of answers."""
@@ -114,7 +122,8 @@ class _Method:
         limits = self.admission.limits
         try:
             async with _watched(self.name, context):
-                with self.admission.entered(self.name, context.peer()) as entry:
+                headers = context.invocation_metadata() or ()
+                with self.admission.entered(self.name, context.peer(), headers) as entry:
                     seconds = limits.seconds_of(self.name, streams=streams)
                     async with (
                         self.guard.entered(self.name, context) as caller,
@@ -122,7 +131,7 @@ class _Method:
                     ):
                         yield entry, caller
         finally:
-            end_call_after(limits.write_seconds)
+            _bound_last_answer(limits.write_seconds, context.peer())
 
     async def _request(self, messages: Messages, entry: Entry, caller: Caller) -> Any:  # noqa: ANN401 - any message
         """Return what the behaviour gets: a message, or an iterator of messages."""
@@ -149,9 +158,27 @@ class _Method:
                 await context.write(answer)
         except TimeoutError:
             log.warning("reader_dropped", seconds=seconds)
+            await hang_up(context.peer())
             # no status reaches who takes no message
-            end_call()
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
             await asyncio.sleep(0)  # where the cancellation arrives
+
+
+def _bound_last_answer(seconds: float, peer: str) -> None:
+    """Hang up on the peer if it does not take what ends this call, which gRPC sends from now on."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def begin() -> None:
+        log.warning("reader_dropped", seconds=seconds)
+        hanging_up = loop.create_task(hang_up(peer))
+        _hanging_up.add(hanging_up)
+        hanging_up.add_done_callback(_hanging_up.discard)
+
+    timer = loop.call_later(seconds, begin)
+    task.add_done_callback(lambda _: timer.cancel())
 
 
 @asynccontextmanager

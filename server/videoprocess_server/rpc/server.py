@@ -23,6 +23,7 @@ from videoprocess.v1 import (
 )
 from videoprocess_server.rpc.admission import Admission
 from videoprocess_server.rpc.auth.guard import Guard
+from videoprocess_server.rpc.call_limits import MAX_HEADER_BYTES
 from videoprocess_server.rpc.catalog import Catalog
 from videoprocess_server.rpc.convert.capabilities import MAX_MESSAGE_BYTES
 from videoprocess_server.rpc.file_transfer import FileTransferService
@@ -53,7 +54,6 @@ SERVICE_NAMES = tuple(
 SPARE_CALLS = 1024
 #: more than the subscriptions that a user may have; what a connection has beyond waits in the client
 MAX_STREAMS_PER_CONNECTION = 512
-MAX_METADATA_BYTES = 16 * 1024
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -69,10 +69,12 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ),  # what clients may do; `min_recv_ping…` is ignored
     ("grpc.http2.max_ping_strikes", 2),  # a third ping too early is answered with GOAWAY
     ("grpc.server_handshake_timeout_ms", 20_000),  # TLS, and the first frames of HTTP/2
+    # of gRPC's settings the limits of streams and headers; before a client says that it knows them, they do not hold
+    ("grpc.http2.settings_timeout", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),  # without a call; clients connect again by themselves
     ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_metadata_size", MAX_HEADER_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
 )
 
 
