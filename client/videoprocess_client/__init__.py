@@ -6,6 +6,7 @@ async with Client("127.0.0.1:50051") as client:
 """
 
 from videoprocess_client.client import Client
+from videoprocess_client.credentials import Tls, token_of_file
 from videoprocess_client.enhancement import EnhanceOptions, EnhanceProgress, EnhanceResult
 from videoprocess_client.enums import (
     CamRetCode,
@@ -83,6 +84,7 @@ __all__ = [
     "SessionStatus",
     "StatusChanged",
     "StreamIntent",
+    "Tls",
     "Unsupported",
     "UploadResult",
     "VideoProcessError",
@@ -91,5 +93,6 @@ __all__ = [
     "passed",
     "shared",
     "stream",
+    "token_of_file",
     "uploaded",
 ]

@@ -8,6 +8,8 @@ from importlib.resources import files
 import grpc
 from grpc import aio
 
+from videoprocess_client.credentials import Tls, split_target
+
 TARGET_VARIABLE = "VIDEOPROCESS_TARGET"
 DEFAULT_TARGET = "127.0.0.1:50051"
 
@@ -27,12 +29,16 @@ def default_target() -> str:
     return os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
 
 
-def open_channel(target: str, credentials: grpc.ChannelCredentials | None = None) -> aio.Channel:
+def open_channel(target: str, credentials: grpc.ChannelCredentials | Tls | None = None) -> aio.Channel:
     """Open a channel to the service at `target`; it connects when it is first used.
 
     Args:
-        target: Address in gRPC's notation, e.g. `host:port` or `unix:path`.
-        credentials: For TLS and tokens. None: plain text.
+        target: Address in gRPC's notation, e.g. `host:port` or `unix:path`; `grpcs://host:port` asks for TLS.
+        credentials: For TLS. None: plain text, unless the address asks for TLS.
+
+    Raises:
+        OSError: A file of the credentials cannot be read.
+        ValueError: The credentials do not fit together.
     """
     service_config = files("videoprocess.v1").joinpath("service_config.json").read_text("utf-8")
     options: list[tuple[str, str | int]] = [
@@ -47,6 +53,11 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None = None
         ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
     ]
+    address, asks_for_tls = split_target(target)
+    if credentials is None and asks_for_tls:
+        credentials = Tls()
     if credentials is None:
-        return aio.insecure_channel(target, options=options)
-    return aio.secure_channel(target, credentials, options=options)
+        return aio.insecure_channel(address, options=options)
+    if isinstance(credentials, Tls):
+        credentials = credentials.channel_credentials()
+    return aio.secure_channel(address, credentials, options=options)

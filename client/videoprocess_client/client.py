@@ -15,6 +15,7 @@ import grpc
 from videoprocess.v1 import hdi_enums_pb2, types_pb2, video_catalog_pb2, video_pb2, video_process_service_pb2
 from videoprocess.v1.report_pb2 import Artifact
 from videoprocess_client.channel import default_target, open_channel
+from videoprocess_client.credentials import Bearer, Tls, Token, is_private
 from videoprocess_client.downloads import Download
 from videoprocess_client.enhancement import Enhancement, EnhanceOptions, EnhanceResult, ProgressListener
 from videoprocess_client.enums import ExecutionMode
@@ -42,23 +43,34 @@ class Client:
         target: str | None = None,
         *,
         user_id: int = 100,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | Tls | None = None,
+        token: Token | None = None,
         retry: RetryPolicy | None = None,
         on_retry: Callable[[VideoProcessError], None] | None = None,
     ) -> None:
         """Connect when first used.
 
         Args:
-            target: Address in gRPC's notation. None: VIDEOPROCESS_TARGET of the environment, else 127.0.0.1:50051.
+            target: Address in gRPC's notation; `grpcs://host:port` asks for TLS. None: VIDEOPROCESS_TARGET of the environment,
+                else 127.0.0.1:50051.
             user_id: The user who owns videos, sessions, uploads and events.
-            credentials: For TLS and tokens. None: plain text.
+            credentials: For TLS, with files or ready-made. None: plain text, unless the target asks for TLS.
+            token: What calls carry to say who this is, or what tells it before each call. It is sent over TLS, or to this
+                machine, only.
             retry: How patient the client is. None: 60 s, and 2 s before the first answer.
             on_retry: Called with the error each time the client waits for a service that it had reached before.
+
+        Raises:
+            OSError: A file of the credentials cannot be read.
+            ValueError: The credentials do not fit together, or a token would travel in plain text.
         """
         self.target = target or default_target()
         self.user_id = user_id
+        if token is not None and credentials is None and not is_private(self.target):
+            raise ValueError("a token is sent over TLS or to this machine only: use grpcs://, or credentials")
+        bearer = None if token is None else Bearer(token)
         self._channel = open_channel(self.target, credentials)
-        self._link = Link(self._channel, user_id, retry or RetryPolicy(), on_retry)
+        self._link = Link(self._channel, user_id, retry or RetryPolicy(), on_retry, bearer)
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from grpc import aio
 
@@ -14,11 +14,16 @@ from videoprocess.v1 import (
     video_process_service_pb2_grpc,
     video_process_session_pb2_grpc,
 )
-from videoprocess_client.errors import ConnectionFailed, VideoProcessError, from_rpc_error
+from videoprocess_client.credentials import Bearer, BearerChannel
+from videoprocess_client.errors import Busy, ConnectionFailed, VideoProcessError, from_rpc_error
 from videoprocess_client.retry import Patience, RetryPolicy
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
+
+
+#: refusals after which another token may help
+TOKEN_REFUSED = frozenset({"BAD_CREDENTIALS", "CREDENTIALS_EXPIRED"})
 
 
 class Link:
@@ -30,11 +35,17 @@ class Link:
         user_id: int,
         policy: RetryPolicy,
         on_retry: Callable[[VideoProcessError], None] | None = None,
+        bearer: Bearer | None = None,
     ) -> None:
         self.user_id = user_id
+        #: what calls carry, for what goes another way than by gRPC; None where they carry none
+        self.bearer_token: Callable[[], str | None] = lambda: None if bearer is None else bearer.current()
+        self._bearer = bearer
         self._policy = policy
         self._on_retry = on_retry
         self._reached = False
+        if bearer is not None:
+            channel = cast("aio.Channel", BearerChannel(channel, bearer))
         self.service = video_process_service_pb2_grpc.VideoProcessServiceStub(channel)
         self.session = video_process_session_pb2_grpc.VideoProcessSessionServiceStub(channel)
         self.callback = video_process_callback_pb2_grpc.VideoProcessCallbackServiceStub(channel)
@@ -48,12 +59,17 @@ class Link:
     def answered(self) -> None:
         """Note that the service is there."""
         self._reached = True
+        if self._bearer is not None:
+            self._bearer.accepted()
 
     def error(self, error: aio.AioRpcError) -> VideoProcessError:
         """The typed exception for a status; an answer of the service counts as contact."""
         typed = from_rpc_error(error)
-        if not isinstance(typed, ConnectionFailed):
-            self.answered()
+        if isinstance(typed, ConnectionFailed):
+            return typed
+        self._reached = True
+        if typed.reason in TOKEN_REFUSED and self._bearer is not None and self._bearer.may_be_renewed():
+            return Busy(typed.reason, typed.message, cam_ret_code=typed.cam_ret_code)
         return typed
 
     async def call(

@@ -18,6 +18,7 @@ import grpc
 import pytest
 from cryptography import x509
 
+from client_command import Command
 from credentials import LOCALHOST, Authority, Certificate, identity, new_token, replace_file
 from service_harness import Api, Server, refused
 from videoprocess.v1 import video_catalog_pb2 as catalog
@@ -219,3 +220,23 @@ def test_a_file_that_is_no_good_is_told_in_one_line_with_exit_code_3(tmp_path: P
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"videoprocess-server: {certificate}: expired at ")
     assert not (tmp_path / "data").exists()
+
+
+async def test_the_command_enhances_over_tls_with_a_token(
+    guarded: Guarded, tmp_path: Path, clips: Path
+) -> None:
+    command = Command(
+        f"grpcs://{guarded.server.address}", tmp_path, {"XDG_STATE_HOME": str(tmp_path / "state")}
+    )
+    ca = replace_file(tmp_path / "ca.crt", guarded.authority.pem, 0o644)
+    token = replace_file(tmp_path / "token", guarded.token)
+    enhance = ("enhance", str(clips / "rot90_iphone_3f.mov"), "-o", "out.mov", "--json", "--ca", str(ca))
+    ran = await command(*enhance)
+    assert (4, "NO_CREDENTIALS") == (ran.code, ran.json["error"]["reason"])
+    ran = await command(*enhance, "--token-file", str(token), "--user", str(USER + 1))
+    assert (4, "USER_NOT_ALLOWED") == (ran.code, ran.json["error"]["reason"])
+    ran = await command(*enhance, "--token-file", str(token))
+    assert 0 == ran.code, ran.err
+    assert (tmp_path / "out.mov").exists()
+    untrusting = await command("status", "--json", "--token-file", str(token))
+    assert 3 == untrusting.code  # an authority that nobody knows

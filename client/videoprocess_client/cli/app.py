@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from videoprocess_client.cli import enhance, files, manage, process, queries, watch
+from videoprocess_client.cli.access_options import with_access
 from videoprocess_client.cli.exits import EPILOG, Exit
 from videoprocess_client.cli.output import Output
 
@@ -39,7 +40,7 @@ for command in (
     queries.fetch,
     queries.capabilities,
 ):
-    app.command(epilog=EPILOG)(command)
+    app.command(epilog=EPILOG)(with_access(command))
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 HINTS: Mapping[str, str] = {
     "ALREADY_RUNNING": "Wait for it (videoprocess watch), or stop it first: videoprocess interrupt VIDEO_ID",
     "ARTIFACT_NOT_FOUND": "Results expire: videoprocess process VIDEO_ID makes them anew.",
+    "BAD_CREDENTIALS": "Get a token that this server accepts: --token-file, or VIDEOPROCESS_TOKEN.",
     "BLOCKED_TOO_LONG": "Try again when the cause is gone: videoprocess process VIDEO_ID",
+    "CREDENTIALS_EXPIRED": "Get a new token: --token-file, or VIDEOPROCESS_TOKEN.",
     "NEEDS_PREPARE": "Give its file again: videoprocess prepare VIDEO_ID FILE",
+    "NO_CREDENTIALS": "Say who you are: --token-file, VIDEOPROCESS_TOKEN, or --cert and --key.",
     "NO_FILE": "Give one: videoprocess prepare VIDEO_ID FILE",
     "NOT_PREPARED": "Do that first: videoprocess prepare VIDEO_ID FILE",
     "QUEUE_LIMIT": "Try again when accepted work has ended: videoprocess status",
@@ -27,5 +30,6 @@ HINTS: Mapping[str, str] = {
     "UPLOAD_FINISHED": "Leave --upload-id out.",
     "UPLOAD_TAKEN_OVER": "Another terminal sends this upload: leave it to that one.",
     "UPLOAD_UNFINISHED": "Finish it: videoprocess upload FILE --upload-id ID",
+    "USER_NOT_ALLOWED": "Say whose videos you mean: --user N",
     "VIDEO_EXISTS": "Choose another --video-id, or: videoprocess prepare VIDEO_ID FILE",
 }

@@ -18,6 +18,8 @@ MAX_PORT = 65_535
 
 # A host or `[IPv6]`, perhaps after gRPC's name of a resolver.
 _ADDRESS = r"([a-z][a-z\d]*:(//[^/\s]*/)?)?([^\s:/\[\]]+|\[[^\s\[\]]+\]):(?P<port>\d{1,5})"
+# Ask for TLS; what follows is the address.
+_TLS = r"((grpcs|https)://)"
 # gRPC's names of places that have no port.
 _SCHEMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:")
 
@@ -30,7 +32,7 @@ def check_target(text: str) -> str:
     """
     if text.startswith(_SCHEMES_WITHOUT_PORT):
         return text
-    found = re.fullmatch(_ADDRESS, text, re.ASCII)
+    found = re.fullmatch(f"{_TLS}?{_ADDRESS}", text, re.ASCII)
     if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
         raise typer.BadParameter(f"{text!r} is not HOST:PORT, e.g. 127.0.0.1:50051", param_hint="--target")
     return text

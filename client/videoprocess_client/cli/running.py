@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import typer
 
+from videoprocess_client.cli.access_options import access
 from videoprocess_client.cli.exits import Exit, exit_code
 from videoprocess_client.cli.kept_session import KeptSession
 from videoprocess_client.cli.output import Output, error_values
@@ -63,6 +64,7 @@ def execute(connection: Connection, work: Work, *, patience_seconds: float = 15.
         patience_seconds: How long the server may be away in the middle of it.
     """
     output = Output(as_json=connection.as_json)
+    access().check(connection.target)
     try:
         asyncio.run(_run(connection, work, output, RetryPolicy(patience_seconds=patience_seconds)))
     except (VideoProcessError, OSError) as error:
@@ -84,7 +86,15 @@ async def _run(connection: Connection, work: Work, output: Output, retry: RetryP
     if task is not None:  # SIGINT cancels the task already; a service manager sends SIGTERM
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     notice = _Notice(output, connection.target)
-    async with Client(connection.target, user_id=connection.user_id, retry=retry, on_retry=notice) as client:
+    client = Client(
+        connection.target,
+        user_id=connection.user_id,
+        credentials=access().credentials,
+        token=access().token,
+        retry=retry,
+        on_retry=notice,
+    )
+    async with client:
         await work(client, output)
 
 
