@@ -295,7 +295,7 @@ BOMBS: Mapping[str, Maker] = {
     "tracks.mp4": _movie(box("trak") * 100_000),
     "whole_tracks.mp4": _movie(*[_coded(track_id=number + 1).trak([40, 41, 42]) for number in range(2000)]),
     "compressed_movie.mov": _movie(
-        box("cmov", box("dcom", b"zlib"), box("cmvd", u32(100 << 20), zlib.compress(bytes(100 << 20), 9)))
+        box("cmov", box("dcom", b"zlib"), box("cmvd", u32(100 << 20), zlib.compress(bytes(100 << 20), 1)))
     ),
     "compressed_movie_untold.mov": _movie(
         box("cmov", box("dcom", b"zlib"), box("cmvd", u32(_MANY), b"x\x9c\3\0"))
@@ -372,19 +372,22 @@ def _webp(width: int, height: int) -> bytes:
     return b"RIFF" + (len(chunk) + 4).to_bytes(4, "little") + b"WEBP" + chunk
 
 
-_ZIPPED = zlib.compress(bytes(200 << 20), 9)
+def _zipped() -> bytes:
+    """Much of nothing."""
+    return zlib.compress(bytes(200 << 20), 9)
 
-#: name → a picture that is refused
-PICTURES: Mapping[str, bytes] = {
-    "png_of_huge_sides": _png(0x7FFF_FFFF, 0x7FFF_FFFF, rows=0),
-    "png_of_large_sides": _png(65535, 65535, rows=1),
-    "png_of_many_pixels": _png(16384, 16384, rows=1),
-    "jpeg_of_large_sides": _jpeg(65535, 65535),
-    "webp_of_large_sides": _webp(16384, 16384),
+
+#: name → makes a picture that is refused
+PICTURES: Mapping[str, Callable[[], bytes]] = {
+    "png_of_huge_sides": lambda: _png(0x7FFF_FFFF, 0x7FFF_FFFF, rows=0),
+    "png_of_large_sides": lambda: _png(65535, 65535, rows=1),
+    "png_of_many_pixels": lambda: _png(16384, 16384, rows=1),
+    "jpeg_of_large_sides": lambda: _jpeg(65535, 65535),
+    "webp_of_large_sides": lambda: _webp(16384, 16384),
 }
-#: name → a picture whose metadata unpack to very much: taken or refused, within time and memory
-PACKED_PICTURES: Mapping[str, bytes] = {
-    "png_with_a_packed_profile": _png(16, 16, b"iCCPa\0\0" + _ZIPPED, rows=16),
-    "png_with_packed_text": _png(16, 16, b"zTXta\0\0" + _ZIPPED, rows=16),
-    "png_with_packed_pixels": _png(16, 16, rows=2_000_000),
+#: name → makes a picture with parts that unpack to very much: taken or refused, within time and memory
+PACKED_PICTURES: Mapping[str, Callable[[], bytes]] = {
+    "png_with_a_packed_profile": lambda: _png(16, 16, b"iCCPa\0\0" + _zipped(), rows=16),
+    "png_with_packed_text": lambda: _png(16, 16, b"zTXta\0\0" + _zipped(), rows=16),
+    "png_with_packed_pixels": lambda: _png(16, 16, rows=2_000_000),
 }
