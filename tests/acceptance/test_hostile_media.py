@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -132,7 +132,7 @@ async def _answer(api: Api, name: str, video_id: str) -> tuple[str, str]:
     try:
         await api.prepare_path(session_id, video_id, name)
         await api.commit_video(session_id)
-        end = await api.terminal(await api.process(session_id, video_id))
+        end = await _terminal(api, await api.process(session_id, video_id))
         if not end.HasField("on_process_done"):
             return end.on_error.reason, ""
         made = await api.download(end.on_process_done.report.artifacts[0].artifact_id)
@@ -147,6 +147,15 @@ async def _answer(api: Api, name: str, video_id: str) -> tuple[str, str]:
         await api.service.CloseVideoProcessSession(
             service.CloseVideoProcessSessionRequest(session_id=session_id)
         )
+
+
+async def _terminal(api: Api, accepted: Any) -> Any:
+    """The job's terminal event; the subscription is given back, of which a user has no more than so many."""
+    async with aclosing(api.events(after_sequence=accepted.event_sequence)) as events:
+        async for event in events:
+            if event.job_id == accepted.job_id and event.sequence:
+                return event
+    raise AssertionError("the subscription ended without the job's terminal event")
 
 
 async def _answer_all(api: Api, files: Iterator[tuple[str, Path]]) -> Answers:
