@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 SECONDS = 20.0 if SOAKING else 0.7
 PUBLIC, SECRET = b"public", b"secret"
 DATA = b"result"
+#: how long a folder that was moved out stays outside, so that others may come in between
+HELD_SECONDS = 1e-5
 #: below the root, and what it is exchanged for
 FOLDER, FILE = "a/folder", "a/folder/file"
 
@@ -44,13 +46,6 @@ class _NoOpenat2:
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "step by step":
         monkeypatch.setattr(shared_path.ctypes, "CDLL", lambda *_args, **_more: _NoOpenat2())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Another file, not other bytes of the same one."""
-    with suppress(FileNotFoundError):
-        path.unlink()
-    path.write_bytes(data)
 
 
 def _swap_for_a_link(base: Path) -> None:
@@ -83,20 +78,24 @@ def _swap_the_file(base: Path) -> None:
 def _move_out(base: Path) -> None:
     """The folder leaves the root, and holds a secret as long as it is outside."""
     folder, moved = base / "root" / FOLDER, base / "moved"
+    for name in ("outside", "public"):
+        (base / f"{name}-next").hardlink_to(base / name / "file")
     folder.rename(moved)
-    _write(moved / "file", SECRET)
-    _write(moved / "file", PUBLIC)
+    (base / "outside-next").rename(moved / "file")
+    time.sleep(HELD_SECONDS)
+    (base / "public-next").rename(moved / "file")
     moved.rename(folder)
 
 
 def _move_out_higher_up(base: Path) -> None:
     """What is above the folder leaves, and a secret folder takes its place below."""
-    above, moved, public = base / "root/a", base / "moved", base / "public"
+    above, moved, aside = base / "root/a", base / "moved", base / "aside"
     above.rename(moved)
-    (moved / "folder").rename(public)
+    (moved / "folder").rename(aside)
     (base / "outside").rename(moved / "folder")
+    time.sleep(HELD_SECONDS)
     (moved / "folder").rename(base / "outside")
-    public.rename(moved / "folder")
+    aside.rename(moved / "folder")
     moved.rename(above)
 
 
@@ -135,9 +134,10 @@ def _racing(name: str, base: Path) -> Iterator[None]:
 
 @pytest.fixture(name="base")
 def _base(tmp_path: Path) -> Path:
-    for folder in ("root/a/folder", "outside", "far/folder"):
+    for folder in ("root/a/folder", "outside", "far/folder", "public"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "root" / FILE).write_bytes(PUBLIC)
+    (tmp_path / "public/file").write_bytes(PUBLIC)
     for folder in ("outside", "far/folder"):
         (tmp_path / folder / "file").write_bytes(SECRET)
     return tmp_path

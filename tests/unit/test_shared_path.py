@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from videoprocess_server.blobs.shared_path import SharedPathError, identity, open_beneath
+from videoprocess_server.blobs import shared_path
+from videoprocess_server.blobs.shared_path import (
+    SharedPathError,
+    identity,
+    is_beneath,
+    open_beneath,
+    open_folder_beneath,
+)
 from videoprocess_server.errors import CATALOGUE
 
 IS_ROOT = os.geteuid() == 0
@@ -230,6 +237,47 @@ def test_an_identity_changes_with_the_file_and_only_then(root: Path) -> None:
     (root / "other").write_text("keeps the inode")
     path.write_text("longer than before")
     assert len({first, second, third, now()}) == 4
+
+
+@pytest.mark.parametrize("outside", ["other/video.mp4", "rootless/video.mp4", "root (deleted)"])
+def test_what_is_opened_and_lies_elsewhere_by_then_is_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside: str
+) -> None:
+    """As if a folder had been moved out of the root between two names of the path."""
+    elsewhere = tmp_path / outside
+    elsewhere.parent.mkdir(exist_ok=True)
+    elsewhere.write_text("secret")
+    monkeypatch.setattr(shared_path, "_open_below", lambda *_: os.open(elsewhere, os.O_RDONLY))
+    assert reason(root, "video.mp4") == "NO_SUCH_PATH"
+
+
+def test_a_file_that_is_deleted_while_it_is_opened_is_not_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_and_delete(*_: object) -> int:
+        (root / "other name").hardlink_to(root / "video.mp4")
+        fd = os.open(root / "video.mp4", os.O_RDONLY)
+        (root / "video.mp4").unlink()
+        return fd
+
+    monkeypatch.setattr(shared_path, "_open_below", open_and_delete)
+    assert reason(root, "video.mp4") == "NO_SUCH_PATH"
+
+
+def test_a_name_may_end_as_the_kernel_calls_deleted_files(root: Path) -> None:
+    (root / "video (deleted)").write_text("is there")
+    assert read(root, "video (deleted)") == "is there"
+
+
+@pytest.mark.parametrize("relative", ["", ".", "folder", "folder/", "folder/deeper/."])
+def test_a_folder_below_the_root_opens(root: Path, relative: str) -> None:
+    fd = open_folder_beneath(root, relative)
+    try:
+        assert os.path.samestat(os.fstat(fd), (root / relative).stat())
+        assert is_beneath(root, fd)
+        assert not is_beneath(root / "folder/deeper", fd) or relative.startswith("folder/deeper")
+    finally:
+        os.close(fd)
 
 
 def test_a_busy_folder_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
