@@ -19,7 +19,21 @@ import pytest
 from cryptography import x509
 
 from client_command import Command
-from credentials import LOCALHOST, Authority, Certificate, identity, new_token, replace_file
+from credentials import (
+    AUDIENCE,
+    ISSUER,
+    LOCALHOST,
+    Authority,
+    Certificate,
+    SigningKey,
+    identity,
+    jwt_flags,
+    key_set,
+    new_token,
+    replace_file,
+    signed_with_public_key,
+    token_of_parts,
+)
 from service_harness import Api, Server, refused
 from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_process_callback_pb2 as callback
@@ -27,6 +41,7 @@ from videoprocess.v1 import video_process_service_pb2 as service
 
 pytestmark = pytest.mark.slow
 USER = 100
+RSA = SigningKey.make("rsa", "RS256")
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,9 @@ def _guarded(folder: Path, *, mutual: bool) -> Iterator[Guarded]:
     certificate, key = authority.issue("server one", LOCALHOST).write(folder, "server")
     tables = identity("alice", [USER], [token], ["alice.example"])
     token_file = replace_file(folder / "tokens.toml", tables)
+    key_file = replace_file(folder / "jwks.json", key_set(SigningKey.make("first"), RSA))
     flags = ["--tls-cert", str(certificate), "--tls-key", str(key), "--token-file", str(token_file)]
+    flags += jwt_flags(key_file)
     if mutual:
         flags += ["--tls-client-ca", str(replace_file(folder / "clients.crt", client_authority.pem, 0o644))]
     with Server(folder / "data", *flags, "--workers", "1") as server:
@@ -164,6 +181,29 @@ async def test_a_token_that_is_taken_back_ends_a_subscription(guarded: Guarded) 
         refusal = await refused(anext(aiter(events)))
         assert (grpc.StatusCode.UNAUTHENTICATED, "BAD_CREDENTIALS") == (refusal.status, refusal.reason)
         assert time.monotonic() - begin < 30
+
+
+async def test_a_json_web_token_lets_in_and_a_forged_one_does_not(guarded: Guarded) -> None:
+    claims = {"sub": "x", "user_ids": [USER], "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 600}
+    async with _connected(guarded) as api:
+        await _list(api, RSA.token("carol", [USER]))
+        assert "USER_NOT_ALLOWED" == (await refused(_list(api, RSA.token("carol", [USER + 1])))).reason
+        assert "CREDENTIALS_EXPIRED" == (await refused(_list(api, RSA.token("carol", [USER], -3600)))).reason
+        for forged in (
+            token_of_parts({"alg": "none"}, claims),
+            token_of_parts({"alg": "none", "kid": "rsa"}, claims),
+            signed_with_public_key(RSA, claims),
+            RSA.token("carol", [USER], aud="another"),
+            RSA.token("carol", [USER], iss="https://another.example"),
+            RSA.token("carol", [USER], exp=None),
+            SigningKey.make("rsa", "RS256").token("carol", [USER]),
+        ):
+            assert "BAD_CREDENTIALS" == (await refused(_list(api, forged))).reason
+        rotated = SigningKey.make("second")
+        assert "BAD_CREDENTIALS" == (await refused(_list(api, rotated.token("carol", [USER])))).reason
+        replace_file(guarded.folder / "jwks.json", key_set(rotated))
+        await _list(api, rotated.token("carol", [USER]))
+        assert "BAD_CREDENTIALS" == (await refused(_list(api, RSA.token("carol", [USER])))).reason
 
 
 async def test_a_clients_certificate_says_who_calls(mutual: Guarded) -> None:

@@ -21,6 +21,8 @@ def _texts(path: Path, wall: int = 2**62) -> Reloaded[str]:
         (content,) = contents  # type: ignore[misc]
         if content == b"bad":
             raise AccessFileError(path, "is bad")
+        if content == b"odd":
+            raise ZeroDivisionError
         return str(content.decode())
 
     return Reloaded([AccessFile(path, Secrecy.SECRET)], parse, lambda: wall)
@@ -34,6 +36,10 @@ def test_a_change_is_seen_and_a_bad_file_changes_nothing(tmp_path: Path) -> None
     assert texts.current() == "two"
     replace_file(path, "bad")
     assert texts.current() == "two"
+    replace_file(path, "odd")
+    assert texts.current() == "two"
+    with pytest.raises(AccessFileError, match=r"f: cannot be understood \(ZeroDivisionError\)"):
+        _texts(path)
     path.unlink()
     assert texts.current() == "two"
     replace_file(path, "three", 0o644)

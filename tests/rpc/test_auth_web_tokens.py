@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +14,15 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from credentials import AUDIENCE, ISSUER, SigningKey, key_set, public_pem, replace_file
+from credentials import (
+    AUDIENCE,
+    ISSUER,
+    SigningKey,
+    key_set,
+    replace_file,
+    signed_with_public_key,
+    token_of_parts,
+)
 from videoprocess_server.engine.authorisation import Caller, UserSet
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.rpc.auth.access_file import AccessFileError
@@ -40,15 +47,6 @@ def _refusal(tokens: WebTokens, token: str) -> str:
     with pytest.raises(VideoProcessError) as caught:
         tokens.caller(PEER, token)
     return caught.value.reason
-
-
-def _parts(header: object, claims: object, signature: bytes = b"") -> str:
-    def encoded(data: bytes) -> str:
-        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-    return ".".join(
-        encoded(part) for part in (json.dumps(header).encode(), json.dumps(claims).encode(), signature)
-    )
 
 
 def _claims(**more: Any) -> dict[str, Any]:
@@ -102,13 +100,6 @@ def test_a_token_with_wrong_claims_is_refused(tokens: WebTokens, claims: dict[st
     assert _refusal(tokens, ES256.token("a", [1], **claims)) == "BAD_CREDENTIALS"
 
 
-def _signed_with_the_public_key() -> str:
-    """The trick that takes a public key for a shared secret."""
-    token = _parts({"alg": "HS256", "typ": "JWT", "kid": "rs"}, _claims()).rstrip(".")
-    signature = hmac.digest(public_pem(RS256.key), token.encode(), "sha256")
-    return f"{token}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
-
-
 def _with_own_key() -> str:
     """A token that brings the key it is to be checked with."""
     other = SigningKey.make("es")
@@ -117,23 +108,25 @@ def _with_own_key() -> str:
 
 
 FORGED: dict[str, Callable[[], str]] = {
-    "no algorithm": lambda: _parts({"alg": "none", "kid": "es"}, _claims()),
-    "no algorithm, in other letters": lambda: _parts({"alg": "nOnE", "kid": "es"}, _claims()),
-    "no algorithm and no key": lambda: _parts({"alg": "none"}, _claims()),
-    "HS256 with the public key": _signed_with_the_public_key,
+    "no algorithm": lambda: token_of_parts({"alg": "none", "kid": "es"}, _claims()),
+    "no algorithm, in other letters": lambda: token_of_parts({"alg": "nOnE", "kid": "es"}, _claims()),
+    "no algorithm and no key": lambda: token_of_parts({"alg": "none"}, _claims()),
+    "HS256 with the public key": lambda: signed_with_public_key(RS256, _claims()),
     "a key of its own": _with_own_key,
     "a stranger's key": lambda: SigningKey.make("es").token("a", [1]),
     "an unknown key": lambda: SigningKey.make("who").token("a", [1]),
-    "another key's algorithm": lambda: _parts({"alg": "RS256", "kid": "es"}, _claims(), b"x" * 256),
-    "an algorithm that is no text": lambda: _parts({"alg": ["ES256"], "kid": "es"}, _claims()),
-    "a key id that is no text": lambda: _parts({"alg": "ES256", "kid": {"a": 1}}, _claims(), b"x" * 64),
-    "an empty signature": lambda: _parts({"alg": "ES256", "kid": "es"}, _claims()),
-    "a signature of zeros": lambda: _parts({"alg": "ES256", "kid": "es"}, _claims(), bytes(64)),
+    "another key's algorithm": lambda: token_of_parts({"alg": "RS256", "kid": "es"}, _claims(), b"x" * 256),
+    "an algorithm that is no text": lambda: token_of_parts({"alg": ["ES256"], "kid": "es"}, _claims()),
+    "a key id that is no text": lambda: token_of_parts(
+        {"alg": "ES256", "kid": {"a": 1}}, _claims(), b"x" * 64
+    ),
+    "an empty signature": lambda: token_of_parts({"alg": "ES256", "kid": "es"}, _claims()),
+    "a signature of zeros": lambda: token_of_parts({"alg": "ES256", "kid": "es"}, _claims(), bytes(64)),
     "an unknown demand": lambda: jwt.encode(
         _claims(), ES256.key, "ES256", headers={"kid": "es", "crit": ["exp"], "exp": 1}
     ),
-    "claims that are a list": lambda: _parts({"alg": "ES256", "kid": "es"}, [1]),
-    "deep nesting": lambda: _parts({"alg": "ES256"}, 1).replace(".", "." + "Ww" * 4000, 1),
+    "claims that are a list": lambda: token_of_parts({"alg": "ES256", "kid": "es"}, [1]),
+    "deep nesting": lambda: token_of_parts({"alg": "ES256"}, 1).replace(".", "." + "Ww" * 4000, 1),
     "nothing": lambda: "..",
     "no base64": lambda: "é.é.é",
 }

@@ -143,7 +143,15 @@ class Reloaded(Generic[_Content]):
         contents = [file.read() for file in self._files]
         if contents == self._bytes:
             return self._content
-        content = self._parse(contents)
+        try:
+            content = self._parse(contents)
+        except AccessFileError:
+            raise
+        except Exception as error:
+            # of a library, about something that nobody here has thought of
+            raise AccessFileError(
+                self._files[0].path, f"cannot be understood ({type(error).__name__})"
+            ) from error
         if self._bytes:
             log.info("access_files_read", files=[str(file.path) for file in self._files])
         self._bytes = contents
