@@ -51,7 +51,7 @@ class SharedRootSetting(BaseModel):
             raise ValueError(f"{text!r} is not NAME=PATH or NAME[,rw][,USER_ID...]=PATH")
         name, *words = head.split(",")
         users = [word for word in words if word != _WRITABLE]
-        if not all(map(_USER_ID.fullmatch, users)) or words.count(_WRITABLE) > 1:
+        if words.count(_WRITABLE) > 1 or not all(_USER_ID.fullmatch(user) for user in users):
             raise ValueError(
                 f"shared root {text!r}: after the name come rw and user ids, e.g. out,rw,100=/srv/out"
             )

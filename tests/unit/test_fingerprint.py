@@ -17,6 +17,7 @@ from videoprocess_server.model.settings_snapshot import (
     FrameRateRange,
     ModeSetting,
     Rect,
+    SharedDirectory,
     Snapshot,
     StreamInfo,
     Watermark,
@@ -61,6 +62,16 @@ def test_there_is_another_value_of_each_setting() -> None:
 def test_each_setting_changes_it() -> None:
     made = {name: of(replace(ModeSetting(), **{name: value})) for name, value in OTHERS.items()}
     assert len({*made.values(), of(ModeSetting())}) == len(OTHERS) + 1
+
+
+def test_where_a_result_is_written_to_does_not() -> None:
+    streams = [
+        StreamInfo(stream_id=1, intent=StreamIntent.VIDEO, directory=directory)
+        for directory in (None, SharedDirectory(root="a"), SharedDirectory(root="b", path="c"))
+    ]
+    snapshots = [Snapshot(streams=(stream,)) for stream in streams]
+    made = {fingerprint.of_settings(VIDEO, each, PlanSettings(), BUILD) for each in snapshots}
+    assert made == {of(ModeSetting())}
 
 
 def test_the_extra_that_workers_have_changes_it() -> None:

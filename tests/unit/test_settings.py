@@ -175,5 +175,64 @@ def test_a_shared_roots_path_may_hold_an_equals_sign(tmp_path: Path) -> None:
     assert SharedRootSetting.parse(f"root={folder}").path == folder
 
 
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("out", {}),
+        ("out,rw", {"writable": True}),
+        ("out,100,-7", {"users": (100, -7)}),
+        ("out,rw,100", {"writable": True, "users": (100,)}),
+        ("out,100,rw", {"writable": True, "users": (100,)}),
+    ],
+)
+def test_a_shared_root_may_be_writable_and_for_some_users_only(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, head: str, expected: dict[str, Any]
+) -> None:
+    folder = tmp_path / "a,rw=b:c"
+    folder.mkdir()
+    root = SharedRootSetting(name="out", path=folder, **expected)
+    assert _settings(shared_root=[f"{head}={folder}"]).shared_root == (root,)
+    table = {"name": '"out"', "path": f'"{folder}"'} | {
+        key: str(list(value) if isinstance(value, tuple) else value).lower()
+        for key, value in expected.items()
+    }
+    file.write_text("[[shared_root]]\n" + "".join(f"{key} = {value}\n" for key, value in table.items()))
+    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+    assert _settings().shared_root == (root,)
+
+
+@pytest.mark.parametrize(
+    "head", ["out,ro", "out,", "out,rw,rw", "out,rw,1e3", "out,all", "out;rw", "out,99999999999"]
+)
+def test_what_is_no_option_of_a_shared_root_is_refused(tmp_path: Path, head: str) -> None:
+    with pytest.raises(ValueError, match="shared root"):
+        SharedRootSetting.parse(f"{head}={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("shared", "data", "apart"),
+    [
+        ("a", "b", True),
+        ("a", "a", False),
+        ("a", "a/data", False),
+        ("a/shared", "a", False),
+        ("link", "a", False),
+        ("ab", "a", True),
+    ],
+)
+def test_a_writable_root_and_the_data_directory_are_apart(
+    tmp_path: Path, shared: str, data: str, apart: bool
+) -> None:
+    for name in ("a/data", "a/shared", "ab", "b"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a/shared")
+    values = {"shared_root": [f"out,rw={tmp_path / shared}"], "data_dir": tmp_path / data}
+    if apart:
+        assert _settings(**values).shared_root[0].writable
+    else:
+        with pytest.raises(ValueError, match="are not apart"):
+            _settings(**values)
+
+
 def test_no_shared_root_is_the_default() -> None:
     assert _settings().shared_root == ()
