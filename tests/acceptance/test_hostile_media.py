@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,9 +26,10 @@ import pytest
 from hostile_files import BOMBS, REFERENCES
 from media_factory import make_clip
 from mutations import mutated
-from service_harness import SERVER, Api, Server, connect, refusal_of
+from service_harness import SERVER, USER, Api, Server, connect, refusal_of
 from soaking import SOAKING
 from syscall_trace import wait_for_the_end
+from videoprocess.v1 import video_process_callback_pb2 as callback
 from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
@@ -150,11 +151,16 @@ async def _answer(api: Api, name: str, video_id: str) -> tuple[str, str]:
 
 
 async def _terminal(api: Api, accepted: Any) -> Any:
-    """The job's terminal event; the subscription is given back, of which a user has no more than so many."""
-    async with aclosing(api.events(after_sequence=accepted.event_sequence)) as events:
-        async for event in events:
-            if event.job_id == accepted.job_id and event.sequence:
-                return event
+    """The job's terminal event; the subscription is given back at once, of which a user has no more than so many."""
+    call = api.callback.Subscribe(
+        callback.SubscribeRequest(user_id=USER, after_sequence=accepted.event_sequence)
+    )
+    try:
+        async for response in call:
+            if response.event.job_id == accepted.job_id and response.event.sequence:
+                return response.event
+    finally:
+        call.cancel()
     raise AssertionError("the subscription ended without the job's terminal event")
 
 
