@@ -45,11 +45,9 @@ class Certificate:
 class Authority:
     """Signs certificates."""
 
-    def __init__(self, name: str = "test authority") -> None:
+    def __init__(self, name: str = "test authority", lifetime: dt.timedelta = dt.timedelta(days=1)) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._certificate = _sign(
-            name, self._key, self._key, None, (), dt.timedelta(days=1), is_authority=True
-        )
+        self._certificate = _sign(name, self._key, self._key, None, (), lifetime, is_authority=True)
         self.pem = _pem(self._certificate)
 
     def issue(

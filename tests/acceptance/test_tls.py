@@ -35,6 +35,7 @@ from credentials import (
     token_of_parts,
 )
 from service_harness import Api, Server, refused
+from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_process_callback_pb2 as callback
 from videoprocess.v1 import video_process_service_pb2 as service
@@ -168,19 +169,26 @@ async def test_a_bad_certificate_changes_nothing_and_the_log_says_why(guarded: G
     assert "server three" == await asyncio.to_thread(_shown_name, guarded)
 
 
-async def test_a_token_that_is_taken_back_ends_a_subscription(guarded: Guarded) -> None:
-    token, token_file = new_token(), guarded.folder / "tokens.toml"
+async def test_a_token_that_is_taken_back_ends_what_goes_on_with_it(guarded: Guarded) -> None:
+    token, token_file, upload_id = new_token(), guarded.folder / "tokens.toml", "a" * 32
     before = token_file.read_text()
     replace_file(token_file, before + identity("bob", [USER], [token]))
+    header = transfer.UploadHeader(user_id=USER, upload_id=upload_id)
     async with _connected(guarded) as api:
         request = callback.SubscribeRequest(user_id=USER)
         events = api.callback.Subscribe(request, metadata=_bearer(token), timeout=60)
         await anext(aiter(events))
+        upload = api.transfer.Upload(metadata=_bearer(token), timeout=60)
+        await upload.write(transfer.UploadRequest(header=header, data=b"abc"))
         replace_file(token_file, before)
         begin = time.monotonic()
-        refusal = await refused(anext(aiter(events)))
-        assert (grpc.StatusCode.UNAUTHENTICATED, "BAD_CREDENTIALS") == (refusal.status, refusal.reason)
+        for call in (anext(aiter(events)), upload):
+            refusal = await refused(call)
+            assert (grpc.StatusCode.UNAUTHENTICATED, "BAD_CREDENTIALS") == (refusal.status, refusal.reason)
         assert time.monotonic() - begin < 30
+        query = transfer.QueryUploadRequest(user_id=USER, upload_id=upload_id)
+        kept = await api.transfer.QueryUpload(query, metadata=_bearer(guarded.token))
+        assert 3 == kept.committed_size_bytes
 
 
 async def test_a_json_web_token_lets_in_and_a_forged_one_does_not(guarded: Guarded) -> None:

@@ -193,6 +193,14 @@ def test_an_authority_that_is_none_is_refused(tmp_path: Path) -> None:
     assert "ca.crt: is not a certificate in PEM form" in problem
 
 
+def test_a_bundle_of_authorities_needs_one_that_is_valid(tmp_path: Path) -> None:
+    over = Authority(lifetime=dt.timedelta(hours=-1)).pem
+    files, client_ca = _tls(tmp_path), replace_file(tmp_path / "ca.crt", over, 0o644)
+    assert "ca.crt: expired at" in _tls_problem(TlsFiles(files.certificate, files.key, client_ca))
+    replace_file(client_ca, over + AUTHORITY.pem, 0o644)
+    assert server_credentials(TlsFiles(files.certificate, files.key, client_ca))
+
+
 def test_a_clients_certificate_is_known_by_its_alternative_names_else_by_its_common_name() -> None:
     alternatives = [
         x509.DNSName("a.example"),

@@ -91,10 +91,11 @@ def _parts(
 
     def parse(contents: Sequence[bytes]) -> grpc.ServerCertificateConfiguration:
         chain, key, *client_ca = contents
-        certificate = _certificates(files.certificate, chain, now())[0]
+        certificate = _certificates(files.certificate, chain)[0]
+        _check_time(files.certificate, [certificate], now())
         _check_key(files.key, key, certificate)
         if files.client_ca is not None:
-            _certificates(files.client_ca, client_ca[0], now())
+            _check_time(files.client_ca, _certificates(files.client_ca, client_ca[0]), now())
         log.info("certificate", expires=certificate.not_valid_after_utc.isoformat())
         configuration: grpc.ServerCertificateConfiguration = grpc.ssl_server_certificate_configuration(
             [(key, chain)], root_certificates=client_ca[0] if client_ca else None
@@ -104,19 +105,25 @@ def _parts(
     return parts, parse
 
 
-def _certificates(path: Path, content: bytes, now: dt.datetime) -> list[x509.Certificate]:
-    """Return the certificates of a file; all of them must be valid now."""
+def _certificates(path: Path, content: bytes) -> list[x509.Certificate]:
     try:
-        certificates = x509.load_pem_x509_certificates(content)
+        return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         raise AccessFileError(path, "is not a certificate in PEM form") from error
-    for certificate in certificates:
-        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        if now > end:
-            raise AccessFileError(path, f"expired at {end.isoformat()}: give a new certificate")
-        if now < begin:
-            raise AccessFileError(path, f"is not valid before {begin.isoformat()}: is the clock right?")
-    return certificates
+
+
+def _check_time(path: Path, certificates: Sequence[x509.Certificate], now: dt.datetime) -> None:
+    """Return if one of the certificates is valid now: a bundle of authorities may have some that are over."""
+    problems = [_problem_of_time(certificate, now) for certificate in certificates]
+    if all(problems):
+        raise AccessFileError(path, problems[0])
+
+
+def _problem_of_time(certificate: x509.Certificate, now: dt.datetime) -> str:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now > end:
+        return f"expired at {end.isoformat()}: give a new certificate"
+    return f"is not valid before {begin.isoformat()}: is the clock right?" if now < begin else ""
 
 
 def _check_key(path: Path, content: bytes, certificate: x509.Certificate) -> None:
