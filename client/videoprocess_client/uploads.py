@@ -22,6 +22,8 @@ from videoprocess_client.retry import may_pass
 
 # gRPC's default limit is 4 MiB, the service's for data 3 MiB; 1 MiB is what the contract calls a good size.
 CHUNK_BYTES = 1 << 20
+# They are in memory while as many are sent.
+MESSAGES_AT_ONCE = 4
 # On a line that is too slow for that.
 LEAST_CHUNK_BYTES = 1 << 15
 # A server that takes no message for so long is as good as gone.
@@ -82,13 +84,19 @@ class _HashedFile:
         self._hashed_bytes = 0
         self.size_bytes = file.seek(0, os.SEEK_END)
 
-    async def message(self, offset: int, chunk_bytes: int) -> _Message:
-        """Read a message; its data are shorter only at the end of the file, where it finishes the upload."""
-        return await asyncio.to_thread(self._message, offset, chunk_bytes)
+    async def messages(self, offset: int, chunk_bytes: int) -> list[_Message]:
+        """Read the next messages, as many as are worth a change of threads; the last one of the file finishes the upload."""
+        return await asyncio.to_thread(self._messages, offset, chunk_bytes)
 
     async def sha256(self) -> str:
         """The digest of the whole file."""
         return await asyncio.to_thread(self._digest)
+
+    def _messages(self, offset: int, chunk_bytes: int) -> list[_Message]:
+        messages = [self._message(offset, chunk_bytes)]
+        while not messages[-1].is_last and len(messages) < MESSAGES_AT_ONCE:
+            messages.append(self._message(messages[-1].end, chunk_bytes))
+        return messages
 
     def _message(self, offset: int, chunk_bytes: int) -> _Message:
         with self._lock:
@@ -196,21 +204,23 @@ class Upload:
         header: pb.UploadHeader | None = self._header
         try:
             while True:
-                message = await reading
-                if not message.is_last:
-                    reading = self._reading(message.end)  # while this one is sent
-                if header is not None:
-                    message.request.header.CopyFrom(header)
-                    header = None
-                await self._write(call, message)
-                if message.is_last:
+                messages = await reading
+                is_end = messages[-1].is_last
+                if not is_end:
+                    reading = self._reading(messages[-1].end)  # while these are sent
+                for message in messages:
+                    if header is not None:
+                        message.request.header.CopyFrom(header)
+                        header = None
+                    await self._write(call, message)
+                if is_end:
                     break
         finally:
             reading.cancel()
         await call.done_writing()
 
-    def _reading(self, offset: int) -> asyncio.Task[_Message]:
-        return asyncio.create_task(self._file.message(offset, self._chunk_bytes))
+    def _reading(self, offset: int) -> asyncio.Task[list[_Message]]:
+        return asyncio.create_task(self._file.messages(offset, self._chunk_bytes))
 
     async def _write(self, call: _UploadCall, message: _Message) -> None:
         try:

@@ -54,10 +54,14 @@ SERVICE_NAMES = tuple(
 SPARE_CALLS = 1024
 #: more than the subscriptions that a user may have; what a connection has beyond waits in the client
 MAX_STREAMS_PER_CONNECTION = 512
+#: calls of one method that have come and nobody has looked at: from the first number on gRPC drops some, from the second all
+MAX_WAITING_CALLS = (4096, 8192)
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # no window that grows with the line: what of an upload is on its way, and lost by a cut, stays within a message or two
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a port shared by two services
     ("grpc.keepalive_time_ms", 60_000),  # a Subscribe whose client vanished ends
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -73,6 +77,8 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.settings_timeout", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),  # without a call; clients connect again by themselves
     ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+    ("grpc.server.max_pending_requests", MAX_WAITING_CALLS[0]),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING_CALLS[1]),
     ("grpc.max_metadata_size", MAX_HEADER_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
 )
