@@ -9,15 +9,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from contract import executor_harness as harness
 from contract.executor_harness import facts, new_pool, submit
 from contract.sandbox_attempts import ATTEMPTS
+from videoprocess_server.execution import sandbox_limits
+from videoprocess_server.execution.codec import Failed
 from videoprocess_server.execution.executor import Slot, TaskFailedError, WorkerCrashedError
+from videoprocess_server.execution.handlers import Emit, answer
 from videoprocess_server.execution.sandbox import Confinement
 from videoprocess_server.execution.sandbox_landlock import version
+from videoprocess_server.model.tasks import MediaLimits, ProbeTask, Task, TaskResult
 
 PROGRAM = Path(__file__).with_name("sandbox_attempts.py")
 MEMORY_BYTES = 512 << 20
@@ -100,6 +105,27 @@ def test_threads_that_run_already_are_not_left_outside() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "would not be confined" in done.stderr
+
+
+def test_every_kind_of_task_has_its_memory() -> None:
+    assert set(sandbox_limits._OF_TASK) == set(get_args(Task))
+
+
+def test_memory_grows_with_the_pictures() -> None:
+    small, large = (
+        sandbox_limits.memory_bytes(ProbeTask(limits=MediaLimits(max_pixels=pixels)))
+        for pixels in (10**6, 10**7)
+    )
+    assert 1 << 30 < small < large < 4 << 30
+
+
+def test_a_task_that_takes_more_memory_than_it_may_is_told_apart() -> None:
+    def burst(_task: ProbeTask, _fd: int, _emit: Emit) -> TaskResult:
+        raise MemoryError
+
+    failed = answer({ProbeTask: burst}, ProbeTask(limits=MediaLimits()), -1, lambda _message: None)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "OVER_LIMITS"
 
 
 class TestWorkers:

@@ -22,6 +22,12 @@ Handlers = Mapping[type[Task], Handler]
 #: reasons of failures nobody foresaw: a file that a prober stumbles over is the caller's, the rest is ours
 _UNFORESEEN: Mapping[type[Task], str] = {ProbeTask: "PROBE_FAILED"}
 
+#: what a task is answered that would take more memory than it may: what the file declares is the caller's
+_OUT_OF_MEMORY: Mapping[type[Task], tuple[str, str]] = {
+    ProbeTask: ("OVER_LIMITS", "The file takes more memory than a worker may have.")
+}
+_TOO_MUCH_MEMORY = ("INTERNAL", "the task takes more memory than a worker may have")
+
 #: what a write is answered with where there is no space; FFmpeg's errors are OSErrors with their number, too
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: and where it must not write; sources come as descriptors, so no file of a stranger's is meant
@@ -39,6 +45,9 @@ def answer(handlers: Handlers, task: Task, fd: int, emit: Emit) -> TaskResult | 
         return Failed(reason=failure.reason, message=failure.message)
     except TaskCancelledError:
         raise
+    except MemoryError:
+        reason, message = _OUT_OF_MEMORY.get(type(task), _TOO_MUCH_MEMORY)
+        return Failed(reason=reason, message=message)
     except Exception as error:  # noqa: BLE001  whatever a stranger's file provokes
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             return Failed(reason="STORAGE_FULL", message="there is no space left")
