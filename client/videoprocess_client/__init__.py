@@ -39,10 +39,11 @@ from videoprocess_client.errors import (
 from videoprocess_client.events import Event, ProcessDone, ProcessError, ProgressChanged, StatusChanged
 from videoprocess_client.job_status import JobStatus
 from videoprocess_client.jobs import Job, ProcessResult
+from videoprocess_client.passed_files import OpenFile
 from videoprocess_client.results import FetchedFile
 from videoprocess_client.retry import RetryPolicy
 from videoprocess_client.session import Session
-from videoprocess_client.sources import passed, shared, stream, uploaded
+from videoprocess_client.sources import opened, passed, shared, stream, uploaded
 from videoprocess_client.uploads import UploadResult, new_upload_id
 from videoprocess_client.watermarks import WatermarkFile
 
@@ -69,6 +70,7 @@ __all__ = [
     "JobFailed",
     "JobStatus",
     "NotFound",
+    "OpenFile",
     "OutOfRange",
     "PermissionDenied",
     "Priority",
@@ -90,6 +92,7 @@ __all__ = [
     "VideoProcessError",
     "WatermarkFile",
     "new_upload_id",
+    "opened",
     "passed",
     "shared",
     "stream",

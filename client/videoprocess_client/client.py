@@ -22,6 +22,7 @@ from videoprocess_client.enums import ExecutionMode
 from videoprocess_client.errors import SessionClosed, VideoProcessError
 from videoprocess_client.events import Event
 from videoprocess_client.link import Link
+from videoprocess_client.passed_files import OpenFile
 from videoprocess_client.retry import RetryPolicy
 from videoprocess_client.session import Session
 from videoprocess_client.subscription import Subscription
@@ -238,7 +239,7 @@ class Client:
 
     async def enhance(
         self,
-        source: str | Path | types_pb2.FileDescriptor,
+        source: str | Path | types_pb2.FileDescriptor | OpenFile,
         output: str | Path,
         options: EnhanceOptions | None = None,
         *,
@@ -250,7 +251,8 @@ class Client:
         server and nothing is left beside `output`.
 
         Args:
-            source: A file of this machine, which is uploaded; or a descriptor, see `shared`.
+            source: A file of this machine, which is uploaded; an open one, which is passed, see `opened`; or a descriptor, see
+                `shared`.
             output: Where the enhanced video goes; further files go beside it. A directory: all files go into it.
             options: What is asked for. None: the defaults.
             on_progress: Called with the stage and how far it is.

@@ -22,6 +22,7 @@ from videoprocess_client.errors import JobFailed, NotFound, ServiceError, Sessio
 from videoprocess_client.events import Event
 from videoprocess_client.job_status import JobStatus
 from videoprocess_client.jobs import Job, ProcessResult
+from videoprocess_client.passed_files import OpenFile, Source
 from videoprocess_client.results import FetchedFile, fetch_all, place
 from videoprocess_client.session import Session
 from videoprocess_client.sources import stream, uploaded
@@ -117,13 +118,13 @@ class Enhancement:
     def __init__(
         self,
         client: Client,
-        source: str | Path | types_pb2.FileDescriptor,
+        source: str | Path | types_pb2.FileDescriptor | OpenFile,
         output: Path,
         options: EnhanceOptions,
         on_progress: ProgressListener | None,
     ) -> None:
         self._client = client
-        self._source = source if isinstance(source, types_pb2.FileDescriptor) else Path(source)
+        self._source = Path(source) if isinstance(source, str) else source
         self._output = output
         self._options = options
         self._on_progress = on_progress
@@ -154,8 +155,8 @@ class Enhancement:
             return False
         return True
 
-    async def _descriptor(self) -> types_pb2.FileDescriptor:
-        if isinstance(self._source, types_pb2.FileDescriptor):
+    async def _descriptor(self) -> Source:
+        if not isinstance(self._source, Path):
             return self._source
         self._tell("upload")
         upload = await self._client.upload(
@@ -163,7 +164,7 @@ class Enhancement:
         )
         return uploaded(upload.upload_id)
 
-    async def _made(self, descriptor: types_pb2.FileDescriptor) -> ProcessResult:
+    async def _made(self, descriptor: Source) -> ProcessResult:
         try:
             return await self._process(await self._accepted(descriptor))
         except (ServiceError, JobFailed) as error:
@@ -173,7 +174,7 @@ class Enhancement:
                 await self._removed()
             raise
 
-    async def _accepted(self, descriptor: types_pb2.FileDescriptor) -> Job:
+    async def _accepted(self, descriptor: Source) -> Job:
         """The accepted job. A session that the service closes meanwhile is replaced by a new one."""
         self._tell("prepare")
         for _ in range(SESSIONS - 1):
@@ -181,7 +182,7 @@ class Enhancement:
                 return await self._accepted_in_new_session(descriptor)
         return await self._accepted_in_new_session(descriptor)
 
-    async def _accepted_in_new_session(self, descriptor: types_pb2.FileDescriptor) -> Job:
+    async def _accepted_in_new_session(self, descriptor: Source) -> Job:
         options = self._options
         session = self._session = await self._client.open_session(options.execution_mode)
         await session.prepare(self._video_id, descriptor)
@@ -255,14 +256,20 @@ class Enhancement:
         )
 
 
-def draw_video_id(source: str | Path | types_pb2.FileDescriptor) -> str:
+def draw_video_id(source: str | Path | types_pb2.FileDescriptor | OpenFile) -> str:
     """An id that nobody has: the file's name and 64 random bits."""
-    name = source.shared_path.path if isinstance(source, types_pb2.FileDescriptor) else str(source)
+    match source:
+        case types_pb2.FileDescriptor():
+            name = source.shared_path.path
+        case OpenFile():
+            name = source.file_name
+        case _:
+            name = str(source)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem)[:64].strip("-.") or "video"
     return f"{stem}-{secrets.token_hex(8)}"
 
 
-def check_output(output: Path, source: Path | types_pb2.FileDescriptor, *, overwrite: bool) -> None:
+def check_output(output: Path, source: Path | Source, *, overwrite: bool) -> None:
     """Find out before the work whether its result can be written.
 
     Raises:
@@ -275,9 +282,16 @@ def check_output(output: Path, source: Path | types_pb2.FileDescriptor, *, overw
         raise _os_error(errno.EACCES, folder)
     if folder is output:
         return  # the names in it are the service's to choose
-    is_source = isinstance(source, Path) and output.exists() and source.exists() and output.samefile(source)
-    if is_source or (os.path.lexists(output) and not overwrite):
+    if _is_same_file(output, source) or (os.path.lexists(output) and not overwrite):
         raise _os_error(errno.EEXIST, output)
+
+
+def _is_same_file(output: Path, source: Path | Source) -> bool:
+    if isinstance(source, types_pb2.FileDescriptor) or not output.exists():
+        return False
+    if isinstance(source, OpenFile):
+        return os.path.samestat(output.stat(), os.fstat(source.descriptor))
+    return source.exists() and output.samefile(source)
 
 
 def _os_error(number: int, path: Path) -> OSError:

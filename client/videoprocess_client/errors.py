@@ -204,6 +204,22 @@ def from_rpc_error(error: aio.AioRpcError) -> VideoProcessError:
     )
 
 
+def from_status_name(status: str, reason: str, message: str, cam_ret_code: int) -> ServiceError:
+    """The error of an answer that came another way than by gRPC.
+
+    Args:
+        status: gRPC's name of its status.
+        reason: Of the service's catalogue.
+        message: For people.
+        cam_ret_code: A value of `CamRetCode`.
+
+    Raises:
+        KeyError: There is no such status.
+    """
+    kind, _ = _BY_STATUS.get(grpc.StatusCode[status], (Internal, CamRetCode.DEVICE_ERROR))
+    return kind(reason, message, cam_ret_code=cam_ret_code)
+
+
 def _read_details(
     error: aio.AioRpcError,
 ) -> tuple[error_details_pb2.ErrorInfo | None, dict[str, str], float | None]:

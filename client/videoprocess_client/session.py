@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from videoprocess.v1 import job_pb2, mode_setting_pb2, types_pb2
 from videoprocess.v1 import video_process_session_pb2 as pb
 from videoprocess_client.enums import Priority
-from videoprocess_client.errors import ConnectionFailed, VideoProcessError
+from videoprocess_client.errors import ConnectionFailed, InvalidArgument, VideoProcessError
 from videoprocess_client.jobs import Job
 from videoprocess_client.link import Link
+from videoprocess_client.passed_files import FilePassing, OpenFile, Source
+
+_T = TypeVar("_T")
+
+# How often an open file is passed before its token is good: the answer to an earlier one may have been lost.
+PASSES = 3
 
 
 class Session:
@@ -23,6 +30,7 @@ class Session:
 
     def __init__(self, link: Link, session_id: str, event_sequence: int) -> None:
         self._link = link
+        self._passing = FilePassing(link, link.bearer_token)
         self._stub = link.session
         self._stream_ids: set[int] = set()
         self.session_id = session_id
@@ -43,13 +51,13 @@ class Session:
     async def prepare(
         self,
         video_id: str,
-        source: types_pb2.FileDescriptor | Sequence[types_pb2.FileDescriptor] | None = None,
+        source: Source | Sequence[Source] | None = None,
     ) -> pb.PrepareResponse:
         """Register a file under an id and learn which streams it has.
 
         Args:
             video_id: The caller's id, 1 to 256 bytes of UTF-8.
-            source: One file, three as in v1_5, or None for what the id already has. See `uploaded` and `shared`.
+            source: One file, three as in v1_5, or None for what the id already has. See `uploaded`, `shared` and `opened`.
 
         Raises:
             InvalidArgument: The file cannot be used; `.reason` says why, e.g. NOT_A_VIDEO.
@@ -57,10 +65,26 @@ class Session:
         """
         if source is None:
             source = ()
-        elif isinstance(source, types_pb2.FileDescriptor):
+        elif isinstance(source, types_pb2.FileDescriptor | OpenFile):
             source = (source,)
-        request = pb.PrepareRequest(session_id=self.session_id, video_id=video_id, fds=source)
+        return await self._with_tokens(source, lambda fds: self._prepare(video_id, fds))
+
+    async def _prepare(self, video_id: str, fds: Sequence[types_pb2.FileDescriptor]) -> pb.PrepareResponse:
+        request = pb.PrepareRequest(session_id=self.session_id, video_id=video_id, fds=fds)
         return await self._link.call(self._stub.Prepare, request)
+
+    async def _with_tokens(
+        self, sources: Sequence[Source], call: Callable[[Sequence[types_pb2.FileDescriptor]], Awaitable[_T]]
+    ) -> _T:
+        """Make a call with open files named by tokens, which are for one use: a call whose answer was lost needs others."""
+        for _ in range(PASSES - 1):
+            try:
+                return await call(await self._passing.named(sources))
+            except InvalidArgument as error:
+                is_open = any(isinstance(source, OpenFile) for source in sources)
+                if error.reason != "UNKNOWN_FD_TOKEN" or not is_open:
+                    raise
+        return await call(await self._passing.named(sources))
 
     async def create_streams(self, streams: Sequence[types_pb2.StreamInfoV11]) -> None:
         """Add streams to the session; they count from the next `commit_streams` on. See `stream`."""

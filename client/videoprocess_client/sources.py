@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+from typing import IO, Any
+
 from videoprocess.v1 import hdi_enums_pb2, types_pb2
 from videoprocess_client.enums import EncodeType, StreamIntent
+from videoprocess_client.passed_files import OpenFile
 
 
 def uploaded(upload_id: str) -> types_pb2.FileDescriptor:
@@ -24,6 +28,22 @@ def shared(root: str, path: str) -> types_pb2.FileDescriptor:
 def passed(fd_token: str) -> types_pb2.FileDescriptor:
     """A descriptor that was passed over the server's Unix socket, by its token: single use, valid for 60 s."""
     return types_pb2.FileDescriptor(fd_token=fd_token)
+
+
+def opened(file: IO[Any] | int, file_name: str | None = None) -> OpenFile:
+    """A file that is open for reading here, for a service on the same machine: it is passed to it, and copied there.
+
+    All of the file counts, wherever it is read at the moment, and that does not change. It may have been deleted, or never
+    have had a name.
+
+    Args:
+        file: A file with a descriptor, or the descriptor. Keep it open until Prepare has answered.
+        file_name: What it is called. None: the file's own name.
+    """
+    if file_name is None:
+        name = getattr(file, "name", "")
+        file_name = PurePath(name).name if isinstance(name, str) else ""
+    return OpenFile(file, file_name)
 
 
 def stream(

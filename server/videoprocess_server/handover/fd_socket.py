@@ -166,7 +166,8 @@ class FdSocket:
 
     async def _serve(self, connection: socket.socket, threads: ThreadPoolExecutor) -> None:
         """Answer one connection and close it; also where the task is cancelled."""
-        answer: PassAnswer | PassRefusal = PassRefusal("FD_SOCKET_BUSY", "too many connections: try again")
+        busy = VideoProcessError("FD_SOCKET_BUSY", "too many connections: try again")
+        answer: PassAnswer | PassRefusal = refusal_of(busy)
         with connection:
             try:
                 async with asyncio.timeout(self._request_seconds):
@@ -180,7 +181,7 @@ class FdSocket:
                 return  # whoever it was is gone
             except Exception:
                 log.exception("fd_socket_broke")
-                answer = PassRefusal("INTERNAL", "a fault of the service")
+                answer = refusal_of(VideoProcessError("INTERNAL", "a fault of the service"))
             finally:
                 with suppress(OSError):
                     connection.send(answer_line(answer), socket.MSG_NOSIGNAL)

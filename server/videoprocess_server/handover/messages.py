@@ -40,6 +40,9 @@ class PassRefusal(msgspec.Struct, frozen=True):
     #: of the catalogue in errors.py
     reason: str
     message: str
+    #: gRPC's name of what a call would be refused with
+    status: str
+    cam_ret_code: int
 
 
 def read_request(line: bytes) -> PassRequest:
@@ -65,7 +68,12 @@ def answer_line(answer: PassAnswer | PassRefusal) -> bytes:
 
 def refusal_of(error: VideoProcessError) -> PassRefusal:
     """Return the answer that tells an error."""
-    return PassRefusal(reason=error.reason, message=error.message[:MAX_MESSAGE_CHARACTERS])
+    return PassRefusal(
+        reason=error.reason,
+        message=error.message[:MAX_MESSAGE_CHARACTERS],
+        status=error.row.status.value,
+        cam_ret_code=error.row.cam_ret_code.value,
+    )
 
 
 def bad_request(message: str) -> VideoProcessError:
