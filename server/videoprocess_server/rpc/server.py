@@ -56,8 +56,6 @@ SPARE_CALLS = 1024
 MAX_STREAMS_PER_CONNECTION = 512
 #: calls of one method that have come and nobody has looked at: from the first number on gRPC drops some, from the second all
 MAX_WAITING_CALLS = (4096, 8192)
-#: calls of one method that have come and nobody has looked at: from the first number on gRPC drops some, from the second all
-MAX_WAITING_CALLS = (4096, 8192)
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -79,8 +77,6 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.settings_timeout", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),  # without a call; clients connect again by themselves
     ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
-    ("grpc.server.max_pending_requests", MAX_WAITING_CALLS[0]),
-    ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING_CALLS[1]),
     ("grpc.server.max_pending_requests", MAX_WAITING_CALLS[0]),
     ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING_CALLS[1]),
     ("grpc.max_metadata_size", MAX_HEADER_BYTES),
