@@ -16,6 +16,7 @@ from videoprocess_client import Busy, Client, EncodeType
 from videoprocess_client.cli import session_book
 from videoprocess_client.cli.kept_session import KeptSession
 from videoprocess_client.cli.session_book import Entry, SessionBook, state_directory, with_enhancing
+from videoprocess_client.cli.stream_options import publication_of
 from videoprocess_client.cli.stream_settings import StreamSettings, pack
 
 
@@ -39,6 +40,11 @@ def test_an_entry_outlives_the_process_and_is_of_one_server_and_user(tmp_path: P
     assert settings.settings() == setting
     assert settings.describe() == "--zoom 1.1 --fps 1-30 --codec h265 --size 640x360"
     assert Entry() == book_of(tmp_path / "a" / "b", user_id=2).read()
+    publication = publication_of("out:my trip", "{source}.{ext}", over=True)
+    published = pack(None, EncodeType.NULL, 0, 0, (), publication)
+    book_of(tmp_path / "c").change(lambda _: Entry(session_id="s", settings=published))
+    assert book_of(tmp_path / "c").read().settings == published
+    assert published.describe() == "--publish 'out:my trip' --publish-as '{source}.{ext}' --publish-over"
     assert pack(b"\x00\xff", EncodeType.NULL, 0, 0).settings() == b"\x00\xff"
 
 

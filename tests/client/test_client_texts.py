@@ -19,8 +19,8 @@ from videoprocess_client.cli.options import (
     parse_size,
 )
 from videoprocess_client.cli.progress import display
-from videoprocess_client.cli.stream_options import parse_stream
-from videoprocess_client.cli.stream_settings import StreamSpec
+from videoprocess_client.cli.stream_options import parse_stream, publication_of
+from videoprocess_client.cli.stream_settings import Publication, StreamSpec
 from videoprocess_client.cli.texts import blocked, clock, megabytes, report_lines
 from videoprocess_client.cli.video_texts import STATE_WIDTH
 from videoprocess_client.enhancement import EnhanceProgress
@@ -77,7 +77,22 @@ def test_streams_are_read_and_told() -> None:
     assert parse_stream("VIDEO:H265") == StreamSpec(intent=StreamIntent.VIDEO, encode_type=EncodeType.H265)
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "over"),
+    [("", None, False), (":a", None, False), (None, "a", False), (None, None, True)],
+)
+def test_what_is_no_place_to_publish_is_refused(place: str | None, name: str | None, over: bool) -> None:
+    with pytest.raises(typer.BadParameter):
+        publication_of(place, name, over=over)
+
+
 def test_values_are_read() -> None:
+    assert publication_of(None, None, over=False) is None
+    assert publication_of("out", None, over=False) == Publication(root="out")
+    for text in ("out:a/b:c", "out/a/b:c"):
+        assert publication_of(text, "{ext}", over=True) == Publication(
+            root="out", path="a/b:c", name_template="{ext}", replace_existing=True
+        )
     assert (parse_point("16,-4"), parse_point("0,0")) == ((16, -4), (0, 0))
     assert parse_size("640x360") == (640, 360)
     assert (parse_rates("24-30"), parse_rates("30")) == ((24, 30), (30, 30))

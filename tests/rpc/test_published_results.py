@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from client_command import Command
 from service_harness import Api, Server, connect, refused
 from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import types_pb2 as types
@@ -164,6 +165,21 @@ async def test_the_same_streams_again_repeat_the_result_and_another_folder_has_i
     assert other.artifacts[0].published_path.path.startswith("two/")
     assert other.artifacts[0].sha256 == first.artifacts[0].sha256
     assert _names(out / "two") == _names(out / "one")
+
+
+async def test_the_command_publishes_and_says_where(
+    api: Api, server: Server, out: Path, tmp_path: Path
+) -> None:
+    videoprocess = Command(server.address, tmp_path, {"XDG_STATE_HOME": str(tmp_path / "state")})
+    assert (await videoprocess("prepare", "cli", "--shared", f"media:{CLIP}")).code == 0
+    options = ("--publish", "out:trip", "--publish-as", "by_command.{ext}")
+    run = await videoprocess("process", "cli", *options)
+    assert run.code == 0, run.err
+    assert "out:trip/by_command.mov" in run.out
+    (file,) = (await api.video("cli")).artifacts
+    written = (out / "trip/by_command.mov").read_bytes()
+    assert hashlib.sha256(written).hexdigest() == file.sha256
+    (out / "trip/by_command.mov").unlink()
 
 
 @pytest.mark.parametrize(

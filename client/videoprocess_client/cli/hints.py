@@ -14,6 +14,7 @@ HINTS: Mapping[str, str] = {
     "NO_CREDENTIALS": "Say who you are: --token-file, VIDEOPROCESS_TOKEN, or --cert and --key.",
     "NO_FILE": "Give one: videoprocess prepare VIDEO_ID FILE",
     "NOT_PREPARED": "Do that first: videoprocess prepare VIDEO_ID FILE",
+    "OUTPUT_EXISTS": "Choose another name with --publish-as, or add --publish-over: nothing is encoded again.",
     "QUEUE_LIMIT": "Try again when accepted work has ended: videoprocess status",
     "RETRIES_USED_UP": "Try again: videoprocess process VIDEO_ID",
     "SEQUENCE_OUT_OF_RANGE": "Pass --after 0 for all events that are kept, or leave --after out for new ones.",

@@ -49,6 +49,9 @@ from videoprocess_client.cli.running import LONG_PATIENCE_SECONDS, Connection, D
 from videoprocess_client.cli.session_book import without_enhancing
 from videoprocess_client.cli.stream_options import (
     CodecOption,
+    PublishAs,
+    PublishOption,
+    PublishOver,
     SettingsFile,
     Size,
     StreamOption,
@@ -56,6 +59,7 @@ from videoprocess_client.cli.stream_options import (
     WatermarkOption,
     WatermarkSize,
     encode_type_of,
+    publication_of,
     settings_of,
     streams_of,
     watermark_of,
@@ -125,6 +129,9 @@ def process(
     watermark: WatermarkOption = None,
     watermark_at: WatermarkAt = None,
     watermark_size: WatermarkSize = None,
+    publish: PublishOption = None,
+    publish_as: PublishAs = None,
+    publish_over: PublishOver = False,
     settings_file: SettingsFile = None,
     defaults: Defaults = False,
     session: SessionId = None,
@@ -160,7 +167,8 @@ def process(
         ),
     )
     mark = watermark_of(watermark, watermark_at, watermark_size, settings)
-    asked = pack(settings, encode_type_of(codec), width, height, streams)
+    publication = publication_of(publish, publish_as, over=publish_over)
+    asked = pack(settings, encode_type_of(codec), width, height, streams, publication)
     is_asked = mark is not None or asked != StreamSettings()
     if defaults and is_asked:
         raise typer.BadParameter("not together with other settings", param_hint="--defaults")
@@ -258,6 +266,8 @@ class _Command:
         yield from report_lines(report, report.source_size_bytes, report.output_size_bytes)
         if report.artifacts:
             yield from (labelled("made", file.file_name) for file in report.artifacts)
+            places = (file.published_path for file in report.artifacts if file.HasField("published_path"))
+            yield from (labelled("published", f"{place.root}:{place.path}") for place in places)
             yield labelled("result", f"videoprocess fetch {shlex.quote(self.video_id)} -o OUT")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from videoprocess.v1.mode_setting_pb2 import ModeSetting
 from videoprocess_client.cli.options import parse_point, parse_size
 from videoprocess_client.cli.picture_options import PictureOptions
-from videoprocess_client.cli.stream_settings import MAX_STREAMS, StreamSpec
+from videoprocess_client.cli.stream_settings import MAX_STREAMS, Publication, StreamSpec
 from videoprocess_client.enums import EncodeType, StreamIntent
 from videoprocess_client.watermarks import WatermarkFile
 
@@ -65,6 +66,26 @@ WatermarkSize: TypeAlias = Annotated[
     typer.Option("--watermark-size", metavar="WxH", help="Its size in pixels. Default: the picture's."),
 ]
 
+PublishOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--publish",
+        metavar="ROOT[:FOLDER]",
+        help="Have the results written into a shared root of the server as well.",
+    ),
+]
+PublishAs: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--publish-as",
+        metavar="NAME",
+        help="What they are called there, with {source}, {intent}, {stream_id}, {job_id}, {index}, {ext} filled in.",
+    ),
+]
+PublishOver: TypeAlias = Annotated[
+    bool, typer.Option("--publish-over", help="Replace files of these names instead of failing.")
+]
+
 _INTENTS = {intent.name.lower().replace("_", "-"): intent for intent in StreamIntent}
 _TYPES = {encode_type.name.lower(): encode_type for encode_type in EncodeType if encode_type}
 
@@ -95,6 +116,24 @@ def parse_stream(text: str) -> StreamSpec:
         )
     width, height = parse_size(sizes[0], "--stream") if sizes else (0, 0)
     return StreamSpec(intent=intent, encode_type=encode_type, width=width, height=height)
+
+
+def publication_of(place: str | None, name: str | None, *, over: bool) -> Publication | None:
+    """Where on the server the options have results written to.
+
+    Raises:
+        typer.BadParameter: They do not go together, or the place cannot be read.
+    """
+    if place is None:
+        if name is not None or over:
+            raise typer.BadParameter(
+                "needs --publish", param_hint="--publish-as" if name else "--publish-over"
+            )
+        return None
+    root, path = (*re.split("[:/]", place, maxsplit=1), "")[:2]
+    if not root:
+        raise typer.BadParameter(f"{place!r} is not ROOT[:FOLDER], e.g. out:trip", param_hint="--publish")
+    return Publication(root=root, path=path, name_template=name or "", replace_existing=over)
 
 
 def watermark_of(

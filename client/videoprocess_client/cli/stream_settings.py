@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -44,6 +45,34 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
         return ":".join(parts)
 
 
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder of a shared root of the server that results are written to as well."""
+
+    root: str
+    #: below the root; "": the root itself
+    path: str = ""
+    #: "": the server's
+    name_template: str = ""
+    replace_existing: bool = False
+
+    def message(self) -> types_pb2.SharedDirectory:
+        """It as CreateStreams takes it."""
+        return types_pb2.SharedDirectory(
+            root=self.root,
+            path=self.path,
+            name_template=self.name_template,
+            replace_existing=self.replace_existing,
+        )
+
+    def options(self) -> Iterator[str]:
+        """What is asked for, as options of the command."""
+        yield f"--publish {shlex.quote(f'{self.root}:{self.path}' if self.path else self.root)}"
+        if self.name_template:
+            yield f"--publish-as {shlex.quote(self.name_template)}"
+        if self.replace_existing:
+            yield "--publish-over"
+
+
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the streams and their settings ask for."""
 
@@ -57,6 +86,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     metadata: bytes = b""
     #: a serialised `ModeSetting`; not together with `metadata`
     mode_setting: bytes = b""
+    #: of all streams; None: results are kept for Download only
+    publication: Publication | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -72,7 +103,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Make them the session's, instead of those that this command committed before."""
         await session.release_streams(range(MAX_STREAMS))
         alone = StreamSpec(encode_type=self.encode_type, width=self.width, height=self.height)
-        await session.create_streams(messages(self.streams or (alone,)))
+        await session.create_streams(messages(self.streams or (alone,), self.publication))
         await session.commit_streams(self.settings())
 
     def describe(self) -> str:
@@ -92,11 +123,19 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             yield "--watermark ..."
         for spec in self.streams:
             yield f"--stream {spec.describe()}"
+        if self.publication is not None:
+            yield from self.publication.options()
 
 
-def messages(specs: Sequence[StreamSpec]) -> list[types_pb2.StreamInfoV11]:
+def messages(
+    specs: Sequence[StreamSpec], publication: Publication | None = None
+) -> list[types_pb2.StreamInfoV11]:
     """The streams as CreateStreams takes them, numbered from 0."""
-    return [spec.message(number) for number, spec in enumerate(specs, STREAM_ID)]
+    made = [spec.message(number) for number, spec in enumerate(specs, STREAM_ID)]
+    if publication is not None:
+        for message in made:
+            message.v1_0.buffer_queue.directory.CopyFrom(publication.message())
+    return made
 
 
 def pack(
@@ -105,6 +144,7 @@ def pack(
     width: int,
     height: int,
     streams: Sequence[StreamSpec] = (),
+    publication: Publication | None = None,
 ) -> StreamSettings:
     """The form that is remembered.
 
@@ -114,6 +154,7 @@ def pack(
         width: Width of the result in pixels; 0: the source's.
         height: Height of the result in pixels; 0: the source's.
         streams: What is made; none: one VIDEO stream of that codec and size.
+        publication: Where on the server it is written to as well; None: nowhere.
     """
     typed = settings.SerializeToString(deterministic=True) if isinstance(settings, ModeSetting) else b""
     return StreamSettings(
@@ -123,4 +164,5 @@ def pack(
         height=height,
         metadata=settings if isinstance(settings, bytes) else b"",
         mode_setting=typed,
+        publication=publication,
     )
