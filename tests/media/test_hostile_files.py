@@ -12,7 +12,7 @@ import pytest
 
 from contract.executor_harness import new_pool
 from hostile_files import BOMBS, HARMLESS, PACKED_PICTURES, PICTURES, REFERENCES, element, matroska
-from iso_files import HandTrack, full, hand_made, picture_track, u32
+from iso_files import HandTrack, box, full, hand_made, picture_track, u32
 from media_factory import make_clip
 from media_tasks import opened, probe_file
 from videoprocess_server.execution.executor import Slot, TaskFailedError
@@ -49,6 +49,7 @@ FOUND_LATER = {
     "huge_picture.mp4",
     "large_picture.mp4",
     "no_end.mp4",
+    "one_large_hole.mp4",
     "untold_sizes.mkv",
     "codec_private.mkv",
     "header.mkv",
@@ -129,6 +130,17 @@ def test_sound_counted_in_single_samples_is_no_index(tmp_path: Path) -> None:
     with opened(path) as fd:
         check_boxes(fd, path.stat().st_size, declared)
     assert declared.packets == 3 + -(-count // 1024)
+
+
+def test_boxes_of_a_cameras_own_are_none_of_the_limits(tmp_path: Path) -> None:
+    """FFmpeg passes over them, and many fragments are no index either."""
+    path = make_clip(tmp_path / "clip.mp4", frames=3).path
+    fragment = box("moof", full("mfhd", u32(1)), *[box("traf", full("tfhd", u32(1)))] * 3)
+    with path.open("ab") as file:
+        file.write(box("inst", bytes(3000)) + box("uuid", bytes(3000)) + fragment * 20_000)
+    limits = MediaLimits(max_index_bytes=2000, max_metadata_bytes=1000)
+    with opened(path) as fd:
+        check_boxes(fd, path.stat().st_size, Declared(limits))
 
 
 def test_one_demuxer_is_asked_whatever_the_file_is_called(tmp_path: Path) -> None:

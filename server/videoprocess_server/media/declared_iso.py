@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from videoprocess_server.media.declared import Declared, read
@@ -14,11 +15,13 @@ from videoprocess_server.media.iso.boxes import HEAD, LARGE
 _CONTAINERS: Final = frozenset(
     {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex", b"moof", b"traf"}
 )
-#: what is neither in the picture's way nor read when a file is opened
-_MEDIA: Final = frozenset({b"mdat", b"free", b"skip", b"wide", b"ftyp"})
+#: outermost boxes that FFmpeg reads into memory; it passes over others, such as those that cameras put their own in
+_INDEX: Final = frozenset({b"moov", b"sidx"})
 _METADATA: Final = frozenset({b"udta", b"meta", b"uuid"})
 #: outermost boxes that are looked at; FFmpeg stops at the first media behind a movie box
 _MOST_OUTERMOST: Final = 10_000
+#: fragments that are looked into; FFmpeg reads the first
+_MOST_FRAGMENTS: Final = 16
 #: boxes inside each other: real files have six
 _DEEPEST: Final = 10
 #: tables whose rows cost memory, and where their number stands
@@ -59,15 +62,16 @@ def check_boxes(fd: int, size: int, declared: Declared) -> None:
     Raises:
         MediaFault: OVER_LIMITS, or NOT_A_VIDEO where the movie box is compressed.
     """
-    for count, (kind, start, end) in enumerate(_boxes(fd, 0, size)):
-        if count == _MOST_OUTERMOST:
-            return
-        if kind in _METADATA:
-            declared.add(metadata_bytes=min(end, size) - start)
-        elif kind not in _MEDIA:
-            declared.add(index_bytes=0 if kind == b"moof" else min(end, size) - start)
-            if kind in _CONTAINERS:
-                _look_into(fd, start, min(end, size), declared, _Track(), 1)
+    fragments = 0
+    for kind, start, end in islice(_boxes(fd, 0, size), _MOST_OUTERMOST):
+        inside = min(end, size)
+        fragments += kind == b"moof"
+        if kind in _INDEX:
+            declared.add(index_bytes=inside - start)
+        elif kind == b"meta":
+            declared.add(metadata_bytes=inside - start)
+        if kind == b"moov" or (kind == b"moof" and fragments <= _MOST_FRAGMENTS):
+            _look_into(fd, start, inside, declared, _Track(), 1)
 
 
 def _look_into(fd: int, start: int, end: int, declared: Declared, track: _Track, depth: int) -> None:
