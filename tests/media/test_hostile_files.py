@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import videoprocess_server
 from contract.executor_harness import new_pool
 from hostile_files import BOMBS, HARMLESS, PACKED_PICTURES, PICTURES, REFERENCES, element, matroska
 from iso_files import HandTrack, box, full, hand_made, picture_track, u32
@@ -149,6 +151,16 @@ def test_one_demuxer_is_asked_whatever_the_file_is_called(tmp_path: Path) -> Non
         assert demuxer_of(fd) == "matroska"
         with open_source(fd) as container:
             assert container.format.name == "matroska"
+
+
+def test_no_filter_that_opens_a_file_is_built() -> None:
+    """They are read from strings, so a new one is seen in the source."""
+    of_files = "a?movie|lut[13]d|haldclut|subtitles|ass|drawtext|psnr|ssim|a?sendcmd|dnn_\\w+|model|fontfile|stats_file"
+    folder = Path(videoprocess_server.__file__).parent
+    texts = {
+        path.name: path.read_text() for part in ("media", "enhance") for path in (folder / part).rglob("*.py")
+    }
+    assert [name for name, text in texts.items() if re.search(rf"[\"',:]({of_files})=", text)] == []
 
 
 @pytest.mark.parametrize("name", PICTURES)
