@@ -26,6 +26,7 @@ from credentials import SigningKey, identity, jwt_flags, key_set, new_token, rep
 from service_harness import Api, Refusal, Server, refusal_of
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import hdi_enums_pb2 as hdi
+from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_process_callback_pb2 as callback
@@ -63,6 +64,11 @@ def _one(kind: Any, *names: str, **more: Any) -> Sample:
 def _prepare(ids: Ids) -> Sequence[Message]:
     file = types.FileDescriptor(upload_id=ids.upload_id)
     return [session.PrepareRequest(session_id=ids.session_id, video_id=ids.video_id, fds=[file])]
+
+
+def _watermark(ids: Ids) -> Sequence[Message]:
+    setting = mode.ModeSetting(watermark=mode.Watermark(image=types.FileDescriptor(upload_id=ids.upload_id)))
+    return [session.CommitStreamsRequest(session_id=ids.session_id, typed=setting)]
 
 
 def _upload(ids: Ids) -> Sequence[Message]:
@@ -105,6 +111,11 @@ SAMPLES: Mapping[str, Sample] = {
     _CATALOG + "RestoreVideo": _one(catalog.RestoreVideoRequest, "user_id", "video_id"),
     _SERVICE + "CloseVideoProcessSession": _one(service.CloseVideoProcessSessionRequest, "session_id"),
 }
+#: other places where requests can name things
+FURTHER: Sequence[tuple[str, Sample]] = (
+    (_SESSION + "CreateStreams", SAMPLES[_SESSION + "CreateStreams"]),
+    (_SESSION + "CommitStreams", _watermark),
+)
 #: methods that answer without credentials, and why
 OPEN: Mapping[str, str] = {
     "grpc.health.v1.Health/Check": "probes have no credentials, and learn no more than whether calls are welcome",
@@ -318,7 +329,7 @@ async def test_what_another_user_has_looks_like_what_nobody_has(
     other = await _nothing(world, channel)
     foreign = await _nothing(world, channel)
     foreign = replace(foreign, video_id=mine.video_id, upload_id=mine.upload_id, artifact_id=mine.artifact_id)
-    for name, sample in SAMPLES.items():
+    for name, sample in [*SAMPLES.items(), *FURTHER]:
         if name == _SERVICE + "CloseVideoProcessSession":
             continue  # would take the session away from the methods after it
         of_foreign = await _call(channel, methods[name], sample(foreign), world.others_token)
@@ -327,6 +338,9 @@ async def test_what_another_user_has_looks_like_what_nobody_has(
             continue
         of_nothing = await _call(channel, methods[name], sample(other), world.others_token)
         assert _told(of_nothing, other) == _told(of_foreign, foreign), name
+    # the last one, a watermark: what is compared is what was meant
+    assert of_foreign.refusal is not None
+    assert "UNKNOWN_UPLOAD" == of_foreign.refusal.reason
 
 
 async def test_another_users_session_looks_like_one_that_never_was(
