@@ -227,12 +227,14 @@ def _verdict(
     """Say whether whoever behaved was served to the end."""
     heard = sum(one["met"].get("heard", 0) for one in met["subscribers"])
     finished = sum(one["met"].get("finished", 0) for one in met["uploads"])
+    asked_again = sum(one.get("asked_again", 0) for kind in ("subscribers", "uploads") for one in met[kind])
     gone_early = sum(one.get("gone_early", 0) for kind in ("subscribers", "uploads") for one in met[kind])
     failed = sum(phase["control_ms"]["failed"] for phase in phases)
     told = {
         "subscribers_that_heard_their_event": heard,
         "uploads_that_finished": finished,
         "gone_early": gone_early,
+        "calls_that_were_asked_to_come_again": asked_again,
         "control_calls_that_failed": failed,
     }
     whole = (heard, finished, gone_early, failed) == (options.sessions, options.uploads, 0, 0)

@@ -10,8 +10,9 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import TypeVar
 
 import grpc
 
@@ -30,15 +31,34 @@ CALLS_PER_CHANNEL = 100
 ANSWER_SECONDS = 120.0
 UPLOAD_BYTES_PER_SECOND = 16
 UNKNOWN_VIDEO = "nobody has this video"
+RETRY_SECONDS = 1.0
+MAX_TIMES = 1000
+
+T = TypeVar("T")
+
+#: calls that were refused with UNAVAILABLE, and made again
+asked_again: Counter[str] = Counter()
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Call again after a refusal that says that this may help, as the contract asks of clients."""
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or asked_again["times"] >= MAX_TIMES:
+                raise
+            asked_again["times"] += 1
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def subscriber(
     channel: grpc.aio.Channel, user_id: int, ready: asyncio.Semaphore, ending: asyncio.Event
 ) -> str:
     """Open a session, follow it idly, and at the end hear of a job of it."""
-    opened = await video_process_service_pb2_grpc.VideoProcessServiceStub(channel).CreateVideoProcessSession(
-        video_process_service_pb2.CreateVideoProcessSessionRequest(user_id=user_id)
-    )
+    service = video_process_service_pb2_grpc.VideoProcessServiceStub(channel)
+    user = video_process_service_pb2.CreateVideoProcessSessionRequest(user_id=user_id)
+    opened = await patiently(lambda: service.CreateVideoProcessSession(user))
     request = video_process_callback_pb2.SubscribeRequest(user_id=user_id, session_id=opened.session_id)
     events = video_process_callback_pb2_grpc.VideoProcessCallbackServiceStub(channel).Subscribe(request)
     first = await events.read()
@@ -46,11 +66,11 @@ async def subscriber(
         return "no status"
     ready.release()
     await ending.wait()
-    accepted = await video_process_session_pb2_grpc.VideoProcessSessionServiceStub(channel).ProcessVideo(
-        video_process_session_pb2.ProcessVideoRequest(
-            session_id=opened.session_id, video_id=UNKNOWN_VIDEO, timestamp_us=0
-        )
+    session = video_process_session_pb2_grpc.VideoProcessSessionServiceStub(channel)
+    work = video_process_session_pb2.ProcessVideoRequest(
+        session_id=opened.session_id, video_id=UNKNOWN_VIDEO, timestamp_us=0
     )
+    accepted = await patiently(lambda: session.ProcessVideo(work))
     while (answer := await events.read()) is not grpc.aio.EOF:
         if answer.event.job_id == accepted.job_id and answer.event.HasField("on_error"):
             events.cancel()
@@ -62,9 +82,11 @@ async def upload(
     channel: grpc.aio.Channel, user_id: int, ready: asyncio.Semaphore, ending: asyncio.Event
 ) -> str:
     """Upload a few bytes each second, and at the end finish the upload with its digest."""
+    files = file_transfer_pb2_grpc.FileTransferServiceStub(channel)
     sent = bytearray()
 
     async def messages() -> AsyncIterator[file_transfer_pb2.UploadRequest]:
+        sent.clear()  # refused ones begin anew
         yield file_transfer_pb2.UploadRequest(header=file_transfer_pb2.UploadHeader(user_id=user_id))
         while not ending.is_set():
             piece = hashlib.sha256(sent).digest()[:UPLOAD_BYTES_PER_SECOND]
@@ -77,7 +99,7 @@ async def upload(
         finish = file_transfer_pb2.UploadFinish(size_bytes=len(sent), sha256=digest)
         yield file_transfer_pb2.UploadRequest(offset=len(sent), finish=finish)
 
-    answer = await file_transfer_pb2_grpc.FileTransferServiceStub(channel).Upload(messages())
+    answer = await patiently(lambda: files.Upload(messages()))
     whole = (answer.size_bytes, answer.sha256) == (len(sent), hashlib.sha256(sent).hexdigest())
     return "finished" if whole else "something else was kept"
 
@@ -109,7 +131,10 @@ async def main(kind: str, address: str, count: int, first_user: int, users: int)
         ending.set()
         await asyncio.wait(tasks, timeout=ANSWER_SECONDS)
         met = Counter(_outcome(task) for task in tasks)
-        print(json.dumps({"gone_early": gone_early, "met": met}), flush=True)
+        print(
+            json.dumps({"gone_early": gone_early, "met": met, "asked_again": asked_again["times"]}),
+            flush=True,
+        )
         for task in [*waiting, *tasks]:
             task.cancel()
 
