@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import multiprocessing
 import os
 import time
@@ -174,7 +175,7 @@ def _publish(root: Path, source: int, name: str) -> str:
         with SharedDirectory(root, FOLDER) as directory:
             try:
                 inode = directory.create(temporary_name)
-                directory.fill(temporary_name, inode, source, len(DATA), lambda: None)
+                directory.fill(temporary_name, inode, source, hashlib.sha256(DATA).hexdigest(), lambda: None)
                 directory.give_name(temporary_name, name, replace=False)
             except (SharedPathError, RootUnavailableError):
                 directory.remove(temporary_name)

@@ -19,6 +19,7 @@ from videoprocess_server.blobs import shared_directory
 from videoprocess_server.blobs.shared_directory import SharedDirectory
 from videoprocess_server.engine import scheduler
 from videoprocess_server.engine.delivery_batch import DeliveryBatch
+from videoprocess_server.engine.finishing import Finishing
 from videoprocess_server.engine.jobs import Accepted
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind, Tombstone
@@ -144,6 +145,34 @@ def test_a_full_disk_is_waited_out(engine: Engine, monkeypatch: pytest.MonkeyPat
     assert names(engine) == [NAME]
 
 
+def test_where_there_is_no_space_for_what_is_noted_nothing_is_joined_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, DeliveryBatch, "create")
+    accepted = engine.process(ready(engine))
+    assert gate.reached.wait(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedDirectory, "free_bytes", lambda _: 1)
+        patch.setattr(Finishing, "run", pytest.fail)
+        engine.restart()
+        until(lambda: engine.blocked_by(accepted) is BlockReason.SPACE_LIMIT)
+        engine.close_gate(BlockReason.MANUAL)
+        until(lambda: engine.blocked_by(accepted) is BlockReason.MANUAL)
+    engine.close_gate(BlockReason.NONE)
+    assert is_whole(engine, done(engine, accepted))
+
+
+def test_space_that_an_earlier_try_has_taken_is_not_asked_for_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, DeliveryBatch, "give_names")
+    accepted = engine.process(ready(engine))
+    assert gate.reached.wait(10)
+    monkeypatch.setattr(SharedDirectory, "free_bytes", lambda _: 1)
+    engine.restart()
+    assert is_whole(engine, done(engine, accepted))
+
+
 @pytest.mark.parametrize("where", ["check_plan", "create", "fill", "give_name"])
 def test_a_root_that_is_away_is_waited_for(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, where: str
@@ -240,8 +269,7 @@ def test_a_job_that_is_stopped_while_it_copies_leaves_nothing(
     assert event.fault is not None
     assert event.fault.error_code is ErrorCode.ABORT
     until(lambda: not names(engine))
-    engine.sweeper.sweep()
-    assert tombstones(engine) == []
+    until(lambda: engine.sweeper.sweep() or not tombstones(engine))
     assert done(engine, engine.process(ready(engine)))
     assert names(engine) == [NAME]
 

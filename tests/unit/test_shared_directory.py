@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from file_systems import another_file_system
-from videoprocess_server.blobs import shared_directory
+from videoprocess_server.blobs import file_copy, shared_directory
 from videoprocess_server.blobs.shared_directory import RootUnavailableError, SharedDirectory, rename_to_new
 from videoprocess_server.blobs.shared_path import SharedPathError
 from videoprocess_server.errors import CATALOGUE
@@ -51,7 +51,7 @@ def _go_on() -> None:
 
 def _bring(directory: SharedDirectory, source: int, name: str, *, replace: bool = False) -> None:
     inode = directory.create(TEMPORARY)
-    directory.fill(TEMPORARY, inode, source, len(DATA), _go_on)
+    directory.fill(TEMPORARY, inode, source, SHA256, _go_on)
     directory.give_name(TEMPORARY, name, replace=replace)
 
 
@@ -111,13 +111,13 @@ def test_two_who_want_one_name_get_one_file(tmp_path: Path) -> None:
 def test_copying_stops_where_it_is_not_to_go_on(
     root: Path, source: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_directory, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(file_copy, "PIECE_BYTES", 4096)
     monkeypatch.setattr(shared_directory, "SYNC_BYTES", 4096)
-    left = [None, None]
+    left = [None] * 3
     with SharedDirectory(root, "") as directory:
         inode = directory.create(TEMPORARY)
         with pytest.raises(IndexError):
-            directory.fill(TEMPORARY, inode, source, len(DATA), left.pop)
+            directory.fill(TEMPORARY, inode, source, SHA256, left.pop)
     copied = (root / TEMPORARY).read_bytes()
     assert len(copied) in (4096, 2 * 4096)
     assert DATA.startswith(copied)
@@ -130,17 +130,17 @@ def test_what_the_kernel_cannot_copy_is_copied_through_memory(
         raise OSError(errno.EXDEV, "as across file systems")
 
     monkeypatch.setattr(os, "copy_file_range", refuse)
-    monkeypatch.setattr(shared_directory, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(file_copy, "PIECE_BYTES", 4096)
     with SharedDirectory(root, "") as directory:
         _bring(directory, source, "a.mp4")
     assert (root / "a.mp4").read_bytes() == DATA
 
 
-def test_a_source_that_got_shorter_is_no_whole_file(root: Path, source: int) -> None:
+def test_what_is_read_again_must_be_what_was_made(root: Path, source: int) -> None:
     with SharedDirectory(root, "") as directory:
         inode = directory.create(TEMPORARY)
         with pytest.raises(RootUnavailableError):
-            directory.fill(TEMPORARY, inode, source, len(DATA) + 1, _go_on)
+            directory.fill(TEMPORARY, inode, source, "0" * 64, _go_on)
 
 
 def test_a_temporary_file_that_somebody_exchanged_is_not_written_to(root: Path, source: int) -> None:
@@ -148,11 +148,11 @@ def test_a_temporary_file_that_somebody_exchanged_is_not_written_to(root: Path, 
     with SharedDirectory(root, "") as directory:
         inode = directory.create(TEMPORARY)
         (root / "other").rename(root / TEMPORARY)
-        assert _reason(directory.fill, TEMPORARY, inode, source, len(DATA), _go_on) == "NO_SUCH_PATH"
+        assert _reason(directory.fill, TEMPORARY, inode, source, SHA256, _go_on) == "NO_SUCH_PATH"
         (root / TEMPORARY).unlink()
         (root / TEMPORARY).symlink_to("nowhere")
         with pytest.raises((SharedPathError, RootUnavailableError)):
-            directory.fill(TEMPORARY, inode, source, len(DATA), _go_on)
+            directory.fill(TEMPORARY, inode, source, SHA256, _go_on)
     assert not (root / "nowhere").exists()
 
 
@@ -167,7 +167,7 @@ def test_a_full_disk_is_told_as_it_is(
     with SharedDirectory(root, "") as directory:
         inode = directory.create(TEMPORARY)
         with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
-            directory.fill(TEMPORARY, inode, source, len(DATA), _go_on)
+            directory.fill(TEMPORARY, inode, source, SHA256, _go_on)
     assert caught.value.errno == number
     assert not isinstance(caught.value, RootUnavailableError)
 

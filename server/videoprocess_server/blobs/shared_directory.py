@@ -15,20 +15,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+from videoprocess_server.blobs.file_copy import FileChangedError, FileUnreadableError, copy_file
 from videoprocess_server.blobs.shared_path import SharedPathError, is_beneath, open_folder_beneath
 
 #: of files that are not whole yet
 TEMPORARY_PREFIX = ".videoprocess-"
-#: of a file between two looks at whether to go on
-CHUNK_BYTES = 8 << 20
-#: copied between two syncs of the data, so that the last one does not take long
-SYNC_BYTES = 64 << 20
+#: of a file that is read between two looks at whether to go on
+CHUNK_BYTES = 4 << 20
+#: copied between two syncs of the data, so that none takes long and whoever stops the job is answered soon
+SYNC_BYTES = 16 << 20
 _RENAME_NOREPLACE = 1
 
-#: a kernel or a file system that does not know the call: another way does the same
-_NOT_KNOWN = frozenset(
-    {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV, errno.EBADF, errno.ETXTBSY}
-)
+#: a kernel or a file system that does not know the call, or a filter that does not: another way does the same
+_NOT_KNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 #: what the caller, or whoever may write there, can mend
 _REASONS: Mapping[int, str] = {
     errno.EACCES: "DIRECTORY_NOT_WRITABLE",
@@ -40,6 +39,10 @@ _REASONS: Mapping[int, str] = {
     errno.ENOTDIR: "OUTPUT_EXISTS",
     errno.ENOTEMPTY: "OUTPUT_EXISTS",
     errno.ENAMETOOLONG: "DIRECTORY_NOT_WRITABLE",
+    errno.EINVAL: "DIRECTORY_NOT_WRITABLE",
+    errno.EMLINK: "DIRECTORY_NOT_WRITABLE",
+    errno.ENOSYS: "DIRECTORY_NOT_WRITABLE",
+    errno.EOPNOTSUPP: "DIRECTORY_NOT_WRITABLE",
 }
 
 
@@ -158,28 +161,27 @@ class SharedDirectory:
         except OSError as error:
             raise self._told(error, name) from error
 
-    def fill(self, name: str, inode: int, source_fd: int, size_bytes: int, go_on: Callable[[], None]) -> None:
+    def fill(self, name: str, inode: int, source_fd: int, sha256: str, go_on: Callable[[], None]) -> None:
         """Copy the source's bytes into a file that `create` made, and sync them.
 
         Args:
             name: of the file.
             inode: that `create` returned.
             source_fd: of a regular file; its position is not used.
-            size_bytes: of the source.
+            sha256: of the source, in hex; what was written is read again and compared.
             go_on: called again and again; raises where it is not to go on, and the file stays as it is.
 
         Raises:
             SharedPathError: NO_SUCH_PATH where somebody took the file away, or see there.
-            RootUnavailableError: see there.
+            RootUnavailableError: what was written is not what is read, or see there.
             OSError: ENOSPC and its like.
         """
         try:
-            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+            fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
             try:
                 if os.fstat(fd).st_ino != inode:
                     raise OSError(errno.ENOENT, "is not the file that was made")
-                _copy(source_fd, fd, size_bytes, go_on)
-                os.fsync(fd)
+                _copy(source_fd, fd, sha256, go_on)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -198,7 +200,7 @@ class SharedDirectory:
                 os.rename(temporary_name, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             else:
                 rename_to_new(self._fd, temporary_name, name)
-            os.fsync(self._fd)
+            _sync_names(self._fd)
         except OSError as error:
             raise self._told(error, name) from error
         self.check_in_place()
@@ -221,7 +223,7 @@ class SharedDirectory:
         """Remove a file, durably; nothing happens where there is none."""
         try:
             os.unlink(name, dir_fd=self._fd)
-            os.fsync(self._fd)
+            _sync_names(self._fd)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -258,33 +260,28 @@ def rename_to_new(folder_fd: int, old: str, new: str) -> None:
     os.unlink(old, dir_fd=folder_fd)
 
 
-def _copy(source_fd: int, target_fd: int, size_bytes: int, go_on: Callable[[], None]) -> None:
-    """Copy in the kernel, which shares the blocks where the file system can; else through memory."""
-    at, synced, in_kernel = 0, 0, True
-    while at < size_bytes:
+def _copy(source_fd: int, target_fd: int, sha256: str, go_on: Callable[[], None]) -> None:
+    synced = 0
+
+    def sync_and_go_on(position: int) -> None:
+        nonlocal synced
         go_on()
-        count = min(CHUNK_BYTES, size_bytes - at)
-        if in_kernel:
-            try:
-                done = os.copy_file_range(source_fd, target_fd, count, at, at)
-            except OSError as error:
-                if error.errno not in _NOT_KNOWN:
-                    raise
-                in_kernel = False
-                continue
-        else:
-            done = _copy_through_memory(source_fd, target_fd, count, at)
-        if not done:
-            raise OSError(errno.EIO, "the source is shorter than it was")
-        at += done
-        if at - synced >= SYNC_BYTES:
+        if position - synced >= SYNC_BYTES:
             os.fdatasync(target_fd)
-            synced = at
+            synced = position
+
+    try:
+        copied = copy_file(source_fd, target_fd, sync_and_go_on)
+    except (FileChangedError, FileUnreadableError) as error:
+        raise OSError(errno.EIO, "the source cannot be read") from error
+    if copied.sha256 != sha256:
+        raise OSError(errno.EIO, "what was written is not what is read")
 
 
-def _copy_through_memory(source_fd: int, target_fd: int, count: int, at: int) -> int:
-    data = memoryview(os.pread(source_fd, count, at))
-    done = 0
-    while done < len(data):
-        done += os.pwrite(target_fd, data[done:], at + done)
-    return done
+def _sync_names(folder_fd: int) -> None:
+    """Make a folder's names durable, where its file system has such a thing."""
+    try:
+        os.fsync(folder_fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise

@@ -40,6 +40,9 @@ from videoprocess_server.model.settings_snapshot import SharedDirectory as Targe
 from videoprocess_server.model.settings_snapshot import StreamInfo
 from videoprocess_server.store.repository import Transaction
 
+#: what st_blocks counts in
+_BLOCK_BYTES = 512
+
 log = structlog.get_logger(__name__)
 
 
@@ -122,9 +125,9 @@ class Deliveries:
             directories = self._open(stack, job)
             for place, directory in directories.items():
                 telling(directory.check_writable)
-                mine = [each.size_bytes for each in job.deliveries if (each.root, each.folder) == place]
-                if sum(mine) > directory.free_bytes():
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                _check_space(
+                    directory, [each for each in job.deliveries if (each.root, each.folder) == place]
+                )
             for named in _names(job, foreseen, source_name):
                 if named is None or named[0].replace_existing:
                     continue
@@ -206,6 +209,23 @@ class Deliveries:
     def _release(self, temporary_names: Iterable[str]) -> None:
         with self._lock:
             self._busy -= set(temporary_names)
+
+
+def _check_space(directory: SharedDirectory, noted: Iterable[Delivery]) -> None:
+    """Return if there is space for what an earlier try could not write, or had not written when the service died.
+
+    Raises:
+        OSError: ENOSPC.
+    """
+    missing = 0
+    for delivery in noted:
+        found = [telling(directory.find, name) for name in (delivery.temporary_name, delivery.name)]
+        mine = [
+            status.st_blocks * _BLOCK_BYTES for status in found if status and status.st_ino == delivery.inode
+        ]
+        missing += max(0, delivery.size_bytes - sum(mine))
+    if missing > directory.free_bytes():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _names(job: Job, files: Sequence[MadeFile], source_name: str) -> list[tuple[Target, str] | None]:

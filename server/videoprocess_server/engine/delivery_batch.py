@@ -121,7 +121,7 @@ class DeliveryBatch:
                 continue
             fd = open_product(number)
             try:
-                telling(self._of(each).fill, each.temporary_name, each.inode, fd, each.size_bytes, go_on)
+                telling(self._of(each).fill, each.temporary_name, each.inode, fd, each.sha256, go_on)
             finally:
                 os.close(fd)
 
