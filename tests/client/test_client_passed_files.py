@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from client_command import Command
 from service_harness import Server
 from videoprocess.v1 import video_pb2
 from videoprocess_client import Client, InvalidArgument, Unsupported, opened
@@ -90,3 +91,10 @@ async def test_the_socket_may_have_a_long_name(server: Server, clips: Path, tmp_
     (long / "fd.sock").symlink_to(server.data_dir / "fd.sock")
     with (clips / "rot90_iphone_3f.mov").open("rb") as file:
         assert len(pass_file(long / "fd.sock", file.fileno(), {"user_id": 100})) == 32
+
+
+async def test_the_command_passes_the_file(server: Server, clips: Path, tmp_path: Path) -> None:
+    command = Command(server.address, tmp_path)
+    done = await command("prepare", "by command", str(clips / "rot90_iphone_3f.mov"), "--pass-fd", "--json")
+    assert "descriptor" in done.json["video"]["sources"][0]["kind"].lower()
+    assert (await command("prepare", "by command", "--pass-fd")).code == 2

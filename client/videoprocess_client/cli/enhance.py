@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -16,6 +17,7 @@ from videoprocess_client.channel import DEFAULT_TARGET
 from videoprocess_client.cli.options import (
     DEFAULT_USER_ID,
     AsJson,
+    PassFd,
     Shared,
     Target,
     User,
@@ -64,6 +66,8 @@ from videoprocess_client.cli.texts import labelled, report_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceOptions, EnhanceProgress, EnhanceResult
 from videoprocess_client.errors import ConnectionFailed, JobAborted
+from videoprocess_client.passed_files import OpenFile
+from videoprocess_client.sources import opened
 
 Source: TypeAlias = Annotated[
     Path | None, typer.Argument(metavar="IN", help="Video to upload. Not together with --shared.")
@@ -99,6 +103,7 @@ def enhance(
     output: OutputPath,
     source: Source = None,
     shared: Shared = None,
+    pass_fd: PassFd = False,
     video_id: VideoId = None,
     mode: ModeOption = None,
     stabilise: StabiliseOption = None,
@@ -135,6 +140,8 @@ def enhance(
     """
     width, height = parse_size(size) if size else (0, 0)
     given = _source(source, shared)
+    if pass_fd and source is None:
+        raise typer.BadParameter("needs IN", param_hint="--pass-fd")
     _check_outputs(source, output, report)
     settings = settings_of(
         settings_file,
@@ -168,7 +175,7 @@ def enhance(
         overwrite=overwrite,
     )
     connection = Connection(target, user, as_json)
-    command = _Command(connection, given, output, options, report)
+    command = _Command(connection, given, output, options, report, pass_fd)
     execute(connection, command.run, patience_seconds=LONG_PATIENCE_SECONDS)
 
 
@@ -181,6 +188,15 @@ class _Command:
     output: Path
     options: EnhanceOptions
     report_path: Path | None
+    passes_file: bool
+
+    @contextmanager
+    def _given(self) -> Iterator[Path | types_pb2.FileDescriptor | OpenFile]:
+        if not self.passes_file or not isinstance(self.source, Path):
+            yield self.source
+            return
+        with self.source.open("rb") as file:
+            yield opened(file)
 
     async def run(self, client: Client, output: Output) -> None:
         """Do it, and tell what came of it."""
@@ -193,7 +209,8 @@ class _Command:
                 shown.update(progress)
 
             try:
-                result = await client.enhance(self.source, self.output, options, on_progress=listen)
+                with self._given() as source:
+                    result = await client.enhance(source, self.output, options, on_progress=listen)
             except (asyncio.CancelledError, JobAborted, ConnectionFailed) as error:
                 if not isinstance(error, JobAborted) or error.reason == "INTERRUPTED":
                     work.tell_how_to_go_on(output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -16,6 +17,7 @@ from videoprocess_client.channel import DEFAULT_TARGET
 from videoprocess_client.cli.options import (
     DEFAULT_USER_ID,
     AsJson,
+    PassFd,
     SessionId,
     Shared,
     Target,
@@ -34,7 +36,8 @@ from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceProgress
 from videoprocess_client.errors import ConnectionFailed
 from videoprocess_client.names import short_name
-from videoprocess_client.sources import uploaded
+from videoprocess_client.passed_files import Source
+from videoprocess_client.sources import opened, uploaded
 from videoprocess_client.uploads import UploadResult, new_upload_id
 
 FilePath: TypeAlias = Annotated[Path, typer.Argument(metavar="FILE", help="Video to upload.")]
@@ -88,6 +91,7 @@ def prepare(
     file: AnyFilePath = None,
     upload: FinishedUpload = None,
     shared: Shared = None,
+    pass_fd: PassFd = False,
     session: SessionId = None,
     target: Target = DEFAULT_TARGET,
     user: User = DEFAULT_USER_ID,
@@ -98,13 +102,18 @@ def prepare(
         raise typer.BadParameter("give one of FILE, --upload and --shared", param_hint="FILE")
     if file is not None:
         _check_file(file)
+    if pass_fd and file is None:
+        raise typer.BadParameter("needs FILE", param_hint="--pass-fd")
     known = _known_source(upload, shared)
     connection = Connection(target, user, as_json, session)
 
     async def work(client: Client, output: Output) -> None:
-        source, kept = known, connection.kept_session(client, output)
-        with display(output.stderr) as shown:
-            if file is not None:
+        source: Source | None = known
+        kept = connection.kept_session(client, output)
+        with display(output.stderr) as shown, ExitStack() as stack:
+            if file is not None and pass_fd:
+                source = opened(stack.enter_context(file.open("rb")))
+            elif file is not None:
                 source = uploaded((await _upload(client, output, shown, file, None, None)).upload_id)
             shown.update(EnhanceProgress("prepare", video_id))
             prepared = await kept.call(lambda session: session.prepare(video_id, source))

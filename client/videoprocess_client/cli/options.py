@@ -68,6 +68,14 @@ Shared: TypeAlias = Annotated[
     typer.Option(metavar="ROOT:PATH", help="Instead of a file of this machine: one under a shared root."),
 ]
 
+PassFd: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--pass-fd",
+        help="The server is on this machine: pass it the open file, to be copied there, and upload nothing.",
+    ),
+]
+
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """`1280x720` as width and height in pixels."""
