@@ -19,10 +19,10 @@ from typing import Any
 
 import psutil
 from benches.figures import say
-from transfers import rates
+from transfers import memory, prepare, rates
 
 #: in the order they run in
-PARTS = {part.NAME: part for part in (rates,)}
+PARTS = {part.NAME: part for part in (rates, memory, prepare)}
 
 
 def main() -> None:

@@ -89,6 +89,12 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return found
 
 
+def upload_once(address: str, source: Path) -> None:
+    """Have a client in a process of its own upload a file."""
+    command = [sys.executable, str(HERE / "client.py"), "ours", "upload", address, "", str(source)]
+    subprocess.run(command, input="go\n", stdout=subprocess.DEVNULL, text=True, check=True)
+
+
 def _goal(ratio: float) -> dict[str, Any]:
     return {"measured": round(ratio, 3), "at_least": LEAST_RATIO, "met": ratio >= LEAST_RATIO}
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -163,3 +166,20 @@ class TestDisk:
         engine.uploads.append(_open(engine, 3, upload_id=UPLOAD_ID), 0, b"abc")
         engine.space_left = False
         assert engine.uploads.finish(_open(engine, 3, upload_id=UPLOAD_ID), "").size_bytes == 3
+
+
+def test_streams_that_write_at_once_share_the_room_that_is_left(engine: Engine) -> None:
+    writers = [_open(engine) for _ in range(8)]
+    begin = threading.Barrier(len(writers))
+
+    def write(writer: Writer) -> str:
+        begin.wait()
+        try:
+            engine.uploads.append(writer, 0, bytes(QUOTA // 5))
+        except VideoProcessError as error:
+            return error.reason
+        return "written"
+
+    with ThreadPoolExecutor(len(writers)) as threads:
+        answers = Counter(threads.map(write, writers))
+    assert answers == {"written": 5, "QUOTA_EXCEEDED": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import secrets
@@ -13,7 +14,7 @@ import google_crc32c
 import grpc
 import pytest
 
-from service_harness import USER, Api, refused
+from service_harness import PATIENCE_SECONDS, USER, Api, Server, connect, refused
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_pb2 as video
@@ -48,6 +49,12 @@ async def _send(api: Api, *messages: transfer.UploadRequest) -> transfer.UploadR
 
 async def _query(api: Api, upload_id: str) -> transfer.QueryUploadResponse:
     return await api.transfer.QueryUpload(transfer.QueryUploadRequest(user_id=USER, upload_id=upload_id))
+
+
+async def _until_committed(api: Api, upload_id: str, byte_count: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await _query(api, upload_id)).committed_size_bytes < byte_count:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.01)
 
 
 async def test_an_upload_is_whole_when_it_says_so(api: Api) -> None:
@@ -150,8 +157,84 @@ async def test_a_result_is_fetched_whole_in_ranges_and_by_its_owner_only(api: Ap
     whole = await api.download(artifact.artifact_id)
     assert (artifact.size_bytes, artifact.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
     assert whole[100:350] == await api.download(artifact.artifact_id, offset=100, limit=250)
+    assert whole[-1:] == await api.download(artifact.artifact_id, offset=len(whole) - 1, limit=1 << 60)
     assert b"" == await api.download(artifact.artifact_id, offset=len(whole))
+    refusal = await refused(api.download(artifact.artifact_id, offset=-1))
+    assert (Code.OUT_OF_RANGE, "DOWNLOAD_OFFSET") == (refusal.status, refusal.reason)
     refusal = await refused(api.download(artifact.artifact_id, offset=len(whole) + 1))
     assert (Code.OUT_OF_RANGE, "DOWNLOAD_OFFSET") == (refusal.status, refusal.reason)
     refusal = await refused(api.download(artifact.artifact_id, user_id=USER + 1))
     assert (Code.NOT_FOUND, "ARTIFACT_NOT_FOUND") == (refusal.status, refusal.reason)
+
+
+async def test_a_newer_stream_takes_an_upload_over(api: Api) -> None:
+    upload_id = secrets.token_hex(16)
+    old = api.transfer.Upload()
+    await old.write(_header(upload_id))
+    await old.write(_piece(0, DATA[:1000]))
+    await old.initial_metadata()
+    await _until_committed(api, upload_id, 1000)
+    new = api.transfer.Upload()
+    await new.write(_header(upload_id))
+    await new.initial_metadata()
+    await old.write(_piece(1000, DATA[1000:2000]))
+    refusal = await refused(old)
+    assert (Code.ABORTED, -8, "UPLOAD_TAKEN_OVER") == (
+        refusal.status,
+        refusal.cam_ret_code,
+        refusal.reason,
+    )
+    await new.write(_piece(1000, DATA[1000:]))
+    await new.write(_finish(DATA))
+    assert hashlib.sha256(DATA).hexdigest() == (await new).sha256
+
+
+async def test_an_empty_file_can_be_uploaded_and_is_no_video(api: Api) -> None:
+    answer = await api.upload(b"")
+    assert answer.complete
+    assert (0, hashlib.sha256().hexdigest()) == (answer.committed_size_bytes, answer.sha256)
+    session_id = await api.open_session()
+    file = types.FileDescriptor(upload_id=answer.upload_id)
+    request = session.PrepareRequest(session_id=session_id, video_id="empty", fds=[file])
+    assert (await refused(api.session.Prepare(request))).reason == "EMPTY_FILE"
+
+
+async def test_one_upload_backs_two_videos_and_outlives_the_first(api: Api, clips: Path) -> None:
+    upload_id = (await api.upload((clips / "rot90_iphone_3f.mov").read_bytes())).upload_id
+    session_id = await api.open_session()
+    for video_id in ("first of two", "second of two"):
+        file = types.FileDescriptor(upload_id=upload_id)
+        request = session.PrepareRequest(session_id=session_id, video_id=video_id, fds=[file])
+        await api.session.Prepare(request)
+    await api.session.RemoveVideo(session.RemoveVideoRequest(session_id=session_id, video_id="first of two"))
+    asked = await _query(api, upload_id)
+    assert asked.complete
+    assert not asked.HasField("expire_time")
+    await api.session.Prepare(session.PrepareRequest(session_id=session_id, video_id="second of two"))
+
+
+async def test_a_download_has_no_negative_limit(api: Api) -> None:
+    refusal = await refused(api.download("0" * 32, limit=-1))
+    assert (Code.INVALID_ARGUMENT, "INVALID_FIELD") == (refusal.status, refusal.reason)
+
+
+@pytest.mark.slow
+async def test_an_upload_that_says_nothing_is_ended_and_goes_on_later(tmp_path: Path) -> None:
+    flags = ("--workers", "1", "--transfer-stall-seconds", "0.5")
+    with Server(tmp_path / "data", *flags) as server:
+        async with connect(server) as api:
+            upload_id = secrets.token_hex(16)
+            silent, stopped = api.transfer.Upload(), api.transfer.Upload()
+            await silent.write(_header())
+            await stopped.write(_header(upload_id))
+            await stopped.write(_piece(0, DATA[:1000]))
+            for call in (stopped, silent):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    refusal = await refused(call)
+                assert (Code.RESOURCE_EXHAUSTED, "TRANSFER_TOO_SLOW") == (
+                    refusal.status,
+                    refusal.reason,
+                )
+            assert (await _query(api, upload_id)).committed_size_bytes == 1000
+            rest = await _send(api, _header(upload_id), _piece(1000, DATA[1000:]), _finish(DATA))
+            assert rest.complete

@@ -14,6 +14,7 @@ import typer
 from videoprocess.v1 import hdi_enums_pb2, types_pb2
 from videoprocess.v1.video_process_session_pb2 import PrepareResponse
 from videoprocess_client.channel import DEFAULT_TARGET
+from videoprocess_client.cli.kept_upload import KeptUpload
 from videoprocess_client.cli.options import (
     DEFAULT_USER_ID,
     AsJson,
@@ -29,16 +30,16 @@ from videoprocess_client.cli.output import Output
 from videoprocess_client.cli.plain import plain
 from videoprocess_client.cli.progress import Display, display
 from videoprocess_client.cli.running import LONG_PATIENCE_SECONDS, Connection, execute
-from videoprocess_client.cli.session_book import without_enhancing
+from videoprocess_client.cli.session_book import SessionBook, without_enhancing
 from videoprocess_client.cli.texts import labelled, megabytes, words
 from videoprocess_client.cli.video_texts import video_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceProgress
-from videoprocess_client.errors import ConnectionFailed
+from videoprocess_client.errors import ConnectionFailed, DataLoss
 from videoprocess_client.names import short_name
 from videoprocess_client.passed_files import Source
 from videoprocess_client.sources import opened, uploaded
-from videoprocess_client.uploads import UploadResult, new_upload_id
+from videoprocess_client.uploads import UploadResult
 
 FilePath: TypeAlias = Annotated[Path, typer.Argument(metavar="FILE", help="Video to upload.")]
 AnyFilePath: TypeAlias = Annotated[
@@ -67,13 +68,18 @@ def upload(
 ) -> None:
     """Upload a file.
 
-    Goes on by itself when the server is restarted, with what is missing.
+    Goes on by itself when the server is restarted, with what is missing; so does the same command after this one was killed.
     """
     _check_file(file)
 
+    connection = Connection(target, user, as_json)
+
     async def work(client: Client, output: Output) -> None:
         with display(output.stderr) as shown:
-            done = await _upload(client, output, shown, file, upload_id, video_id)
+            if upload_id is not None:
+                done = await _upload(client, output, shown, file, upload_id, video_id)
+            else:
+                done = await _upload_kept(client, output, shown, connection.book(output), file, video_id)
         values = {
             "upload_id": done.upload_id,
             "size_bytes": done.size_bytes,
@@ -83,7 +89,7 @@ def upload(
         }
         output.result(values, _upload_lines(done, video_id))
 
-    execute(Connection(target, user, as_json), work, patience_seconds=LONG_PATIENCE_SECONDS)
+    execute(connection, work, patience_seconds=LONG_PATIENCE_SECONDS)
 
 
 def prepare(
@@ -114,7 +120,8 @@ def prepare(
             if file is not None and pass_fd:
                 source = opened(stack.enter_context(file.open("rb")))
             elif file is not None:
-                source = uploaded((await _upload(client, output, shown, file, None, None)).upload_id)
+                done = await _upload_kept(client, output, shown, kept.book, file, None)
+                source = uploaded(done.upload_id)
             shown.update(EnhanceProgress("prepare", video_id))
             prepared = await kept.call(lambda session: session.prepare(video_id, source))
         # What the user prepares is his own: a later `enhance` of the same id leaves it on the server.
@@ -124,11 +131,24 @@ def prepare(
     execute(connection, work, patience_seconds=LONG_PATIENCE_SECONDS)
 
 
+async def _upload_kept(
+    client: Client, output: Output, shown: Display, book: SessionBook, file: Path, video_id: str | None
+) -> UploadResult:
+    """Upload, or go on with an upload of the same file that was killed."""
+    kept = KeptUpload(book, file, video_id or "")
+    try:
+        done = await _upload(client, output, shown, file, kept.upload_id, video_id)
+    except DataLoss:  # the bytes that are there are not this file's: next time they are sent anew
+        kept.forget()
+        raise
+    kept.forget()
+    return done
+
+
 async def _upload(
-    client: Client, output: Output, shown: Display, file: Path, upload_id: str | None, video_id: str | None
+    client: Client, output: Output, shown: Display, file: Path, used_id: str, video_id: str | None
 ) -> UploadResult:
     """Upload, and say how to go on if that ends too early."""
-    used_id = upload_id or new_upload_id()
     started = False
 
     def listen(done_bytes: int, total_bytes: int) -> None:

@@ -23,6 +23,7 @@ FILE_NAME = "sessions.json"
 # The oldest entries go; a user has a few servers, and a few interrupted enhancements.
 MAX_ENTRIES = 50
 MAX_ENHANCING = 100
+MAX_UPLOADS = 100
 # The file is locked for a few milliseconds at a time.
 LOCK_SECONDS = 5.0
 # An acceptance waits for a server that is away; another terminal need not wait with it for ever.
@@ -41,6 +42,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     committed: bool = False
     #: videos that `enhance` works on or was interrupted on -> whether `enhance` brought them
     enhancing: Mapping[str, bool] = msgspec.field(default_factory=dict)
+    #: digests of what is being uploaded → id of the upload, and of the process that does it or was killed
+    uploads: Mapping[str, tuple[str, int]] = msgspec.field(default_factory=dict)
 
 
 Change: TypeAlias = Callable[[Entry], Entry]
@@ -161,6 +164,19 @@ def without_enhancing(entry: Entry, video_id: str) -> Entry:
     """The entry without a video that `enhance` has done with, or that is the user's own from now on."""
     kept = {other: value for other, value in entry.enhancing.items() if other != video_id}
     return msgspec.structs.replace(entry, enhancing=kept)
+
+
+def with_upload(entry: Entry, key: str, upload_id: str, process_id: int) -> Entry:
+    """The entry with an upload that has begun, or is gone on with."""
+    others = [(other, value) for other, value in entry.uploads.items() if other != key]
+    kept = dict([*others, (key, (upload_id, process_id))][-MAX_UPLOADS:])
+    return msgspec.structs.replace(entry, uploads=kept)
+
+
+def without_upload(entry: Entry, key: str) -> Entry:
+    """The entry without an upload that is finished, or of no more use."""
+    kept = {other: value for other, value in entry.uploads.items() if other != key}
+    return msgspec.structs.replace(entry, uploads=kept)
 
 
 def _read(path: Path) -> _Entries:
