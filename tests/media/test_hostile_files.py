@@ -6,17 +6,19 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import psutil
 import pytest
 
+import media_tasks
 import videoprocess_server
 from contract.executor_harness import new_pool
 from hostile_files import BOMBS, HARMLESS, PACKED_PICTURES, PICTURES, REFERENCES, element, matroska
 from iso_files import HandTrack, box, full, hand_made, picture_track, u32
 from media_factory import make_clip
-from media_tasks import opened, probe_file
+from media_tasks import encode, opened, plan_file, probe_file
 from videoprocess_server.execution.executor import Slot, TaskFailedError
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.sandbox import Confinement
@@ -151,6 +153,20 @@ def test_one_demuxer_is_asked_whatever_the_file_is_called(tmp_path: Path) -> Non
         assert demuxer_of(fd) == "matroska"
         with open_source(fd) as container:
             assert container.format.name == "matroska"
+
+
+def test_a_frame_that_is_shown_for_weeks_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not as a worker that crashed, where the heads do not give it away: trying again would not help."""
+    any_duration = MediaLimits(max_duration_seconds=1 << 40)
+    monkeypatch.setattr(media_tasks, "probe_file", lambda path: probe_file(path, any_duration))
+    path = make_clip(
+        tmp_path / "clip.mkv", pts=[0, 40, 80, 1 << 32], time_base=Fraction(1, 1000), b_frames=0
+    ).path
+    plan = plan_file(path)
+    with pytest.raises(MediaFault, match="ENCODE_FAILED"):
+        encode(path, plan, plan.segments, tmp_path / "segments")
 
 
 def test_no_filter_that_opens_a_file_is_built() -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 REORDER_DEPTH = 2
 #: a longer step between frames is a pause of the recording
 LONGEST_STEP_SECONDS = 4
+#: of a frame in a segment's file: FFmpeg's muxer takes no more, which a hostile file can ask for
+_MOST_TICKS = (1 << 31) - 1
 
 
 class Beat(Protocol):
@@ -312,6 +314,8 @@ class _Writer:
         following = bisect_left(self.shown, packet.pts) + 1
         next_pts = self.shown[following] if following < len(self.shown) else self.end_pts
         packet.duration = next_pts - packet.pts
+        if packet.duration > _MOST_TICKS:
+            raise MediaFault("ENCODE_FAILED", "A frame is shown for longer than a file can tell.")
         packet.stream = self.stream
         size = packet.size
         self.container.mux_one(packet)
