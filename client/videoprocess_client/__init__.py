@@ -43,7 +43,7 @@ from videoprocess_client.passed_files import OpenFile
 from videoprocess_client.results import FetchedFile
 from videoprocess_client.retry import RetryPolicy
 from videoprocess_client.session import Session
-from videoprocess_client.sources import opened, passed, shared, stream, uploaded
+from videoprocess_client.sources import directory, opened, passed, shared, stream, uploaded
 from videoprocess_client.uploads import UploadResult, new_upload_id
 from videoprocess_client.watermarks import WatermarkFile
 
@@ -91,6 +91,7 @@ __all__ = [
     "UploadResult",
     "VideoProcessError",
     "WatermarkFile",
+    "directory",
     "new_upload_id",
     "opened",
     "passed",

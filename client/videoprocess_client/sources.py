@@ -53,6 +53,7 @@ def stream(
     encode_type: EncodeType = EncodeType.NULL,
     width: int = 0,
     height: int = 0,
+    directory: types_pb2.SharedDirectory | None = None,
 ) -> types_pb2.StreamInfoV11:
     """A stream for `Session.create_streams`.
 
@@ -62,6 +63,7 @@ def stream(
         encode_type: How its output is encoded; NULL is the usual form for the intent.
         width: Width of the output in pixels; 0 is the source's.
         height: Height of the output in pixels; 0 is the source's.
+        directory: A folder of the server that its files are written to as well; see `directory`.
     """
     info = types_pb2.StreamInfo(
         stream_id=stream_id,
@@ -70,4 +72,23 @@ def stream(
         intent=hdi_enums_pb2.StreamIntent.ValueType(intent),
         encode_type=hdi_enums_pb2.EncodeType.ValueType(encode_type),
     )
+    if directory is not None:
+        info.buffer_queue.directory.CopyFrom(directory)
     return types_pb2.StreamInfoV11(v1_0=info)
+
+
+def directory(
+    root: str, path: str = "", *, name_template: str = "", replace_existing: bool = False
+) -> types_pb2.SharedDirectory:
+    """A folder of the server, for `stream`.
+
+    Args:
+        root: Name of one of the server's writable shared roots.
+        path: Path below the root, `/` as separator; empty: the root itself.
+        name_template: What files are called, with `{source}`, `{intent}`, `{stream_id}`, `{job_id}`, `{index}` and
+            `{ext}` filled in; empty: the server's.
+        replace_existing: Replace files of these names instead of failing with OUTPUT_EXISTS.
+    """
+    return types_pb2.SharedDirectory(
+        root=root, path=path, name_template=name_template, replace_existing=replace_existing
+    )

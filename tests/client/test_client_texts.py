@@ -10,6 +10,7 @@ from rich.console import Console
 
 from videoprocess.v1.job_pb2 import JOB_PHASE_ENHANCE, BlockReason, JobPhase, JobProgress
 from videoprocess.v1.report_pb2 import FrameCounts, ProcessReport
+from videoprocess_client import directory, stream
 from videoprocess_client.cli.options import (
     check_target,
     parse_point,
@@ -84,6 +85,18 @@ def test_streams_are_read_and_told() -> None:
 def test_what_is_no_place_to_publish_is_refused(place: str | None, name: str | None, over: bool) -> None:
     with pytest.raises(typer.BadParameter):
         publication_of(place, name, over=over)
+
+
+def test_a_stream_may_have_a_directory() -> None:
+    plain, published = stream(1), stream(1, directory=directory("out", "trip", replace_existing=True))
+    assert not plain.v1_0.HasField("buffer_queue")
+    target = published.v1_0.buffer_queue.directory
+    assert (target.root, target.path, target.name_template, target.replace_existing) == (
+        "out",
+        "trip",
+        "",
+        True,
+    )
 
 
 def test_values_are_read() -> None:

@@ -13,7 +13,7 @@ from videoprocess.v1.mode_setting_pb2 import ModeSetting
 from videoprocess_client.cli.picture_options import described
 from videoprocess_client.enums import EncodeType, StreamIntent
 from videoprocess_client.session import Session
-from videoprocess_client.sources import stream
+from videoprocess_client.sources import directory, stream
 
 STREAM_ID = 0
 #: streams of a session; those of this command are numbered from 0
@@ -57,11 +57,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
     def message(self) -> types_pb2.SharedDirectory:
         """It as CreateStreams takes it."""
-        return types_pb2.SharedDirectory(
-            root=self.root,
-            path=self.path,
-            name_template=self.name_template,
-            replace_existing=self.replace_existing,
+        return directory(
+            self.root, self.path, name_template=self.name_template, replace_existing=self.replace_existing
         )
 
     def options(self) -> Iterator[str]:
