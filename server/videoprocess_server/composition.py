@@ -92,6 +92,7 @@ def _limits(settings: Settings) -> Limits:
 def _call_limits(settings: Settings) -> CallLimits:
     return limits_within(
         raise_open_files(),
+        memory_budget_bytes(),
         settings.max_connections,
         peer_rate=Rate(settings.max_calls_per_second_per_peer, settings.max_burst_calls_per_peer),
         user_rate=Rate(settings.max_calls_per_second_per_user, settings.max_burst_calls_per_user),

@@ -191,7 +191,15 @@ async def test_one_user_leaves_room_for_others(admission: Admission) -> None:
 
 @pytest.mark.parametrize("open_files", [64, 1024, 20_000, 65_536])
 def test_connections_and_transfers_fit_into_the_open_files(open_files: int) -> None:
-    limits = limits_within(open_files)
+    limits = limits_within(open_files, 64 << 30)
     transfers = limits.max_calls_of_method[UPLOAD] + limits.max_calls_of_method[DOWNLOAD]
     assert limits.max_connections + transfers < open_files
-    assert limits_within(open_files, max_connections=10).max_connections == 10
+    assert limits_within(open_files, 64 << 30, max_connections=10).max_connections == 10
+
+
+@pytest.mark.parametrize("memory_bytes", [256 << 20, 2 << 30, 16 << 30])
+def test_messages_that_are_half_there_fit_into_the_memory(memory_bytes: int) -> None:
+    limits = limits_within(20_000, memory_bytes)
+    assert limits.max_calls_of_method[UPLOAD] * (4 << 20) <= memory_bytes // 4
+    assert limits.max_calls_of_method[UPLOAD] >= 16
+    assert limits_within(20_000, 1).max_calls_of_method[UPLOAD] == 1

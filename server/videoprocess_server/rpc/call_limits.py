@@ -19,6 +19,8 @@ REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 MAX_CONNECTIONS = 8192
 #: names and values together, of one call
 MAX_HEADER_BYTES = 16 * 1024
+#: what gRPC holds of a message that is not whole, and of one that is not taken
+MAX_HELD_BYTES = 4 << 20
 #: calls and streams at once; every one holds at most one message
 MAX_CALLS = 4096
 #: a method → so many of it at once: what has a message in its hands, and what takes no credentials
@@ -62,17 +64,26 @@ class CallLimits:
 
 
 def limits_within(
-    open_files: int, max_connections: int = 0, *, peer_rate: Rate = PEER_RATE, user_rate: Rate = USER_RATE
+    open_files: int,
+    memory_bytes: int,
+    max_connections: int = 0,
+    *,
+    peer_rate: Rate = PEER_RATE,
+    user_rate: Rate = USER_RATE,
 ) -> CallLimits:
-    """Return limits that keep a process within its open files: half of them for connections, half for the rest.
+    """Return limits that keep a process within its open files and memory.
+
+    Half of the files are for connections, half for the rest. Uploads that send half messages and wait take at most a
+    quarter of the memory, downloads that are not read as much.
 
     Args:
         open_files: that the process may have.
+        memory_bytes: that the machine or cgroup has for it.
         max_connections: what the operator wants; 0: as many as fit, up to 8192.
         peer_rate: of each address.
         user_rate: of each user.
     """
-    transfers = max(1, open_files // 8)
+    transfers = max(1, min(open_files // 8, memory_bytes // 4 // MAX_HELD_BYTES))
     return CallLimits(
         max_connections=min(max_connections or MAX_CONNECTIONS, max(1, open_files // 2)),
         max_calls_of_method={
