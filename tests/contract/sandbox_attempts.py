@@ -25,6 +25,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 IO_URING_SETUP, BPF_NUMBER = 425, {"x86_64": 321, "aarch64": 280}
 CLONE_NEWUSER = 0x10000000
 PTRACE_ATTACH = 16
+PR_GET_DUMPABLE = 3
 
 
 def _called(result: int) -> None:
@@ -137,7 +138,7 @@ def main() -> None:
     if _LANDLOCK == "without":
         sandbox_landlock._CREATE_RULESET = 9999  # no kernel has this call
     layers = sandbox.confine(sandbox.Confinement.from_argument(_CONFINEMENT))
-    results = {"layers": ", ".join(layers)}
+    results = {"layers": ", ".join(layers), "dumpable": str(LIBC.prctl(PR_GET_DUMPABLE))}
     for name, attempt in ATTEMPTS.items():
         try:
             attempt()
