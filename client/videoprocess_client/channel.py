@@ -8,7 +8,7 @@ from importlib.resources import files
 import grpc
 from grpc import aio
 
-from videoprocess_client.credentials import Tls, split_target
+from videoprocess_client.credentials import Tls, is_local, split_target
 
 TARGET_VARIABLE = "VIDEOPROCESS_TARGET"
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -53,6 +53,9 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | Tls | None 
         ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
     ]
+    if is_local(target):
+        # A proxy that the environment names is no way to this machine, and would see what is sent in plain text.
+        options.append(("grpc.enable_http_proxy", 0))
     address, asks_for_tls = split_target(target)
     if credentials is None and asks_for_tls:
         credentials = Tls()

@@ -67,7 +67,12 @@ def split_target(target: str) -> tuple[str, bool]:
 
 def is_private(target: str) -> bool:
     """Whether nobody between sees what is sent to an address: it asks for TLS, or is this machine's own."""
-    return split_target(target)[1] or _LOCAL.fullmatch(target) is not None
+    return split_target(target)[1] or is_local(target)
+
+
+def is_local(target: str) -> bool:
+    """Whether an address is this machine's own."""
+    return _LOCAL.fullmatch(split_target(target)[0]) is not None
 
 
 def token_of_file(path: Path) -> Callable[[], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,23 @@ async def test_a_token_may_go_to_this_machine_and_over_tls(target: str) -> None:
     for made in (Client(target, token="t"), Client("grpcs://example.org:1", token="t")):
         await made.close()
     await Client("example.org:1", token="t", credentials=Tls()).close()
+
+
+async def test_a_proxy_of_the_environment_gets_nothing_that_is_for_this_machine(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for variable in ("grpc_proxy", "https_proxy", "http_proxy"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for variable in ("no_grpc_proxy", "no_proxy"):
+            monkeypatch.delenv(variable, raising=False)
+        recorder = Recorder()
+        async with Client(await serve(recorder), token="t", retry=QUICK) as client:
+            await client.capabilities()
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert ("GetCapabilities", "Bearer t") in recorder.seen
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "é", "a\r\nuser-agent: x"])
