@@ -121,7 +121,7 @@ OPEN: Mapping[str, str] = {
     "grpc.health.v1.Health/Check": "probes have no credentials, and learn no more than whether calls are welcome",
     "grpc.health.v1.Health/List": "the same",
     "grpc.health.v1.Health/Watch": "the same",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "on loopback; see test_auth_transport.py",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "on loopback; see test_auth_guard.py",
 }
 #: methods whose answer tells a foreign id from one that nobody has, and why that tells nothing
 TELLS_FOREIGN: Mapping[str, str] = {

@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -37,6 +38,15 @@ def _clip(clips: Path) -> Iterator[int]:
     fd = os.open(clips / CLIP, os.O_RDONLY)
     yield fd
     os.close(fd)
+
+
+@pytest.fixture(name="open_folder")
+def _open_folder() -> Iterator[Path]:
+    """One that others of the system may enter: another run of pytest closes the folders of this one to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
 
 
 def dial(place: Path) -> socket.socket:
@@ -165,14 +175,9 @@ async def test_a_connection_that_says_nothing_is_ended(place: Path, clip: int) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user of the system")
-def test_others_of_the_system_are_refused_unless_named(tmp_path: Path, clips: Path) -> None:
+def test_others_of_the_system_are_refused_unless_named(tmp_path: Path, open_folder: Path) -> None:
     """The kernel says who they are."""
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    place = tmp_path / "open" / "fd.sock"
-    place.parent.mkdir()
-    place.parent.chmod(0o755)
+    place = open_folder / "fd.sock"
     program = (
         "import os, socket, sys\n"
         "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
