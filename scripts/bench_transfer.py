@@ -34,21 +34,30 @@ def main() -> None:
     parser.add_argument(
         "--work-dir", type=Path, default=None, help="where data directories are made: a real disk"
     )
-    parser.add_argument("--out", type=Path, default=None, help="write OUT.json too, once all is measured")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="write each part into OUT.json, whose other parts stay"
+    )
     for name, part in PARTS.items():
         summary = (part.__doc__ or "").splitlines()[0]
         part.add_options(parser.add_argument_group(name, summary))
     options = parser.parse_args()
-    results: dict[str, Any] = {"machine": _machine()}
+    results: dict[str, Any] = {}
     for name in options.only or PARTS:
         say(f"{name}: begins")
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-", dir=options.work_dir) as folder:
-            results[name] = PARTS[name].run(options, Path(folder))
+            machine = _machine()
+            results[name] = {"machine": machine, **PARTS[name].run(options, Path(folder))}
         for goal_name, goal in results[name]["goals"].items():
             say(f"{name}: {goal_name} {json.dumps(goal)}")
+        if options.out is not None:
+            _keep(options.out.with_suffix(".json"), name, results[name])
     print(json.dumps(results, indent=1))
-    if options.out is not None:
-        options.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _keep(path: Path, name: str, result: dict[str, Any]) -> None:
+    """Write a part's result beside those of the others."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**kept, name: result}, indent=1) + "\n")
 
 
 def _machine() -> dict[str, Any]:
