@@ -19,7 +19,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health_pb2  # noqa: F401 - its messages, which reflection names
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from credentials import SigningKey, identity, jwt_flags, key_set, new_token, replace_file
@@ -397,9 +397,20 @@ def _cleared(message: Message) -> str:
 
 
 async def test_health_answers_without_credentials(channel: grpc.aio.Channel) -> None:
-    (check,) = [method for method in await _methods(channel) if method.name == "grpc.health.v1.Health/Check"]
-    outcome = await _call(channel, check, [check.request()], None)
-    assert ["status: SERVING\n"] == [str(answer) for answer in outcome.answers]
+    methods = {method.name: method for method in await _methods(channel)}
+    for name in ("Check", "Watch", "List"):
+        method = methods[f"grpc.health.v1.Health/{name}"]
+        outcome = await _call(channel, method, [method.request()], None)
+        assert outcome.refusal is None
+        (answer,) = outcome.answers
+        statuses = answer.statuses if name == "List" else {"": answer}  # type: ignore[attr-defined]
+        assert health_pb2.HealthCheckResponse.SERVING == statuses[""].status
+    watch = methods["grpc.health.v1.Health/Watch"]
+    (answer,) = (await _call(channel, watch, [watch.request(service="no such one")], None)).answers
+    assert health_pb2.HealthCheckResponse.SERVICE_UNKNOWN == answer.status  # type: ignore[attr-defined]
+    long = await _call(channel, watch, [watch.request(service="x" * 257)], None)
+    assert long.refusal is not None
+    assert "INVALID_FIELD" == long.refusal.reason
 
 
 async def test_the_log_tells_who_was_refused_and_never_a_token(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from videoprocess_server.rpc.convert.fields import invalid
+
 WHOLE_SERVER = ""  # the name that probes ask for when they ask for none
+#: anybody may ask, and a Watch keeps what it asks for
+MAX_NAME_CHARACTERS = 256
 
 
 class Health:
@@ -19,7 +24,7 @@ class Health:
 
     def __init__(self, service_names: Iterable[str]) -> None:
         self._names = (WHOLE_SERVER, *service_names)
-        self._servicer = health.aio.HealthServicer()
+        self._servicer = _Servicer(self._names)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the health service."""
@@ -36,3 +41,24 @@ class Health:
     async def _set(self, status: int) -> None:
         for name in self._names:
             await self._servicer.set(name, status)
+
+
+class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
+    """What gRPC brings along, with List, and with names of a bounded length."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self._names = tuple(names)
+
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002 - gRPC's types
+        """Tell the status of each name."""
+        asked = {name: health_pb2.HealthCheckRequest(service=name) for name in self._names}
+        return health_pb2.HealthListResponse(
+            statuses={name: await self.Check(request, context) for name, request in asked.items()}
+        )
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: ANN401 - gRPC's types
+        """Tell the status of a name, now and when it changes."""
+        if len(request.service) > MAX_NAME_CHARACTERS:
+            raise invalid("service", f"has more than {MAX_NAME_CHARACTERS} characters")
+        await super().Watch(request, context)
