@@ -14,7 +14,19 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raw_http2 import DATA, EMPTY_MESSAGE, END_STREAM, GOAWAY, HEALTH, RST_STREAM, RawConnection, begin, frame
+from raw_http2 import (
+    DATA,
+    EMPTY_MESSAGE,
+    END_STREAM,
+    GET_VIDEO,
+    GOAWAY,
+    HEADERS,
+    HEALTH,
+    RST_STREAM,
+    RawConnection,
+    begin,
+    frame,
+)
 from service_harness import Api, Server, connect, refused
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import video_catalog_pb2 as catalog
@@ -181,6 +193,17 @@ async def test_texts_of_every_kind_of_request_stay_in_their_lines(talkative: Ser
 
 async def _each(message: Any) -> AsyncIterator[Any]:
     yield message
+
+
+def test_a_token_with_a_byte_too_many_is_not_told(talkative: Server) -> None:
+    """gRPC itself logs headers that are not UTF-8, with their values."""
+    with RawConnection(talkative.address) as connection:
+        header = (b"authorization", b"Bearer a-token-of-somebody\xff")
+        connection.send(begin(GET_VIDEO, 1, [header]) + frame(DATA, END_STREAM, 1, EMPTY_MESSAGE))
+        assert any(found.kind == HEADERS for found in connection.read(5, HEADERS))
+    log = talkative.log_path.read_text()
+    assert "not UTF-8" in log
+    assert "a-token-of-somebody" not in log
 
 
 def test_headers_by_hand_stay_in_their_lines(talkative: Server) -> None:

@@ -49,12 +49,19 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
     logging.captureWarnings(True)
 
 
+#: what gRPC says, as an error with a traceback, of each header whose value is not UTF-8; the value may hold a token
+_BAD_HEADER = "Invalid encoding on %s"
+
+
 class _ToStructlog(logging.Handler):
     """Hands on what is logged by the standard library's logging."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record as an event of its library."""
         log = structlog.get_logger(record.name)
+        if record.msg == _BAD_HEADER:
+            log.warning("library", library=record.name, message="a header's value is not UTF-8")
+            return
         log.log(
             record.levelno,
             "library",
