@@ -294,11 +294,15 @@ async def test_one_call_too_many_is_told_when_to_come_back() -> None:
         await service.ask()
 
 
+async def _until_refused(service: Toy) -> None:
+    for _ in range(1000):  # at the fourth call, or later where the machine is slow
+        await service.ask()
+
+
 async def test_the_delay_that_is_named_is_long_enough() -> None:
     async with toy(echo, peer_rate=Rate(5.0, 3)) as service:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            for _ in range(1000):  # the third, or a later one where the machine is slow
-                await service.ask()
+            await _until_refused(service)
         status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
         names = [detail.type_url.rpartition(".")[2] for detail in status.details]
         assert names == ["ErrorInfo", "QuotaFailure", "RetryInfo"]
