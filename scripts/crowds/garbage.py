@@ -97,7 +97,7 @@ async def no_request() -> AsyncIterator[bytes]:
 
 
 async def resets() -> AsyncIterator[bytes]:
-    """Calls that are reset at once."""
+    """Calls that are reset at once, ten a second."""
     yield BEGIN
     stream = 1
     while True:
@@ -105,7 +105,7 @@ async def resets() -> AsyncIterator[bytes]:
             yield frame(HEADERS, END_HEADERS, stream, HEADER_BLOCK)
             yield frame(DATA, END_STREAM, stream, bytes(5)) + frame(RST_STREAM, 0, stream, (8).to_bytes(4))
             stream += 2
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.0)
 
 
 async def pings() -> AsyncIterator[bytes]:
