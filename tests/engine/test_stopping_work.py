@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from engine.engine_under_test import CALLER, USER, Engine, outcome, running_engine, until
 from engine.scripted_executor import Gate, ScriptedExecutor
 from videoprocess_server.blobs.blob_store import BlobKind
+from videoprocess_server.engine.encoding import Encoding
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.errors import VideoProcessError
@@ -171,6 +173,25 @@ def test_remove_ends_running_work_and_frees_everything(
     assert not any(engine.blobs.keys(kind) for kind in BlobKind)
     assert (engine.shared / "v.mp4").exists()
     assert len(engine.events()) == 1
+
+
+def test_remove_between_the_plan_and_its_segments_ends_the_work(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = engine.ready()
+    take_up = Encoding._take_up  # noqa: SLF001 - the very instant
+
+    def remove_first(encoding: Encoding) -> None:
+        engine.removals.remove(CALLER, session_id, "v", restorable=False)
+        take_up(encoding)
+
+    monkeypatch.setattr(Encoding, "_take_up", remove_first)
+    with capture_logs() as logs:
+        accepted = engine.process(session_id)
+        assert outcome(engine.end_of(accepted)) == (ErrorCode.ABORT, "REMOVED")
+        engine.idle()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == []
+    assert not any(engine.blobs.keys(kind) for kind in BlobKind)
 
 
 def test_a_removed_videos_id_is_free_while_its_work_still_ends(

@@ -137,7 +137,11 @@ class Encoding:
 
     def _take_up(self) -> None:
         """Read the rows; a finished segment counts if its file still has the digest of its row."""
-        for row in self._durable.write(self._claim):
+        rows = self._durable.write(self._claim)
+        if len(rows) != len(self._record.plan.segments):  # the video was removed while its plan was made
+            self._still_mine()
+            raise RuntimeError(f"{len(rows)} rows for {len(self._record.plan.segments)} segments")
+        for row in rows:
             self._runner.check()
             self._tries[row.index] = faults.Tries(row.crash_count)
             if row.state is SegmentState.DONE and self._is_whole(row):
