@@ -179,7 +179,7 @@ def test_remove_between_the_plan_and_its_segments_ends_the_work(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = engine.ready()
-    take_up = Encoding._take_up  # noqa: SLF001 - the very instant
+    take_up = Encoding._take_up
 
     def remove_first(encoding: Encoding) -> None:
         engine.removals.remove(CALLER, session_id, "v", restorable=False)
