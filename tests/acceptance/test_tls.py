@@ -8,8 +8,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +150,26 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_live_o
         assert not events.done()
         async with _connected(guarded) as another:
             await _list(another, guarded.token)
+
+
+async def test_many_connections_while_certificates_change(guarded: Guarded) -> None:
+    """Two at once have ended the process."""
+    certificates = [guarded.authority.issue(f"server {number}", LOCALHOST) for number in range(5)]
+    done, seen = threading.Event(), set()
+
+    def connect() -> None:
+        while not done.is_set():
+            seen.add(_shown_name(guarded))
+
+    with ThreadPoolExecutor(4) as threads:
+        connecting = [threads.submit(connect) for _ in range(4)]
+        for certificate in certificates:
+            certificate.write(guarded.folder, "server")
+            await asyncio.sleep(0.6)
+        done.set()
+    for ended in connecting:
+        ended.result()
+    assert len(seen) > 2
 
 
 async def test_a_bad_certificate_changes_nothing_and_the_log_says_why(guarded: Guarded) -> None:

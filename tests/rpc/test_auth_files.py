@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from credentials import Authority, identity, key_pem, new_token, replace_file, sha256_of
 from videoprocess_server.rpc.auth.access_file import AccessFile, AccessFileError, Reloaded, Secrecy
-from videoprocess_server.rpc.auth.certificates import TlsFiles, client_certificate, server_credentials
+from videoprocess_server.rpc.auth.certificates import (
+    SETTLE_SECONDS,
+    TlsFiles,
+    client_certificate,
+    server_credentials,
+)
 from videoprocess_server.rpc.auth.identities import read_identities
 
 
@@ -158,6 +165,26 @@ def test_good_files_make_credentials(tmp_path: Path) -> None:
     assert server_credentials(files)
     client_ca = replace_file(tmp_path / "ca.crt", AUTHORITY.pem, 0o644)
     assert server_credentials(TlsFiles(files.certificate, files.key, client_ca))
+
+
+def test_connections_at_once_have_time_to_begin_before_a_certificate_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC uses what another connection's look may free meanwhile; tests/acceptance/test_tls.py has many at once."""
+    fetchers: list[Callable[[], object]] = []
+    pauses: list[float] = []
+    monkeypatch.setattr(
+        grpc, "dynamic_ssl_server_credentials", lambda _first, fetch, **_more: fetchers.append(fetch)
+    )
+    authority = Authority()
+    files = TlsFiles(*authority.issue("one").write(tmp_path, "server"))
+    server_credentials(files, pause=pauses.append)
+    (fetch,) = fetchers
+    assert (fetch(), pauses) == (None, [])
+    authority.issue("two").write(tmp_path, "server")
+    assert fetch() is not None
+    assert pauses == [SETTLE_SECONDS]
+    assert (fetch(), pauses) == (None, [SETTLE_SECONDS])
 
 
 def test_a_certificate_that_is_over_or_not_there_is_refused(tmp_path: Path) -> None:

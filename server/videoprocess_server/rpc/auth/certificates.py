@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,8 @@ from videoprocess_server.rpc.auth.access_file import AccessFile, AccessFileError
 log = structlog.get_logger(__name__)
 
 Now = Callable[[], dt.datetime]
+#: between a look at the files and gRPC's use of what it brought lie microseconds
+SETTLE_SECONDS = 0.25
 #: kinds of names by which a client's certificate is known
 _NAME_KINDS = (x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name)
 
@@ -44,8 +47,15 @@ class ClientCertificate:
     expire_time: float
 
 
-def server_credentials(files: TlsFiles, now: Now | None = None) -> grpc.ServerCredentials:
+def server_credentials(
+    files: TlsFiles, now: Now | None = None, pause: Callable[[float], None] = time.sleep
+) -> grpc.ServerCredentials:
     """Return credentials whose files are looked at again for each new connection; open ones live on.
+
+    Args:
+        files: where they are.
+        now: tells whether they are valid.
+        pause: lets time pass.
 
     Raises:
         AccessFileError: the files cannot be used.
@@ -58,6 +68,9 @@ def server_credentials(files: TlsFiles, now: Now | None = None) -> grpc.ServerCr
         latest = reloaded.current()
         if latest is told:
             return None  # nothing new
+        # gRPC calls this under a lock, but what it makes of the answer is used outside of it, and freed when there is another
+        # one: two connections at once end the process (grpc/grpc#36693). So whoever was here before gets time to go on.
+        pause(SETTLE_SECONDS)
         told = latest
         return latest
 
