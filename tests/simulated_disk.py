@@ -97,6 +97,8 @@ class UnknownCallError(Exception):
 class _OpenFile:
     inode: int
     path: str
+    #: number of the step from which on it is open
+    since: int
     position: int = 0
     append: bool = False
 
@@ -218,10 +220,13 @@ class Recorder:
         elif "O_TRUNC" in call.arguments or call.name == "creat":
             self._resize(inode, 0)
         append = "O_APPEND" in call.arguments
-        self._open[call.process, call.result] = _OpenFile(inode, path, append=append)
+        self._open[call.process, call.result] = _OpenFile(inode, path, call.end, append=append)
 
     def close(self, call: Call) -> None:
-        self._open.pop((call.process, call.descriptor), None)
+        """Another thread may have been given the same number before the trace tells that the call returned."""
+        file = self._open.get((call.process, call.descriptor))
+        if file is not None and file.since < call.begin:
+            del self._open[call.process, call.descriptor]
 
     def seek(self, call: Call) -> None:
         if file := self._file(call):
@@ -262,14 +267,16 @@ class Recorder:
             self.recording.steps.append(Sync(call.begin, call.end, call.time_seconds, file.inode, site))
 
     def make_folder(self, call: Call) -> None:
-        if self._is_below(call.paths[0]):
+        if self._is_below(call.paths[0]) and self._find(call.paths[0]) is None:
             inode = self._make(call.paths[0])
             self._entries[inode] = {}
             self.recording.folders.add(inode)
 
     def remove(self, call: Call) -> None:
-        if self._is_below(call.paths[0]) and not call.paths[0].endswith(NOT_KEPT_SUFFIXES):
-            self._enter(call.paths[0], None)
+        """A name that nobody made was not there either when its caller was killed in this, or had been killed in making it."""
+        path = call.paths[0]
+        if self._is_below(path) and not path.endswith(NOT_KEPT_SUFFIXES) and self._find(path) is not None:
+            self._enter(path, None)
 
     def rename(self, call: Call) -> None:
         old, new = call.paths

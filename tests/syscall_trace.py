@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -26,6 +28,9 @@ _DESCRIPTOR = re.compile(r"(\d+|AT_FDCWD)<([^<>]*)")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _OFFSET = re.compile(r"\[(\d+)\](?: => \[\d+\])?")
 _UNFINISHED = " <unfinished ...>"
+_KILLED = "+++ killed by SIGKILL +++"
+#: in place of a result: the caller was killed in it, and whether it was done is not told
+NOT_TOLD = -1
 
 
 class CannotTraceError(Exception):
@@ -34,11 +39,12 @@ class CannotTraceError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One system call that succeeded. Line numbers of the trace order what happened."""
+    """One system call that succeeded, or was never told of. Line numbers of the trace order what happened."""
 
     process: int
     name: str
     arguments: str
+    #: NOT_TOLD: see there
     result: int
     #: line at which it was entered
     begin: int
@@ -129,8 +135,12 @@ def wait_for_the_end(trace: Path, timeout_seconds: float) -> None:
 
 
 def read_trace(trace: Path) -> list[Call]:
-    """The calls that succeeded, in the order in which they returned."""
-    calls = list(_whole_calls(trace))
+    """The calls that succeeded, in the order in which they returned.
+
+    Of those that the caller was killed in, only the files themselves tell whether they were done: so they are asked, and
+    this is to be called before anybody else writes there.
+    """
+    calls = [told for call in _whole_calls(trace) if (told := _told(call)) is not None]
     process_of = _processes(calls)
     return [_of_process(call, process_of) for call in calls]
 
@@ -145,6 +155,9 @@ def _whole_calls(trace: Path) -> Iterator[Call]:
                 continue
             thread, time_seconds, text = int(match[1]), float(match[2]), match[3]
             begin = number
+            if text == _KILLED and thread in entered:
+                begin, time_seconds, head = entered.pop(thread)
+                text = f"{head}) = ?"
             if text.endswith(_UNFINISHED):
                 entered[thread] = (number, time_seconds, text.removesuffix(_UNFINISHED))
                 continue
@@ -154,8 +167,50 @@ def _whole_calls(trace: Path) -> Iterator[Call]:
                 begin, time_seconds, head = entered.pop(thread)
                 text = head + resumed[2]
             called = _CALL.match(text)
-            if called and called[3].isdigit():
-                yield Call(thread, called[1], called[2], int(called[3]), begin, number, time_seconds)
+            if called and (called[3].isdigit() or text.endswith("= ?")):
+                result = NOT_TOLD if called[3] == "?" else int(called[3])
+                yield Call(thread, called[1], called[2], result, begin, number, time_seconds)
+
+
+def _told(call: Call) -> Call | None:
+    """The call as what it did, by what is there now; None where it did nothing that anybody could miss."""
+    if call.result != NOT_TOLD:
+        return call
+    if call.name in {"sendmsg", "sendto"} or call.descriptor_path.startswith("TCP"):
+        return replace(call, result=0)  # a client may have had it
+    if call.name == "pwrite64" and call.descriptor_path.startswith("/"):
+        return _written(call)
+    if call.name == "openat" and "O_CREAT" in call.arguments and "O_TRUNC" not in call.arguments:
+        return call if Path(call.paths[0]).exists() else None  # no descriptor, but a name
+    if call.name in _IS_DONE and _IS_DONE[call.name](*map(Path, call.paths)):
+        return replace(call, result=0)
+    return None
+
+
+def _written(call: Call) -> Call | None:
+    """As much of a write as is in the file; it may have been there before, and then was written again."""
+    meant = b"".join(map(_decode, _STRING.findall(call.arguments)))
+    try:
+        with Path(call.descriptor_path).open("rb") as file:
+            file.seek(call.numbers[0])
+            found = file.read(len(meant))
+    except FileNotFoundError:
+        return None
+    count = sum(1 for _ in itertools.takewhile(bool, map(operator.eq, meant, found)))
+    return replace(call, result=count) if count else None
+
+
+#: of calls that change names, whether they were done
+_IS_DONE: Mapping[str, Callable[..., bool]] = {
+    "mkdir": Path.is_dir,
+    "unlink": lambda path: not path.exists(),
+    "unlinkat": lambda path: not path.exists(),
+    "rmdir": lambda path: not path.exists(),
+    "rename": lambda old, new: new.exists() and not old.exists(),
+    "renameat2": lambda old, new: new.exists() and not old.exists(),
+    "link": lambda _, new: new.exists(),
+    "linkat": lambda _, new: new.exists(),
+}
 
 
 def _processes(calls: Sequence[Call]) -> Mapping[int, int]:
@@ -177,7 +232,7 @@ def _processes(calls: Sequence[Call]) -> Mapping[int, int]:
 
 def _of_process(call: Call, process_of: Mapping[int, int]) -> Call:
     process = process_of[call.process]
-    return Call(process, call.name, call.arguments, call.result, call.begin, call.end, call.time_seconds)
+    return replace(call, process=process)
 
 
 def _decode(text: str) -> bytes:

@@ -139,6 +139,65 @@ def test_who_synced_what_is_told_without_ids(tmp_path: Path) -> None:
     assert ["service fsync ..", "worker fsync data/*"] == sites
 
 
+def test_a_descriptor_that_was_given_again_before_its_close_was_told_of_is_open(tmp_path: Path) -> None:
+    """The trace tells of a close after another thread has got its number."""
+    lines = [
+        "100 clone3([CLONE_VM|CLONE_THREAD], 88) = 101",
+        *MADE,
+        WRITE,
+        SYNC_FILE,
+        "100 close(5<{/disk/data}> <unfinished ...>",
+        '101 openat(AT_FDCWD<{/}>, "{/disk/data}", O_RDONLY) = 5<{/disk/data}>',
+        "100 <... close resumed>) = 0",
+        "101 fsync(5<{/disk/data}>) = 0",
+    ]
+    assert {"a": b"hello"} == _left(tmp_path, lines)
+
+
+@pytest.mark.parametrize(
+    ("found", "left"), [(b"hello", b"hello"), (b"hel", b"hel"), (b"", b""), (b"other", b"")]
+)
+@pytest.mark.parametrize(
+    "ending",
+    [["100 <... pwrite64 resumed>) = ?", "100 +++ killed by SIGKILL +++"], ["100 +++ killed by SIGKILL +++"]],
+)
+def test_of_a_write_that_a_kill_came_into_there_is_what_the_file_has(
+    tmp_path: Path, ending: list[str], found: bytes, left: bytes
+) -> None:
+    file = tmp_path / "data" / "a"
+    file.parent.mkdir()
+    file.write_bytes(found)
+    lines = [*MADE, '100 pwrite64(4<{/disk/data/a}>, "{hello}", 5, 0 <unfinished ...>', *ending]
+    lines = [line.replace("/disk", str(tmp_path)) for line in lines]
+    recorder = Recorder(file.parent)
+    recorder.take_life(read_trace(_trace(tmp_path, lines)), SERVICE)
+    *_, (step, disk) = moments(recorder.recording)
+    disk.take(step)
+    assert {"a": left} == {
+        name: one.read() for name, one in disk.after_power_loss(lambda _: True).below("data").items()
+    }
+
+
+def test_a_name_that_a_kill_came_into_making_is_there_if_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "b").touch()
+    killed = '101 openat(AT_FDCWD<{/}>, "{/disk/data/%s}", O_RDWR|O_CREAT, 0600 <unfinished ...>'
+    lines = [
+        *MADE,
+        killed % "b",
+        "101 +++ killed by SIGKILL +++",
+        killed % "c",
+        "101 +++ killed by SIGKILL +++",
+    ]
+    recorder = Recorder(tmp_path / "data")
+    recorder.take_life(
+        read_trace(_trace(tmp_path, [line.replace("/disk", str(tmp_path)) for line in lines])), SERVICE
+    )
+    *_, (step, disk) = moments(recorder.recording)
+    disk.take(step)
+    assert {"a", "b"} == set(disk.after_power_loss(lambda _: True).below("data"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
