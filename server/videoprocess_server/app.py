@@ -167,6 +167,7 @@ async def _serving(settings: Settings, machinery: Machinery, access: Access) -> 
         services.draining.set()
         await asyncio.to_thread(machinery.scheduler.close, settings.shutdown_grace_seconds)
         await asyncio.to_thread(machinery.executor.close)
+        health.end_watches()
         await server.stop(settings.shutdown_grace_seconds)
         await asyncio.to_thread(machinery.housekeeping.close)
         await asyncio.to_thread(machinery.gates.close)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.rpc.convert.fields import invalid
 
 WHOLE_SERVER = ""  # the name that probes ask for when they ask for none
 #: anybody may ask, and a Watch keeps what it asks for
 MAX_NAME_CHARACTERS = 256
+RETRY_SECONDS = 2.0  # until the successor of a service that stops is likely to be there
 
 
 class Health:
@@ -38,6 +41,10 @@ class Health:
         """Say that they are not: the service starts, or stops."""
         await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
 
+    def end_watches(self) -> None:
+        """End what goes on, so that the server can stop."""
+        self._servicer.end_watches()
+
     async def _set(self, status: int) -> None:
         for name in self._names:
             await self._servicer.set(name, status)
@@ -49,6 +56,9 @@ class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # it has no ty
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
         self._names = tuple(names)
+        #: of each Watch
+        self._patience: set[asyncio.Timeout] = set()
+        self._is_ending = False
 
     async def List(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002 - gRPC's types
         """Tell the status of each name."""
@@ -61,4 +71,19 @@ class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # it has no ty
         """Tell the status of a name, now and when it changes."""
         if len(request.service) > MAX_NAME_CHARACTERS:
             raise invalid("service", f"has more than {MAX_NAME_CHARACTERS} characters")
-        await super().Watch(request, context)
+        try:
+            async with asyncio.timeout(0 if self._is_ending else None) as patience:
+                self._patience.add(patience)
+                await super().Watch(request, context)
+        except TimeoutError:
+            raise VideoProcessError(
+                "DRAINING", "the service is stopping", retry_after_seconds=RETRY_SECONDS
+            ) from None
+        finally:
+            self._patience.discard(patience)
+
+    def end_watches(self) -> None:
+        """End those that are open, and each that comes."""
+        self._is_ending = True
+        for patience in self._patience:
+            patience.reschedule(asyncio.get_running_loop().time())
