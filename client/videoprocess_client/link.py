@@ -68,9 +68,13 @@ class Link:
         if isinstance(typed, ConnectionFailed):
             return typed
         self._reached = True
-        if typed.reason in TOKEN_REFUSED and self._bearer is not None and self._bearer.may_be_renewed():
-            return Busy(typed.reason, typed.message, cam_ret_code=typed.cam_ret_code)
-        return typed
+        return self.refused(typed)
+
+    def refused(self, error: VideoProcessError) -> VideoProcessError:
+        """The exception for a refusal: one that may pass, where another token may help."""
+        if error.reason in TOKEN_REFUSED and self._bearer is not None and self._bearer.may_be_renewed():
+            return Busy(error.reason, error.message, cam_ret_code=error.cam_ret_code)
+        return error
 
     async def call(
         self,

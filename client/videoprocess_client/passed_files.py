@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +49,10 @@ class FilePassing:
 
     Args:
         link: to the service.
-        bearer_token: what calls carry; None where they carry none.
     """
 
-    def __init__(self, link: Link, bearer_token: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._bearer_token = bearer_token
 
     async def named(self, sources: Sequence[Source]) -> list[types_pb2.FileDescriptor]:
         """Return descriptors of all, each open file passed and named by a token; one that stands twice is passed once.
@@ -77,17 +75,17 @@ class FilePassing:
     async def _passed(self, file: OpenFile) -> str:
         """Pass a file and return its token, until that works or the patience is used up."""
         patience = self._link.patience()
-        line = {"user_id": self._link.user_id, "file_name": file.file_name}
-        token = self._bearer_token()
-        if token:
-            line["token"] = token
         while True:
-            # Asked each time: a service that was restarted may have another socket.
+            # Asked each time: a service that was restarted may have another socket, and a token may be renewed.
             place = await self._place()
+            line = {"user_id": self._link.user_id, "file_name": file.file_name}
+            token = self._link.bearer_token()
+            if token:
+                line["token"] = token
             try:
                 return await asyncio.to_thread(pass_file, place, file.descriptor, line)
             except VideoProcessError as error:
-                await patience.pause_or_raise(error)
+                await patience.pause_or_raise(self._link.refused(error))
 
     async def _place(self) -> Path:
         request = video_process_service_pb2.GetCapabilitiesRequest(user_id=self._link.user_id)

@@ -30,7 +30,7 @@ class Session:
 
     def __init__(self, link: Link, session_id: str, event_sequence: int) -> None:
         self._link = link
-        self._passing = FilePassing(link, link.bearer_token)
+        self._passing = FilePassing(link)
         self._stub = link.session
         self._stream_ids: set[int] = set()
         self.session_id = session_id

@@ -6,13 +6,15 @@ import io
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from client_command import Command
+from credentials import identity, new_token, replace_file
 from service_harness import Server
 from videoprocess.v1 import video_pb2
-from videoprocess_client import Client, InvalidArgument, Unsupported, opened
+from videoprocess_client import Client, InvalidArgument, Unsupported, opened, passed_files
 from videoprocess_client.passed_files import FilePassing, pass_file
 
 
@@ -59,6 +61,25 @@ async def test_a_token_that_is_used_up_is_replaced(
         async with Client(server.address) as client, client.session() as session:
             await session.prepare("stale", opened(file))
     assert len(tokens) == 2
+
+
+@pytest.mark.slow
+async def test_the_token_of_calls_goes_along_and_may_be_renewed_meanwhile(
+    tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, sent = new_token(), []
+
+    def old_first(place: Path, descriptor: int, request: dict[str, Any]) -> str:
+        sent.append(request["token"])
+        return pass_file(place, descriptor, request if sent[1:] else {**request, "token": "old"})
+
+    monkeypatch.setattr(passed_files, "pass_file", old_first)
+    token_file = replace_file(tmp_path / "tokens.toml", identity("alice", [100], [token]))
+    flags = ("--token-file", str(token_file), "--workers", "1")
+    with Server(tmp_path / "data", *flags) as server, (clips / "rot90_iphone_3f.mov").open("rb") as file:
+        async with Client(server.address, token=lambda: token) as client, client.session() as session:
+            await session.prepare("v", opened(file))
+    assert [token, token] == sent
 
 
 async def test_what_cannot_be_passed_is_told(server: Server, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from typing import Any
 import grpc
 import pytest
 
+from credentials import SigningKey, identity, jwt_flags, key_set, new_token, replace_file
 from service_harness import USER, Api, Server, connect, refused
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_pb2 as video
+from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
 CLIP = "rot90_iphone_3f.mov"
@@ -238,3 +240,58 @@ async def test_a_cancelled_prepare_stops_its_copy(server: Server, api: Api, plac
     await until(lambda: any(work.iterdir()))
     call.cancel()
     await until(lambda: not any(work.iterdir()) and open_files(server) == 0, seconds=5)
+
+
+@pytest.mark.slow
+async def test_with_credentials_a_file_is_its_callers(tmp_path: Path, clip: int) -> None:
+    key, alice, alices_helper, bob = SigningKey.make("1"), new_token(), new_token(), new_token()
+    tables = identity("alice", [USER], [alice]) + identity("helper", [USER], [alices_helper])
+    tables += identity("bob", [USER + 1], [bob])
+    token_file = replace_file(tmp_path / "tokens.toml", tables)
+    jwks = replace_file(tmp_path / "jwks.json", key_set(key))
+    flags = ("--token-file", str(token_file), *jwt_flags(jwks), "--workers", "1")
+    with Server(tmp_path / "data", *flags) as server:
+        place = server.data_dir / "fd.sock"
+
+        def passed(token: str, user_id: int = USER) -> dict[str, Any]:
+            request = {"user_id": user_id, "file_name": "a.mov", "token": token}
+            return ask(place, json.dumps(request).encode() + b"\n", [clip])
+
+        expired = key.token("carol", [USER], lasts_seconds=-3600)
+        for token, reason in (
+            ("", "NO_CREDENTIALS"),
+            (new_token(), "BAD_CREDENTIALS"),
+            (f"Bearer {alice}", "BAD_CREDENTIALS"),
+            (expired, "CREDENTIALS_EXPIRED"),
+            (bob, "USER_NOT_ALLOWED"),
+        ):
+            refusal = passed(token)
+            assert refusal["reason"] == reason, token
+            assert "fd_token" not in refusal
+        async with grpc.aio.insecure_channel(server.address) as channel:
+
+            def prepare_as(token: str, session_id: str, fd_token: str) -> Any:
+                fds = [types.FileDescriptor(fd_token=fd_token)]
+                request = session.PrepareRequest(session_id=session_id, video_id="v", fds=fds)
+                return Api(channel).session.Prepare(request, metadata=_bearer(token))
+
+            async def session_of(token: str, user_id: int) -> str:
+                request = service.CreateVideoProcessSessionRequest(user_id=user_id)
+                create = Api(channel).service.CreateVideoProcessSession
+                return str((await create(request, metadata=_bearer(token))).session_id)
+
+            alices, bobs = await session_of(alice, USER), await session_of(bob, USER + 1)
+            fd_token = passed(alice)["fd_token"]
+            never = await refused(prepare_as(alice, alices, "0" * 32))
+            assert never.reason == "UNKNOWN_FD_TOKEN"
+            assert await refused(prepare_as(alices_helper, alices, fd_token)) == never  # the same user's
+            assert await refused(prepare_as(bob, bobs, fd_token)) == never
+            await prepare_as(alice, alices, fd_token)  # nobody has used it up
+            carols = key.token("carol", [USER])
+            await prepare_as(carols, alices, passed(carols)["fd_token"])
+        log = server.log_path.read_text()
+        assert not [token for token in (alice, bob, carols, expired) if token in log]
+
+
+def _bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
