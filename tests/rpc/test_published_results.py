@@ -140,6 +140,17 @@ async def test_two_files_of_a_job_cannot_have_one_name(api: Api, out: Path) -> N
     assert _names(out / "trip") == before
 
 
+async def test_two_files_of_a_job_cannot_have_one_name_by_two_paths(api: Api, out: Path) -> None:
+    (out / "same_trip").symlink_to("trip")
+    streams = [
+        _stream(intent, path=path, name_template="same", replace_existing=True)
+        for intent, path in ((hdi.STREAM_INTENT_VIDEO, "trip"), (hdi.STREAM_INTENT_PREVIEW, "same_trip"))
+    ]
+    before = _names(out / "trip")
+    assert (await _ended(api, "same by links", *streams)).on_error.reason == "OUTPUT_EXISTS"
+    assert _names(out / "trip") == before
+
+
 async def test_a_source_is_never_replaced_by_its_own_result(api: Api, out: Path, media_root: Path) -> None:
     source = out / "own.mov"
     source.write_bytes((media_root / CLIP).read_bytes())

@@ -84,6 +84,12 @@ class SharedDirectory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells it from other folders, however it is named: its device and inode."""
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
+
     def check_writable(self) -> None:
         """Return if files can be made in it, as far as its permissions tell.
 

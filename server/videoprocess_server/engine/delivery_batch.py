@@ -183,7 +183,7 @@ def note(
         DeliveryRefusedError: a name is taken.
     """
     known = {replace(each, temporary_name="", inode=0): each for each in earlier}
-    taken: set[tuple[str, str]] = set()
+    taken: set[tuple[tuple[int, int], str]] = set()
     noted: list[Delivery | None] = []
     for product, named in zip(products, names, strict=True):
         if named is None:
@@ -199,10 +199,11 @@ def note(
             sha256=product.sha256,
             replace_existing=target.replace_existing,
         )
-        if (target.root, wanted.path) in taken:
+        directory = directories[target.root, target.path]
+        if (directory.identity, name) in taken:
             raise exists(wanted.path, "would be the name of two files of this job")
-        taken.add((target.root, wanted.path))
-        noted.append(known.get(wanted) or _fresh(wanted, directories[target.root, target.path], files))
+        taken.add((directory.identity, name))
+        noted.append(known.get(wanted) or _fresh(wanted, directory, files))
     return noted
 
 
