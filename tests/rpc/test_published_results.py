@@ -193,6 +193,18 @@ async def test_the_command_publishes_and_says_where(
     (out / "trip/by_command.mov").unlink()
 
 
+async def test_the_main_command_publishes_too(
+    server: Server, out: Path, media_root: Path, tmp_path: Path
+) -> None:
+    videoprocess = Command(server.address, tmp_path, {"XDG_STATE_HOME": str(tmp_path / "state")})
+    options = ("--publish", "out:trip", "--publish-as", "by_enhance.{ext}", "--codec", "h264")
+    run = await videoprocess("enhance", str(media_root / CLIP), "-o", str(tmp_path / "made.mov"), *options)
+    assert run.code == 0, run.err
+    assert "out:trip/by_enhance.mov" in run.out
+    assert (out / "trip/by_enhance.mov").read_bytes() == (tmp_path / "made.mov").read_bytes()
+    (out / "trip/by_enhance.mov").unlink()
+
+
 @pytest.mark.parametrize(
     ("directory", "reason", "field"),
     [

@@ -50,6 +50,9 @@ from videoprocess_client.cli.session_book import SessionBook, with_enhancing, wi
 from videoprocess_client.cli.stream_options import (
     CodecOption,
     From,
+    PublishAs,
+    PublishOption,
+    PublishOver,
     SettingsFile,
     Size,
     StreamOption,
@@ -57,12 +60,13 @@ from videoprocess_client.cli.stream_options import (
     WatermarkOption,
     WatermarkSize,
     encode_type_of,
+    publication_of,
     settings_of,
     streams_of,
     watermark_of,
 )
-from videoprocess_client.cli.stream_settings import messages
-from videoprocess_client.cli.texts import labelled, report_lines
+from videoprocess_client.cli.stream_settings import pack
+from videoprocess_client.cli.texts import labelled, published_lines, report_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceOptions, EnhanceProgress, EnhanceResult
 from videoprocess_client.errors import ConnectionFailed, JobAborted
@@ -126,6 +130,9 @@ def enhance(
     watermark: WatermarkOption = None,
     watermark_at: WatermarkAt = None,
     watermark_size: WatermarkSize = None,
+    publish: PublishOption = None,
+    publish_as: PublishAs = None,
+    publish_over: PublishOver = False,
     settings_file: SettingsFile = None,
     keep: Keep = False,
     report: ReportPath = None,
@@ -162,14 +169,14 @@ def enhance(
             bitrate=bitrate,
         ),
     )
+    publication = publication_of(publish, publish_as, over=publish_over)
+    streams = streams_of(stream, codec, size)
+    asked = pack(settings, encode_type_of(codec), width, height, streams, publication)
     options = EnhanceOptions(
         video_id=video_id,
         settings=settings,
         watermark=watermark_of(watermark, watermark_at, watermark_size, settings),
-        streams=tuple(messages(streams_of(stream, codec, size))),
-        encode_type=encode_type_of(codec),
-        width=width,
-        height=height,
+        streams=tuple(asked.messages()),
         timestamp_us=parse_seconds(start),
         keep=keep,
         overwrite=overwrite,
@@ -271,6 +278,7 @@ def _values(result: EnhanceResult) -> dict[str, Any]:
 def _lines(result: EnhanceResult) -> Iterator[str]:
     yield from (str(file.path) for file in result.files)
     yield from report_lines(result.report, result.report.source_size_bytes, result.artifact.size_bytes)
+    yield from published_lines(result.report)
     if result.kept:
         yield labelled("on server", f"kept as {result.video_id}, until videoprocess remove {result.video_id}")
 

@@ -65,7 +65,7 @@ from videoprocess_client.cli.stream_options import (
     watermark_of,
 )
 from videoprocess_client.cli.stream_settings import StreamSettings, pack
-from videoprocess_client.cli.texts import labelled, report_lines
+from videoprocess_client.cli.texts import labelled, published_lines, report_lines
 from videoprocess_client.client import Client
 from videoprocess_client.enhancement import EnhanceProgress
 from videoprocess_client.enums import Priority
@@ -266,8 +266,7 @@ class _Command:
         yield from report_lines(report, report.source_size_bytes, report.output_size_bytes)
         if report.artifacts:
             yield from (labelled("made", file.file_name) for file in report.artifacts)
-            places = (file.published_path for file in report.artifacts if file.HasField("published_path"))
-            yield from (labelled("published", f"{place.root}:{place.path}") for place in places)
+            yield from published_lines(report)
             yield labelled("result", f"videoprocess fetch {shlex.quote(self.video_id)} -o OUT")
 
 

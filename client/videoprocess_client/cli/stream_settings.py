@@ -99,9 +99,17 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     async def commit(self, session: Session) -> None:
         """Make them the session's, instead of those that this command committed before."""
         await session.release_streams(range(MAX_STREAMS))
-        alone = StreamSpec(encode_type=self.encode_type, width=self.width, height=self.height)
-        await session.create_streams(messages(self.streams or (alone,), self.publication))
+        await session.create_streams(self.messages())
         await session.commit_streams(self.settings())
+
+    def messages(self) -> list[types_pb2.StreamInfoV11]:
+        """The streams as CreateStreams takes them, numbered from 0."""
+        alone = StreamSpec(encode_type=self.encode_type, width=self.width, height=self.height)
+        made = [spec.message(number) for number, spec in enumerate(self.streams or (alone,), STREAM_ID)]
+        if self.publication is not None:
+            for message in made:
+                message.v1_0.buffer_queue.directory.CopyFrom(self.publication.message())
+        return made
 
     def describe(self) -> str:
         """What is asked for, as options of the command; empty for the defaults."""
@@ -122,17 +130,6 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             yield f"--stream {spec.describe()}"
         if self.publication is not None:
             yield from self.publication.options()
-
-
-def messages(
-    specs: Sequence[StreamSpec], publication: Publication | None = None
-) -> list[types_pb2.StreamInfoV11]:
-    """The streams as CreateStreams takes them, numbered from 0."""
-    made = [spec.message(number) for number, spec in enumerate(specs, STREAM_ID)]
-    if publication is not None:
-        for message in made:
-            message.v1_0.buffer_queue.directory.CopyFrom(publication.message())
-    return made
 
 
 def pack(

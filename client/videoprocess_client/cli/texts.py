@@ -55,6 +55,12 @@ def labelled(label: str, text: str) -> str:
     return f"  {label:<{_LABEL_WIDTH}} {text}"
 
 
+def published_lines(report: ProcessReport) -> Iterator[str]:
+    """Where on the server the results were written to."""
+    places = (file.published_path for file in report.artifacts if file.HasField("published_path"))
+    yield from (labelled("published", f"{place.root}:{place.path}") for place in places)
+
+
 def report_lines(report: ProcessReport, source_bytes: int, output_bytes: int) -> Iterator[str]:
     """What a job did, in a few lines.
 
