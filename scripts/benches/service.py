@@ -54,6 +54,8 @@ class Service:
             str(_SERVER),
             *("serve", "--listen", "127.0.0.1:0", "--address-file", str(address_file)),
             *("--data-dir", str(self.data_dir), "--shared-root", f"{ROOT_NAME}={self._media}"),
+            # a bench asks as fast as it can, as one user from one address
+            *("--max-calls-per-second-per-user", "0", "--max-calls-per-second-per-peer", "0"),
             *("--log-format", "json", *self._flags),
         ]
         with self._log_path.open("ab") as log:
