@@ -31,6 +31,8 @@ from service_harness import Api, Server, connect, refused
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_process_session_pb2 as session
+from videoprocess_server.rpc.rate_limits import Rate
+from videoprocess_server.rpc.refusal_log import RefusalLog
 from videoprocess_server.telemetry.harmless import MAX_ITEMS, MAX_TEXT_CHARACTERS, TRACEBACK_MARGIN
 from videoprocess_server.telemetry.logging import LogFormat, configure
 
@@ -145,6 +147,20 @@ def test_libraries_log_the_same_way(log_format: LogFormat, out: io.StringIO) -> 
     line = _check(out.getvalue())
     assert "grpc._cython.cygrpc" in line
     assert "Unexpected x" in line
+
+
+def test_refused_calls_have_so_many_lines(out: io.StringIO) -> None:
+    """Whoever calls in vain fills no disk; who calls how often is told all the same."""
+    configure(LogFormat.JSON, "info", out)
+    now = [0.0]
+    refusals = RefusalLog(lambda: now[0], Rate(2.0, 3))
+    for number in range(10):
+        refusals.tell(reason=f"R{number}")
+    now[0] = 0.5
+    refusals.tell(reason="later")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["reason"] for line in lines] == ["R0", "R1", "R2", "later"]
+    assert [line.get("untold_calls") for line in lines] == [None, None, None, 7]
 
 
 @pytest.fixture(name="talkative", scope="module")

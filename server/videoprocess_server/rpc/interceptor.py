@@ -22,6 +22,7 @@ from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.caller import Context
 from videoprocess_server.rpc.convert.fields import invalid
 from videoprocess_server.rpc.hang_up import hang_up
+from videoprocess_server.rpc.refusal_log import RefusalLog
 from videoprocess_server.rpc.status import as_catalogued, grpc_status, internal
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, guard: Guard, admission: Admission) -> None:
         self._guard = guard
         self._admission = admission
+        self._refusals = RefusalLog(time.monotonic)
 
     async def intercept_service(
         self,
@@ -73,6 +75,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             bool(handler.request_streaming),
             self._guard,
             self._admission,
+            self._refusals,
         )
         # Every request is a stream of bytes here. gRPC would wait for a single message for ever, before anybody is asked;
         # and would answer what does not parse with UNKNOWN, or break the call in its middle.
@@ -95,6 +98,7 @@ class _Method:
     streams_requests: bool
     guard: Guard
     admission: Admission
+    refusals: RefusalLog
 
     async def answer(self, messages: Messages, context: Context) -> bytes:
         """Serve a call with one answer."""
@@ -121,7 +125,7 @@ class _Method:
         """Let the call in, and end it with a status if it raises or takes too long."""
         limits = self.admission.limits
         try:
-            async with _watched(self.name, context):
+            async with _watched(self.name, context, self.refusals):
                 headers = context.invocation_metadata() or ()
                 with self.admission.entered(self.name, context.peer(), headers) as entry:
                     seconds = limits.seconds_of(self.name, streams=streams)
@@ -201,7 +205,7 @@ def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
 
 
 @asynccontextmanager
-async def _watched(method: str, context: Context) -> AsyncIterator[None]:
+async def _watched(method: str, context: Context, refusals: RefusalLog) -> AsyncIterator[None]:
     """Log the call and end it with a status if it raises."""
     structlog.contextvars.bind_contextvars(method=method)
     begin = time.monotonic()
@@ -228,8 +232,7 @@ async def _watched(method: str, context: Context) -> AsyncIterator[None]:
             log.exception("rpc_broke", incident=incident)
             known = internal(incident)
         seconds = round(time.monotonic() - begin, 6)
-        log.info(
-            "rpc",
+        refusals.tell(
             code=known.row.status.name,
             reason=known.reason,
             message=known.message[:200],
