@@ -59,11 +59,6 @@ _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errn
 Identify = Callable[[str], Caller]
 
 
-def identify_as_local(_token: str) -> Caller:
-    """Return somebody on this machine: no credentials are asked for."""
-    return Caller(peer="unix:")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Peer:
     """Who connected, as the kernel knows it."""
@@ -92,8 +87,8 @@ class FdSocket:
     def __init__(
         self,
         passed: PassedFiles,
-        user_ids: Collection[int] = (),
-        identify: Identify = identify_as_local,
+        user_ids: Collection[int],
+        identify: Identify,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._passed = passed
