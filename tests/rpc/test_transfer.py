@@ -76,6 +76,15 @@ async def test_an_upload_goes_on_where_it_was_cut(api: Api) -> None:
     assert hashlib.sha256(DATA).hexdigest() == rest.sha256
 
 
+async def test_an_upload_goes_on_with_the_size_it_was_begun_with(api: Api) -> None:
+    upload_id = secrets.token_hex(16)
+    await _send(api, _header(upload_id, size_bytes=len(DATA)), _piece(0, DATA[:10]))
+    error = await refused(_send(api, _header(upload_id, size_bytes=len(DATA) + 1)))
+    assert ("INVALID_FIELD", Code.INVALID_ARGUMENT) == (error.reason, error.status)
+    answer = await _send(api, _header(upload_id, size_bytes=len(DATA)), _piece(10, DATA[10:]), _finish(DATA))
+    assert len(DATA) == answer.committed_size_bytes
+
+
 async def test_finishing_again_is_the_same_answer(api: Api) -> None:
     upload_id = secrets.token_hex(16)
     first = await _send(api, _header(upload_id), _piece(0, b"abc"), _finish(b"abc"))

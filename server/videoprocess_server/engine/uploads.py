@@ -132,7 +132,7 @@ class Uploads:
                 if upload is None:
                     upload = self._begin(tx, user_id, upload_id, file_name, video_id, declared_size)
                 else:
-                    upload = self._go_on(tx, upload, user_id, video_id)
+                    upload = self._go_on(tx, upload, user_id, video_id, declared_size)
             return self._take_over(upload)
 
     def _begin(
@@ -161,10 +161,19 @@ class Uploads:
         tx.put_upload(upload)
         return upload
 
-    def _go_on(self, tx: Transaction, upload: Upload, user_id: int, video_id: str) -> Upload:
+    def _go_on(
+        self, tx: Transaction, upload: Upload, user_id: int, video_id: str, declared_size: int | None
+    ) -> Upload:
         if upload.user_id != user_id:
             raise VideoProcessError(
                 "UPLOAD_NOT_FOUND", f"there is no upload {upload.upload_id!r} of user {user_id}"
+            )
+        announced = upload.declared_size_bytes
+        if None not in (declared_size, announced) and declared_size != announced:
+            raise VideoProcessError(
+                "INVALID_FIELD",
+                f"the upload was begun with {announced} bytes: another file needs another upload_id",
+                {"header.size_bytes": "is not that of the upload"},
             )
         is_new_name = video_id not in ("", upload.video_id)
         if upload.state is not UploadState.ACTIVE:
