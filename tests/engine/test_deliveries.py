@@ -128,6 +128,29 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_whoever_has_it(
     assert names(engine) == [NAME]
 
 
+def test_no_file_is_replaced_by_a_job_of_which_another_is_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_names = DeliveryBatch.give_names
+
+    def too_late(batch: DeliveryBatch) -> None:
+        (engine.published / "other").write_text("somebody's")
+        give_names(batch)
+
+    monkeypatch.setattr(DeliveryBatch, "give_names", too_late)
+    (engine.published / NAME).write_text("there before")
+    streams = [
+        replace(VIDEO_STREAM, directory=Target(root="out", name_template=NAME, replace_existing=True)),
+        replace(VIDEO_STREAM, stream_id=2, directory=Target(root="out", name_template="other")),
+    ]
+    session_id = engine.ready_session(streams=streams)
+    engine.prepare(session_id, "v")
+    assert refusal(engine, engine.process(session_id)) == "OUTPUT_EXISTS"
+    engine.sweeper.sweep()
+    assert names(engine) == ["other", NAME]
+    assert (engine.published / NAME).read_text() == "there before"
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_waited_out(engine: Engine, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     copy, tries = shared_directory._copy, 0

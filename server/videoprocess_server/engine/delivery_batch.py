@@ -126,13 +126,13 @@ class DeliveryBatch:
                 os.close(fd)
 
     def give_names(self) -> None:
-        """Give every file its name.
+        """Give every file its name; those that replace others come last, when no other can be refused any more.
 
         Raises:
             DeliveryRefusedError: a name is taken, or a folder was moved away.
             RootUnavailableError, OSError: see there.
         """
-        for delivery in self.noted:
+        for delivery in sorted(self.noted, key=lambda each: each.replace_existing):
             if delivery not in self._done:
                 directory, replace_ = self._of(delivery), delivery.replace_existing
                 telling(directory.give_name, delivery.temporary_name, delivery.name, replace=replace_)
