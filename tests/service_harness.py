@@ -193,7 +193,7 @@ class Api:
         raise AssertionError("the subscription ended without the job's terminal event")
 
     async def upload(self, data: bytes, **header: Any) -> transfer.UploadResponse:
-        head = transfer.UploadHeader(user_id=USER, **header)
+        head = transfer.UploadHeader(**{"user_id": USER, **header})
         messages = [
             transfer.UploadRequest(header=head),
             *(

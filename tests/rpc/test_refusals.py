@@ -15,11 +15,13 @@ from service_harness import Api, refused
 from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import types_pb2 as types
+from videoprocess.v1 import video_catalog_pb2 as catalog
 from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 
 Code = grpc.StatusCode
 VIDEO = hdi.STREAM_INTENT_VIDEO
+PAGED_USER = 7000  # of no other test here
 
 
 def _path(path: str, root: str = "media") -> types.FileDescriptor:
@@ -425,3 +427,34 @@ async def test_a_request_id_gets_the_same_session_and_no_other_arguments(api: Ap
 async def test_an_unknown_video_is_not_found(api: Api) -> None:
     refusal = await refused(api.video("unheard of"))
     assert (Code.NOT_FOUND, -3, "UNKNOWN_VIDEO") == (refusal.status, refusal.cam_ret_code, refusal.reason)
+
+
+async def test_a_page_token_is_for_its_own_list(api: Api) -> None:
+    for video_id in ("one", "two"):
+        await api.upload(b"x", user_id=PAGED_USER, video_id=f"paged {video_id}")
+    mine, another, others = [
+        await api.open_session(user_id) for user_id in (PAGED_USER, PAGED_USER, PAGED_USER + 1)
+    ]
+    first = await api.session.GetPendingVideos(session.GetPendingVideosRequest(session_id=mine, page_size=1))
+    listed = await api.catalog.ListVideos(catalog.ListVideosRequest(user_id=PAGED_USER, page_size=1))
+    of_pending, of_list = first.next_page_token, listed.next_page_token
+    assert of_pending
+    assert of_list
+
+    def pending(session_id: str, token: str) -> Any:
+        return api.session.GetPendingVideos(
+            session.GetPendingVideosRequest(session_id=session_id, page_token=token)
+        )
+
+    def listing(user_id: int, token: str) -> Any:
+        return api.catalog.ListVideos(catalog.ListVideosRequest(user_id=user_id, page_token=token))
+
+    await pending(another, of_pending)
+    await listing(PAGED_USER, of_list)
+    for call in (
+        pending(others, of_pending),
+        pending(mine, of_list),
+        listing(PAGED_USER + 1, of_list),
+        listing(PAGED_USER, of_pending),
+    ):
+        assert (await refused(call)).reason == "INVALID_PAGE_TOKEN"

@@ -18,8 +18,6 @@ from videoprocess_server.rpc.convert.capabilities import LIST_PAGE, MAX_LIST_PAG
 from videoprocess_server.rpc.page_tokens import page_token, position_of
 from videoprocess_server.store.repository import Repository, StoreUnavailableError
 
-_PENDING_FILTERS = ("GetPendingVideos",)
-
 
 @dataclass(frozen=True)
 class Catalog:
@@ -63,19 +61,20 @@ class Catalog:
         )
 
     def pending(
-        self, caller: Caller, request: video_process_session_pb2.GetPendingVideosRequest
+        self, caller: Caller, user_id: int, request: video_process_session_pb2.GetPendingVideosRequest
     ) -> video_process_session_pb2.GetPendingVideosResponse:
-        """Return a page of ids without a result.
+        """Return a page of ids without a result, of the session's user.
 
         Raises:
             VideoProcessError: INVALID_FIELD, INVALID_PAGE_TOKEN, SESSION_CLOSED.
         """
         size = fields.page_size_of(request.page_size, PENDING_PAGE, PENDING_PAGE)
-        after = position_of(request.page_token, _PENDING_FILTERS)
+        filters = ("GetPendingVideos", user_id)
+        after = position_of(request.page_token, filters)
         found = self.videos.pending(caller, request.session_id, after, size + 1)
         return video_process_session_pb2.GetPendingVideosResponse(
             video_ids=[video_id for _, video_id in found[:size]],
-            next_page_token=page_token(found[size - 1], _PENDING_FILTERS) if len(found) > size else "",
+            next_page_token=page_token(found[size - 1], filters) if len(found) > size else "",
         )
 
     def _listed(self, view: VideoView) -> video_pb2.Video:

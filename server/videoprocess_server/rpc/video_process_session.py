@@ -43,8 +43,8 @@ class VideoProcessSessionService(pb_grpc.VideoProcessSessionServiceServicer):
     ) -> pb.GetPendingVideosResponse:
         """List the ids of videos without a result."""
         caller = caller_of(context)
-        await self._calls.run(self._sessions.use, caller, request.session_id)
-        return await self._calls.run(self._catalog.pending, caller, request)
+        session = await self._calls.run(self._sessions.use, caller, request.session_id)
+        return await self._calls.run(self._catalog.pending, caller, session.user_id, request)
 
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareResponse:
         """Register a file under an id and probe it."""
