@@ -224,9 +224,7 @@ class CopiedFiles:
             raise VideoProcessError(
                 "OVER_LIMITS", f"the file has {size} bytes, at most {max_bytes} are taken"
             )
-        with self._lock:  # two copies do not both take what is left
-            self._quotas.check(file.user_id, size)
-            self._quotas.written(upload, size)
+        self._quotas.claim(upload, size)
         if not self._space_left() or size > self._blobs.free_bytes():
             raise _storage_full()
 
