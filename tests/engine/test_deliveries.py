@@ -17,12 +17,14 @@ from engine.engine_under_test import CALLER, VIDEO_STREAM, Engine, until
 from engine.scripted_executor import ScriptedExecutor
 from videoprocess_server.blobs import shared_directory
 from videoprocess_server.blobs.shared_directory import SharedDirectory
+from videoprocess_server.blobs.shared_path import SharedPathError
 from videoprocess_server.engine import scheduler
+from videoprocess_server.engine.deliveries import Deliveries
 from videoprocess_server.engine.delivery_batch import DeliveryBatch
 from videoprocess_server.engine.finishing import Finishing
 from videoprocess_server.engine.jobs import Accepted
 from videoprocess_server.model.hdi import ErrorCode
-from videoprocess_server.model.records import EventKind, Tombstone
+from videoprocess_server.model.records import Delivery, EventKind, Job, Tombstone
 from videoprocess_server.model.settings_snapshot import SharedDirectory as Target
 from videoprocess_server.model.states import BlockReason, SegmentState, VideoState
 
@@ -149,6 +151,25 @@ def test_no_file_is_replaced_by_a_job_of_which_another_is_refused(
     engine.sweeper.sweep()
     assert names(engine) == ["other", NAME]
     assert (engine.published / NAME).read_text() == "there before"
+
+
+def test_what_an_earlier_try_left_and_cannot_be_taken_away_ends_the_job(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Deliveries.begin
+
+    def with_another_result(self: Deliveries, job: Job, *arguments: Any) -> DeliveryBatch:
+        earlier = Delivery(
+            root="out", folder="", name=NAME, temporary_name=".videoprocess-0", size_bytes=1, sha256=""
+        )
+        return begin(self, replace(job, deliveries=(earlier,)), *arguments)
+
+    def refuse(_: SharedDirectory, name: str) -> None:
+        raise SharedPathError("DIRECTORY_NOT_WRITABLE", name)
+
+    monkeypatch.setattr(Deliveries, "begin", with_another_result)
+    monkeypatch.setattr(SharedDirectory, "remove", refuse)
+    assert refusal(engine, engine.process(ready(engine))) == "DIRECTORY_NOT_WRITABLE"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -156,7 +156,7 @@ class Deliveries:
             noted = note(products, names, job.deliveries, files, directories)
             for earlier in job.deliveries:
                 if earlier not in noted:
-                    take_away(directories[earlier.root, earlier.folder], earlier)
+                    telling(take_away, directories[earlier.root, earlier.folder], earlier)
             with self._lock:
                 self._busy |= {each.temporary_name for each in noted if each}
             return DeliveryBatch(noted, directories, stack.pop_all(), self._release)
