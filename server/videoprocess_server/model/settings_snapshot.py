@@ -13,7 +13,6 @@ from videoprocess_server.model.hdi import (
     VideoStabilisation,
 )
 
-
 #: of a field that says what becomes of a result, and changes no byte of it: fingerprints leave it out
 CHANGES_NO_BYTE: Mapping[str, bool] = {"changes_no_byte": True}
 
