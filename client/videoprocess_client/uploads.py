@@ -194,14 +194,30 @@ class Upload:
         """Send everything from `offset` on in one stream."""
         call: _UploadCall = self._link.files.Upload()
         try:
+            await self._open(call, offset)
             await self._write_all(call, offset)
             return await _bounded(call, FINISH_SECONDS)
         finally:
             call.cancel()
 
+    async def _open(self, call: _UploadCall, offset: int) -> None:
+        """Say what is uploaded, and wait until the service has taken that up.
+
+        A refusal comes while no bytes are on their way: a write that the end of the call breaks hides its status (gRPC's aio
+        tells INTERNAL then).
+        """
+        await self._write(call, pb.UploadRequest(header=self._header, offset=offset))
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await call.initial_metadata()
+        except TimeoutError as error:
+            raise _stalled() from error
+        if call.done():
+            await _bounded(call, STALL_SECONDS)
+            raise _ended_early()
+
     async def _write_all(self, call: _UploadCall, offset: int) -> None:
         reading = self._reading(offset)
-        header: pb.UploadHeader | None = self._header
         try:
             while True:
                 messages = await reading
@@ -209,10 +225,8 @@ class Upload:
                 if not is_end:
                     reading = self._reading(messages[-1].end)  # while these are sent
                 for message in messages:
-                    if header is not None:
-                        message.request.header.CopyFrom(header)
-                        header = None
-                    await self._write(call, message)
+                    await self._write(call, message.request)
+                    self._tell(message)
                 if is_end:
                     break
         finally:
@@ -222,16 +236,19 @@ class Upload:
     def _reading(self, offset: int) -> asyncio.Task[list[_Message]]:
         return asyncio.create_task(self._file.messages(offset, self._chunk_bytes))
 
-    async def _write(self, call: _UploadCall, message: _Message) -> None:
+    async def _write(self, call: _UploadCall, request: pb.UploadRequest) -> None:
         try:
             async with asyncio.timeout(STALL_SECONDS):
-                await call.write(message.request)
+                await call.write(request)
         except TimeoutError as error:
             raise _stalled() from error
         except (aio.AioRpcError, asyncio.InvalidStateError):
             # The service has ended the call: its own status is what counts, not that of the write.
             await _bounded(call, STALL_SECONDS)
             raise _ended_early() from None
+
+    def _tell(self, message: _Message) -> None:
+        """A message is on its way."""
         self._sent_bytes += message.end - message.request.offset
         if self._on_progress is not None:
             self._on_progress(message.end, self._file.size_bytes)

@@ -411,6 +411,7 @@ class FakeService(
             if request.HasField("header"):
                 upload_id = request.header.upload_id
                 data = self.state.uploads.setdefault(upload_id, bytearray())
+                await context.send_initial_metadata((("upload-id", upload_id),))
             if request.offset != len(data):
                 await Refusal(grpc.StatusCode.OUT_OF_RANGE, "UPLOAD_OFFSET").abort(context)
             if request.crc32c != google_crc32c.value(request.data):
