@@ -128,7 +128,7 @@ def test_a_gap_between_fragments_lengthens_the_sample_before(tmp_path: Path) -> 
     before = movie_of(path).tracks[1].samples()
     assert (np.diff(before.dts) > before.duration[:-1]).any()
     made = joined(path, tmp_path)
-    assert verified(made).frame_count == 15
+    assert verified(made).frame_count == len(movie_of(path).tracks[0].samples().dts)
     assert losses_of(made) == set()
     after = movie_of(made.path).tracks[1].samples()
     assert np.array_equal(after.dts - after.dts[0], before.dts - before.dts[0])

@@ -44,10 +44,10 @@ def _refused(source: Path, folder: Path) -> tuple[str, str]:
     [
         (_at(*SOUND, "stco", offset=8, new=u32(0x7FFF_0000)), "TRUNCATED_FILE", "cut off"),
         (_at(*SOUND, "stsz", offset=12, new=u32(0x7FFF_FFF0)), "JOIN_FAILED", "beyond the end"),
-        (_at(*SOUND, "stsz", offset=8, new=u32(0x7FFF_FFF0)), "NOT_A_VIDEO", "not a whole"),
-        (_at(*SOUND, "stts", offset=4, new=u32(0x7FFF_FFF0)), "NOT_A_VIDEO", "not a whole"),
-        (_at(*SOUND, "stsc", offset=4, new=u32(0x7FFF_FFF0)), "NOT_A_VIDEO", "not a whole"),
-        (_at("moov", "trak:1", "edts", "elst", offset=4, new=u32(0x7FFF_FFF0)), "JOIN_FAILED", "elst"),
+        (_at(*SOUND, "stsz", offset=8, new=u32(0xFFF0)), "JOIN_FAILED", "stsz"),
+        (_at(*SOUND, "stts", offset=4, new=u32(0xFFF0)), "NOT_A_VIDEO", "not a whole"),
+        (_at(*SOUND, "stsc", offset=4, new=u32(0xFFF0)), "NOT_A_VIDEO", "not a whole"),
+        (_at("moov", "trak:1", "edts", "elst", offset=4, new=u32(0xFFF0)), "JOIN_FAILED", "elst"),
         (_at("moov", "trak:1", "mdia", "mdhd", offset=12, new=u32(0)), "JOIN_FAILED", "mdhd"),
     ],
 )
