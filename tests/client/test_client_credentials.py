@@ -46,6 +46,7 @@ class Recorder(grpc.GenericRpcHandler):
 
         async def after_all(messages: AsyncIterator[bytes], context: Any) -> bytes:
             await note(context)
+            await context.send_initial_metadata(())
             last: Message | None = None
             async for data in messages:
                 last = file_transfer_pb2.UploadRequest.FromString(data)
