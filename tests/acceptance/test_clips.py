@@ -78,6 +78,7 @@ REAL = {
     "phone_2004_h263_amr_vfr.3gp": 3,
     "rot90_iphone_3f.mov": 1,
 }
+DAILY = {"b_frames_and_aac.mp4", "open_gop_10_bit_hlg_rotated.mov", "variable_rate.mp4", "matroska.mkv"}
 LARGE = {
     "iphone14pro_hlg_noaudio_opengop_rot90.mov",
     "flower_540p_5s.mp4",
@@ -120,7 +121,9 @@ async def _examined(server: Server, source: Path) -> tuple[Path, ClipRow]:
     return result, examine(source, result, made)
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize(
+    "name", [name if name in DAILY else pytest.param(name, marks=pytest.mark.slow) for name in MADE]
+)
 async def test_a_made_clip_comes_back_frame_by_frame(server: Server, root: Path, name: str) -> None:
     """What is drawn into the pictures tells which frame is which."""
     wanted, segments = MADE[name]
@@ -145,6 +148,7 @@ async def test_a_real_clip_comes_back_whole(server: Server, root: Path, clips: P
     assert row.segments >= REAL[name]
 
 
+@pytest.mark.slow
 async def test_an_iphone_clip_keeps_its_timed_metadata(server: Server, root: Path, clips: Path) -> None:
     """Three mebx tracks, which FFmpeg's muxers cannot write, and sound that its edit list hides."""
     source = Path(shutil.copy(clips / "iphone12pm_hlg_main10_mebx.mp4", root))

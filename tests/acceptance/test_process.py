@@ -73,6 +73,7 @@ async def _read_to_its_end(stream: Any) -> None:
         pass
 
 
+@pytest.mark.slow
 async def test_an_idle_subscriber_does_not_hold_up_the_stop(lone: Server) -> None:
     async with connect(lone) as api:
         stream = api.callback.Subscribe(callback.SubscribeRequest(user_id=1))
@@ -108,6 +109,7 @@ def _until_logged(server: Server, event: str) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_second_signal_ends_the_service_at_once(tmp_path: Path) -> None:
     grace = ("--shutdown-grace-seconds", str(GRACE_SECONDS))
     with Server(tmp_path / "data", "--workers", "1", *grace) as server:
@@ -137,17 +139,20 @@ def test_a_data_directory_in_use_is_told_in_one_line(lone: Server) -> None:
     assert f"{lone.data_dir} is in use" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a_file", "a_file/below"])
 def test_a_data_directory_that_is_none_is_told_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "a_file").write_bytes(b"")
     assert str(tmp_path / name) in _cannot_start("--data-dir", str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_a_data_directory_that_cannot_be_made_is_told_in_one_line() -> None:
     """Not even root makes a folder there."""
     assert "/proc/videoprocess" in _cannot_start("--data-dir", "/proc/videoprocess")
 
 
+@pytest.mark.slow
 def test_a_database_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "videoprocess.sqlite3").write_bytes(b"no database at all, but long enough to look at" * 100)
     _cannot_start("--data-dir", str(tmp_path))
@@ -200,6 +205,7 @@ async def test_reflection_lists_every_service(server: Server) -> None:
     }
 
 
+@pytest.mark.slow
 async def test_callers_over_ipv6_loopback_are_local(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--workers", "1", "--listen", "[::1]:0")
     with server:
@@ -208,6 +214,7 @@ async def test_callers_over_ipv6_loopback_are_local(tmp_path: Path) -> None:
             assert await api.open_session()
 
 
+@pytest.mark.slow
 async def test_callers_over_a_unix_socket_are_local(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--workers", "1", "--listen", f"unix:{tmp_path}/socket")
     with server:

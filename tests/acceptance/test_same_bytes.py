@@ -157,6 +157,7 @@ async def _assert_one_terminal_event(api: Api, accepted: Any) -> None:
     assert 1 == seen.count(accepted.job_id)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_killed_is_replaced_and_no_byte_changes(
     tmp_path: Path, root: Path, two_workers: Server
 ) -> None:
@@ -210,11 +211,13 @@ async def test_a_stop_gives_the_work_to_the_next_start(
             assert expected == event.on_process_done.report.artifacts[0].sha256
 
 
+@pytest.mark.slow
 async def test_a_second_service_on_the_same_data_directory_does_not_start(tmp_path: Path) -> None:
     with Server(tmp_path / "data"), pytest.raises(AssertionError, match="in use by another"):
         Server(tmp_path / "data").start()
 
 
+@pytest.mark.slow
 async def test_a_changed_shared_file_is_never_mixed_in(tmp_path: Path, root: Path) -> None:
     """The source is not what was prepared: PROCESS, SOURCE_CHANGED, and the video needs Prepare."""
     shutil.copy(root / "h264.mp4", root / "changing.mp4")

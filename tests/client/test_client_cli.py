@@ -268,6 +268,7 @@ async def test_an_unknown_video_ends_with_5(command: Command) -> None:
     assert (done.code, done.json["error"]["reason"]) == (5, "UNKNOWN_VIDEO")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_interrupt_ends_with_130_and_leaves_nothing(
     command: Command, state: State, left: Callable[[], list[str]], number: int

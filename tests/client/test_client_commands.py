@@ -83,6 +83,7 @@ async def test_streams_and_a_watermark_stay_with_the_session_and_all_files_are_f
     assert beside.out.splitlines() == ["out.mp4: 3 B", "out_cover.jpg: 5 B"]
 
 
+@pytest.mark.slow
 async def test_an_upload_goes_on_over_a_restart_and_in_another_terminal(
     command: Command, fake: FakeService, state: State
 ) -> None:
@@ -139,6 +140,7 @@ async def test_interrupt_stops_what_another_terminal_processes(command: Command,
     assert [setting.typed.zoom_ratio for setting in state.settings] == [2.0]
 
 
+@pytest.mark.slow
 async def test_interrupt_stops_an_enhance_too_which_then_removes_what_it_brought(
     command: Command, state: State, left: Callable[[], list[str]], state_home: Path
 ) -> None:
@@ -174,6 +176,7 @@ async def test_enhance_keeps_what_the_user_prepared_or_processed_himself(
     assert sorted(state.videos) == ["v", "w"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_ctrl_c_stops_the_waiting_and_not_the_work(command: Command, state: State, number: int) -> None:
     state.work = nothing
@@ -299,6 +302,7 @@ async def test_remove_and_restore(command: Command, state: State) -> None:
     assert (await command("restore", "v")).code == 5
 
 
+@pytest.mark.slow
 async def test_a_removed_video_ends_the_waiting_for_it(command: Command, state: State) -> None:
     state.work = nothing
     await prepared(command)
@@ -309,6 +313,7 @@ async def test_a_removed_video_ends_the_waiting_for_it(command: Command, state: 
     assert (process.returncode, b"videoprocess restore v" in err) == (6, True)
 
 
+@pytest.mark.slow
 async def test_watch_shows_what_happens(command: Command, state: State) -> None:
     head = {
         "session_id": "s",
@@ -361,6 +366,7 @@ async def test_watch_shows_what_happens(command: Command, state: State) -> None:
     assert other[0].endswith("ready\n")
 
 
+@pytest.mark.slow
 async def test_watch_refuses_a_number_that_is_not_there_and_ends_with_its_reader(
     command: Command, state: State
 ) -> None:
@@ -380,6 +386,7 @@ async def test_watch_refuses_a_number_that_is_not_there_and_ends_with_its_reader
     assert (process.returncode, await process.stderr.read()) == (0, b"")
 
 
+@pytest.mark.slow
 async def test_status_says_what_a_video_waits_for(command: Command, state: State) -> None:
     state.videos["v"] = video_pb2.Video(
         video_id="v", state=video_pb2.VIDEO_STATE_QUEUED, blocked_by=job_pb2.BLOCK_REASON_RETRY_BACKOFF
@@ -389,6 +396,7 @@ async def test_status_says_what_a_video_waits_for(command: Command, state: State
     assert "state      queued (pause before another try)" in shown.out
 
 
+@pytest.mark.slow
 async def test_a_state_directory_that_cannot_be_written_is_told_and_spoils_nothing(
     command: Command, state: State
 ) -> None:

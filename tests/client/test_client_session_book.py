@@ -131,6 +131,7 @@ for number in range(20):
 """
 
 
+@pytest.mark.slow
 def test_terminals_do_not_undo_each_others_changes(tmp_path: Path) -> None:
     started = [subprocess.Popen([sys.executable, "-c", ADD, str(tmp_path), name]) for name in "abc"]
     assert [process.wait(60) for process in started] == [0, 0, 0]

@@ -7,6 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
 from fake_service import State
 
 from client_command import Command
@@ -38,6 +39,7 @@ async def test_the_same_command_sends_what_is_missing(command: Command, state: S
     assert again.json["upload_id"] != run.json["upload_id"], "a finished upload is not gone on with"
 
 
+@pytest.mark.slow
 async def test_a_file_that_has_changed_is_another_one(command: Command, state: State, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(DATA)
     await _killed_at(command, state, MIB)
@@ -47,6 +49,7 @@ async def test_a_file_that_has_changed_is_another_one(command: Command, state: S
     assert len(state.uploads) == 2
 
 
+@pytest.mark.slow
 async def test_two_terminals_do_not_take_it_from_each_other(
     command: Command, state: State, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ async def test_a_cut_costs_only_what_the_service_had_not_stored(
     assert state.calls == ["QueryUpload", "Upload"] * 3
 
 
+@pytest.mark.slow
 async def test_an_upload_that_is_cut_late_is_not_taken_for_a_wrong_address(
     fake: FakeService, state: State, source: Path
 ) -> None:

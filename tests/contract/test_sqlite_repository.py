@@ -214,6 +214,7 @@ class TestDisk:
             answer, _ = child.communicate()
         assert answer.splitlines() == ["unavailable", "['first']", "['first', 'second']"]
 
+    @pytest.mark.slow
     @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler to make fsync fail")
     def test_a_commit_whose_fsync_failed_does_not_come_back_after_a_crash(
         self, path: Path, tmp_path: Path

@@ -169,6 +169,7 @@ class TestCosts:
                 connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[query]}", parameters).fetchall()
             )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("user_count", [1, 100])
     def test_ten_times_as_many_rows_beside_the_answer_cost_no_more(
         self, repository: SqliteRepository, user_count: int

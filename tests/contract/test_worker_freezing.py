@@ -119,6 +119,7 @@ class TestFreezing:
         print(f"freeze: p50 {taken[25] * 1000:.2f} ms, longest {taken[-1] * 1000:.2f} ms")
         assert statistics.median(taken) < 0.05
 
+    @pytest.mark.slow
     def test_a_frozen_worker_is_neither_silent_nor_without_progress(self) -> None:
         with new_pool(1, silence_seconds=1.5) as executor:
             handle = running(executor, "sleep:0.1", "emit:1", "silence:0.3", "emit:5", stall_seconds=0.8)
@@ -127,6 +128,7 @@ class TestFreezing:
             handle.thaw()
             assert handle.result()
 
+    @pytest.mark.slow
     def test_clocks_go_on_where_they_stood(self) -> None:
         with new_pool(1) as executor:
             handle = running(executor, "emit:1", "silence:60", stall_seconds=1.0)
@@ -140,6 +142,7 @@ class TestFreezing:
             # The watchdog of a frozen task looks once a second.
             assert 0.2 < time.monotonic() - begin < 3
 
+    @pytest.mark.slow
     def test_a_large_answer_is_no_worse_for_a_freeze_in_its_middle(self, pool: ProcessPoolExecutor) -> None:
         for step in range(20):
             handle = running(pool, "emit:1", "large:16000000", stall_seconds=5)
@@ -208,6 +211,7 @@ class TestWorkersThereAre:
             assert len(psutil.Process().children()) == 3
             assert submit(executor).result()
 
+    @pytest.mark.slow
     def test_a_thaw_sends_idle_workers_away(self) -> None:
         with new_pool(3) as executor:
             frozen = [running(executor, LONG) for _ in range(3)]
@@ -260,6 +264,7 @@ def _state(pid: int) -> str:
         return "Z"
 
 
+@pytest.mark.slow
 def test_never_do_more_run_at_once_than_there_are_places() -> None:
     draw = random.Random(3)
     with new_pool(2, backoff_seconds=0.01) as executor, _Running() as count:
@@ -276,6 +281,7 @@ def test_never_do_more_run_at_once_than_there_are_places() -> None:
         assert count.most == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_freezes_thaws_and_cancels_from_all_sides_end(seed: int) -> None:
     """200 changes by four threads, to tasks that end meanwhile; in the end all are done and nothing is left."""
@@ -360,6 +366,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["is_killed", "falls_off"])
 def test_frozen_workers_die_with_the_service(end: str) -> None:
     with subprocess.Popen(

@@ -113,6 +113,7 @@ class TestWorkerProcesses:
                 with pytest.raises(TaskCancelledError):
                     handle.result()
 
+    @pytest.mark.slow
     def test_descriptors_and_processes_are_as_many_after_much_harm(self, pool: ProcessPoolExecutor) -> None:
         for _ in range(3):
             submit(pool).result()

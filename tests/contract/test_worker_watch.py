@@ -37,6 +37,7 @@ def _cancel_what_is_left() -> Iterator[None]:
 
 
 class TestHeartbeat:
+    @pytest.mark.slow
     def test_a_worker_that_somebody_else_stopped_is_found_and_killed(self) -> None:
         with new_pool(1, silence_seconds=1.5) as executor:
             begin = time.monotonic()
@@ -46,10 +47,12 @@ class TestHeartbeat:
             assert 1.5 <= time.monotonic() - begin < 6
             assert submit(executor).result()
 
+    @pytest.mark.slow
     def test_heartbeats_are_enough_to_live(self) -> None:
         with new_pool(1, silence_seconds=1.8) as executor:
             assert submit(executor, "silence:2.5").result()
 
+    @pytest.mark.slow
     def test_heartbeats_are_no_progress(self) -> None:
         with new_pool(1, silence_seconds=1.8) as executor, pytest.raises(TaskStalledError):
             submit(executor, "silence:60", stall_seconds=2.5).result()
@@ -148,6 +151,7 @@ class TestNiceness:
             assert fresh_pid != nice_pid
             assert not psutil.pid_exists(int(nice_pid))
 
+    @pytest.mark.slow
     def test_a_task_that_waits_for_a_fresh_worker_can_be_frozen_and_cancelled(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

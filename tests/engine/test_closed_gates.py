@@ -126,6 +126,7 @@ def test_a_gate_that_is_closed_for_another_reason_now_is_told_so(engine: Engine)
     until(lambda: engine.blocked_by(accepted) is BlockReason.MANUAL)
 
 
+@pytest.mark.slow
 def test_w7_work_goes_on_by_itself_however_often_the_gate_closes(
     engine: Engine, workers: ScriptedExecutor
 ) -> None:

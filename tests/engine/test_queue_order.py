@@ -203,6 +203,7 @@ def test_joining_without_a_priority_leaves_the_jobs_own(queue: Queue) -> None:
     assert queue.go() == ["A"]
 
 
+@pytest.mark.slow
 def test_no_stream_of_high_jobs_starves_a_normal_one(queue: Queue) -> None:
     queue.block()
     queue.accept("normal")
@@ -213,6 +214,7 @@ def test_no_stream_of_high_jobs_starves_a_normal_one(queue: Queue) -> None:
     assert len(order) == 2 * OVERTAKES + 1
 
 
+@pytest.mark.slow
 def test_no_stream_of_new_high_jobs_starves_the_first_high_one(queue: Queue) -> None:
     """The newest comes first, so that the oldest has its turn only because somebody counts."""
     queue.block()

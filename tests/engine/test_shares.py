@@ -148,6 +148,7 @@ def test_two_users_take_turns_at_one_worker(folder: Path) -> None:
     assert crowd.most == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_many_jobs_of_one_user_do_not_keep_another_waiting(folder: Path) -> None:
     workers = ScriptedExecutor(worker_count=1, segment_count=3)

@@ -140,6 +140,7 @@ def test_the_recorders_wish_arrives(tmp_path: Path) -> None:
     encode(path, plan, plan.segments, tmp_path / "made")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["CBR", "VBR"])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_an_asked_rate_is_kept(tmp_path: Path, codec: str, mode: str) -> None:

@@ -107,6 +107,7 @@ def test_declared_frames_around_make_every_pixel_the_same(
         assert np.array_equal(whole[position][plane], alone[chain.pre_roll_frames][plane])
 
 
+@pytest.mark.slow
 def test_fewer_frames_around_than_declared_are_not_enough(clips: Path) -> None:
     frames = to_frames(with_noise(read_clip(clips / NATURAL[0], 11, (192, 112)), 8))
     chain = build_chain(VIDEO, SOME, 8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from videoprocess_server.media.noise import analyze, estimate_frames, sample_pla
 from videoprocess_server.media.noise_blocks import estimate_plane
 from videoprocess_server.model.tasks import AnalyzeTask
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
 NATURAL = ["dog_720p30_10s.mp4", "flower_540p_5s.mp4", "nasa_2video_2audio_2subs.mp4"]
 
 
 @pytest.mark.parametrize("bits", [8, 10])
-@pytest.mark.parametrize("sigma", [5, 10, 20])
+@pytest.mark.parametrize("sigma", [slow(5), 10, slow(20)])
 @pytest.mark.parametrize("name", NATURAL)
 def test_added_noise_is_measured(name: str, sigma: int, bits: int, clips: Path) -> None:
     found = estimate_frames(to_frames(with_noise(read_clip(clips / name, 3), sigma, bits), bits))
@@ -74,11 +76,14 @@ def test_a_grey_area_tells_nothing_of_brightness() -> None:
     assert found.temporal_sigma_y is None
 
 
-@pytest.mark.parametrize("name", [*NATURAL, "android14_hlg_main10_1080p.mp4", "h264_fullrange_webcam.mkv"])
+@pytest.mark.parametrize(
+    "name", [*map(slow, NATURAL), slow("android14_hlg_main10_1080p.mp4"), "h264_fullrange_webcam.mkv"]
+)
 def test_clean_clips_measure_low(name: str, clips: Path) -> None:
     assert _analyzed(clips / name).sigma_y < 1
 
 
+@pytest.mark.slow
 def test_noise_that_was_encoded_is_measured(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "noisy.mp4", frames=40, gop=8, noise_sigma=10, crf=15)
     found = _analyzed(clip.path)

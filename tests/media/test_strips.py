@@ -124,6 +124,7 @@ def test_both_are_turned_mirrored_and_cut_alike(
         assert float(np.abs(row - other).mean()) > 6
 
 
+@pytest.mark.slow
 def test_rotation_of_the_source_is_applied(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mov", frames=30, gop=15, width=640, height=360, rotation=90, crf=5).path
     (row, *_) = _rows(_strip(path, tmp_path / "s"))

@@ -237,6 +237,7 @@ async def test_any_calls_in_any_order_get_the_contracts_answers(server: Server, 
     assert _files(sandbox / "media") == media_before
 
 
+@pytest.mark.slow
 async def test_a_video_that_is_removed_while_it_is_prepared_was_prepared(server: Server) -> None:
     """Prepare tells what it made, not what others have made of it since: no id that was given is unknown to it."""
     async with connect(server) as api:

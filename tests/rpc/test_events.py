@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import grpc
+import pytest
 
 from service_harness import PATIENCE_SECONDS, Api, refused
 from videoprocess.v1 import hdi_enums_pb2 as hdi
@@ -96,6 +97,7 @@ async def test_interrupt_pauses_running_work_and_process_goes_on(api: Api) -> No
     assert (await api.terminal(again, user)).HasField("on_process_done")
 
 
+@pytest.mark.slow
 async def test_interrupt_of_queued_work_is_one_abort_each(api: Api) -> None:
     user = 512
     session_id, first = await _run_long(api, user, "ahead")
@@ -111,6 +113,7 @@ async def test_interrupt_of_queued_work_is_one_abort_each(api: Api) -> None:
     assert {video.VIDEO_STATE_PAUSED} == states
 
 
+@pytest.mark.slow
 async def test_interrupt_by_name_leaves_the_rest_alone(api: Api) -> None:
     user = 513
     session_id, accepted = await _run_long(api, user, "goes on")
@@ -141,6 +144,7 @@ async def test_remove_aborts_running_work_and_frees_the_id_at_once(api: Api) -> 
     assert (await api.terminal(await api.process(session_id, "removed"), user)).HasField("on_process_done")
 
 
+@pytest.mark.slow
 async def test_processing_again_joins_repeats_or_is_refused(api: Api) -> None:
     """The same settings join running work; others are ALREADY_RUNNING; a kept result is told again at once."""
     user = 516
@@ -170,6 +174,7 @@ async def test_a_request_id_accepts_once(api: Api) -> None:
     assert 1 == len(await _take(api, user, 0, 1))
 
 
+@pytest.mark.slow
 async def test_another_source_is_a_conflict_while_the_video_runs_and_starts_anew_afterwards(api: Api) -> None:
     user = 518
     session_id, accepted = await _run_long(api, user, "source")

@@ -193,6 +193,7 @@ async def test_the_command_publishes_and_says_where(
     (out / "trip/by_command.mov").unlink()
 
 
+@pytest.mark.slow
 async def test_the_main_command_publishes_too(
     server: Server, out: Path, media_root: Path, tmp_path: Path
 ) -> None:
