@@ -22,7 +22,7 @@ CLIPS = Path(__file__).parent / "clips"
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 #: a machine under load draws slowly, which says nothing about the code; other runs draw other examples only in a soak
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("sample", parent=settings.get_profile("default"), max_examples=30, derandomize=True)
+settings.register_profile("sample", parent=settings.get_profile("default"), max_examples=20, derandomize=True)
 settings.load_profile("default" if SOAKING else "sample")
 _kills: Counter[str] = Counter()
 _counts: Counter[str] = Counter()

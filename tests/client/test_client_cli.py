@@ -51,6 +51,7 @@ async def test_enhance_makes_the_file_and_tells_what_it_did(command: Command, st
     assert state.videos == {}
 
 
+@pytest.mark.slow
 async def test_enhance_passes_on_what_is_asked_for(command: Command, state: State) -> None:
     asked = [
         "--zoom",
@@ -153,6 +154,7 @@ ALL_OPTIONS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["enhance", "process"])
 async def test_both_commands_pass_on_the_options_of_the_picture(
     name: str, command: Command, state: State

@@ -273,6 +273,7 @@ async def test_a_session_can_be_given(command: Command, state: State, state_home
     assert state.calls.count("CreateVideoProcessSession") == 1
 
 
+@pytest.mark.slow
 async def test_work_of_other_sessions_is_named_when_there_is_nothing_to_interrupt(
     command: Command, state: State
 ) -> None:

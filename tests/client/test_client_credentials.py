@@ -202,6 +202,7 @@ async def test_tls_checks_the_service_and_shows_the_clients_certificate(
         Client(target, credentials=Tls(tmp_path / "absent"))
 
 
+@pytest.mark.slow
 async def test_the_command_takes_a_token_from_a_file_or_the_environment_and_keeps_it_nowhere(
     fake: FakeService, state: State, command: Command, tmp_path: Path, state_home: Path
 ) -> None:

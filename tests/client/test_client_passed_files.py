@@ -114,6 +114,7 @@ async def test_the_socket_may_have_a_long_name(server: Server, clips: Path, tmp_
         assert len(pass_file(long / "fd.sock", file.fileno(), {"user_id": 100})) == 32
 
 
+@pytest.mark.slow
 async def test_the_command_passes_the_file(server: Server, clips: Path, tmp_path: Path) -> None:
     command = Command(server.address, tmp_path)
     done = await command("prepare", "by command", str(clips / "rot90_iphone_3f.mov"), "--pass-fd", "--json")

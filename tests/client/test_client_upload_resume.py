@@ -28,6 +28,7 @@ async def _killed_at(command: Command, state: State, byte_count: int, *options: 
     state.calls.clear()
 
 
+@pytest.mark.slow
 async def test_the_same_command_sends_what_is_missing(command: Command, state: State, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(DATA)
     await _killed_at(command, state, MIB)

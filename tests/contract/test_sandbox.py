@@ -90,6 +90,7 @@ def test_a_folder_of_another_user_stays_writable(tmp_path: Path) -> None:
     assert "CapBnd:\\t0000000000000000" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_worker_is_confined_before_its_first_task_in_ten_milliseconds() -> None:
     code = (
         "import time; from videoprocess_server.execution.sandbox import Confinement, confine; began = time.process_time();"

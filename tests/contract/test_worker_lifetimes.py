@@ -69,6 +69,7 @@ def test_closing_leaves_no_process_no_thread_and_no_descriptor() -> None:
     assert (open_descriptors(), threading.active_count()) == (descriptors, threads)
 
 
+@pytest.mark.slow
 def test_closing_at_any_instant_of_the_start_ends() -> None:
     for step in range(6):
         executor = ProcessPoolExecutor(2, worker_module=FAKE_WORKER)
@@ -157,6 +158,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["busy", "starting"])
 @pytest.mark.parametrize("end", ["is_killed", "falls_off"])
 def test_workers_die_with_the_service(moment: str, end: str) -> None:

@@ -83,6 +83,7 @@ class TestKillLadder:
             assert 0.4 < time.monotonic() - begin < 3
             assert submit(executor).result()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("step", "by"), [("emit:1", signal.SIGTERM), ("deaf", signal.SIGKILL)])
     def test_the_watchdog_climbs_it_too(self, step: str, by: signal.Signals) -> None:
         with new_pool(1, silence_seconds=0.5) as executor:

@@ -309,6 +309,7 @@ def test_who_comes_later_is_told_what_is_the_matter(engine: Engine) -> None:
     assert Statuses(engine).told() == [(SessionStatus.NOT_READY_OVERHEAT, BlockReason.OVERHEAT)]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_again_and_again_counts_as_one_time_of_being_blocked(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

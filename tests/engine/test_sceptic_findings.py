@@ -281,6 +281,7 @@ def test_what_given_up_work_still_finishes_does_not_break_its_successor(
         assert "driver_broke" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_job_whose_thread_cannot_be_had_is_tried_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_broken_packet_is_named_and_the_rest_is_exact(
         assert packet.pts in _plan(path).damaged_pts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(400 if SOAKING else 1))
 def test_random_breaks(source: Path, tmp_path: Path, seed: int) -> None:
     random = Random(seed)
@@ -222,6 +223,7 @@ def test_a_first_key_frame_that_does_not_decode_shows_the_first_good_frame(
     assert shown[20:] == filtered_hashes(whole, good_plan := _plain(_plan(whole)), good_plan.segments)[20:]
 
 
+@pytest.mark.slow
 def test_a_single_key_frame_does_not_freeze_the_rest(tmp_path: Path) -> None:
     """A webcam's one GOP: what was coded after the damage is shown as it decodes, and named."""
     whole = make_clip(tmp_path / "whole.mkv", width=128, height=96, frames=60, gop=1000, noise_sigma=3).path

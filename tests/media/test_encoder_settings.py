@@ -83,6 +83,7 @@ def test_the_level_is_written(tmp_path: Path) -> None:
         assert declared[1].level_code >= declared[0].level_code > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "crf", "frames", "movement"),
     [
@@ -107,6 +108,7 @@ def test_a_small_source_stays_small(
     assert _made_bytes(path, free, tmp_path / "free") > 1.5 * _video_bytes(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_parameter_sets_do_not_depend_on_a_segments_bytes(tmp_path: Path, codec: str) -> None:
     path = make_clip(tmp_path / "clip.mp4", **SMALL, frames=60, codec=codec, gop=10).path

@@ -62,6 +62,7 @@ def test_a_noisy_clip_comes_nearer_to_the_clean_one(clips: Path) -> None:
     assert psnr(made, clean) > psnr(noisy, clean) + 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("name", NATURAL)
 def test_clean_clips_stay_clean(name: str, bits: int, clips: Path) -> None:
@@ -226,6 +227,7 @@ def test_colours_and_times_are_kept(clips: Path) -> None:
         assert (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc) == (1, 2, 9, 18)
 
 
+@pytest.mark.slow
 def test_a_cut_does_not_show_through(clips: Path) -> None:
     """Frames before and after a cut have nothing in common, and nothing of either is seen in the other."""
     before = read_clip(clips / NATURAL[2], 4, (192, 112))

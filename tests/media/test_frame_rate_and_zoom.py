@@ -77,6 +77,7 @@ def test_60_frames_a_second_become_every_second_one_with_its_own_time(tmp_path: 
     assert made == read_frame_numbers(path)[::2]
 
 
+@pytest.mark.slow
 def test_a_jittering_source_gets_an_exact_grid(tmp_path: Path) -> None:
     pts = [k * 25 + (k * 7) % 11 for k in range(90)]
     path = make_clip(tmp_path / "clip.mp4", pts=pts, time_base=Fraction(1, 1500), gop=20).path

@@ -109,6 +109,7 @@ def test_sound_is_the_sources_packet_by_packet(make: Callable[[Path], Clip], tmp
     assert verified(made).frame_count == len(clip.times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sound", ["aac", "pcm_s16le"])
 def test_flash_and_beep_keep_their_distance(sound: str, tmp_path: Path) -> None:
     clip = make_clip(

@@ -66,6 +66,7 @@ def test_blur_shows(tmp_path: Path) -> None:
     assert measures.after.sharpness < 0.7 * measures.before.sharpness
 
 
+@pytest.mark.slow
 def test_a_bad_segment_shows(tmp_path: Path) -> None:
     path = _clip(tmp_path, noise_sigma=3)
     plan = plan_file(path, noise=CLEAN, segment_seconds=HALF_SECOND)

@@ -55,6 +55,7 @@ def test_noise_that_stands_still_is_told_from_noise_that_changes(clips: Path) ->
     assert estimate_frames(to_frames(half)).temporal_sigma_y == pytest.approx(5, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NATURAL)
 def test_noise_that_grows_with_light_is_told_at_black_and_white(name: str, clips: Path) -> None:
     found = estimate_frames(to_frames(with_noise(read_clip(clips / name, 3), 10, camera=True)))

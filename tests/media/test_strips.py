@@ -78,6 +78,7 @@ def _difference(row: Picture) -> float:
     return float(np.abs(row[:, LEFT] - row[:, RIGHT]).mean())
 
 
+@pytest.mark.slow
 def test_three_frames_of_source_and_result(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=24, gop=12, width=640, height=360, crf=5).path
     rows = _rows(_strip(path, tmp_path / "s"))

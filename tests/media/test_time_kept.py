@@ -149,6 +149,7 @@ def test_frames_that_have_no_time_are_named(codec: str, tmp_path: Path) -> None:
     assert [(lost.what, lost.count) for lost in plan.not_kept] == [(Loss.UNTIMED_FRAMES, untimed)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_two_packets_a_frame(suffix: str, tmp_path: Path) -> None:
     """Each field of a frame is a packet of its own, with a time at which no frame is shown (PAFF)."""

@@ -210,6 +210,7 @@ def test_every_frame_has_it_and_is_otherwise_the_same(tmp_path: Path) -> None:
 SD_COLOUR = Colour(primaries=2, transfer=2, matrix=6, range=0)
 
 
+@pytest.mark.slow
 def test_it_does_not_depend_on_cuts_and_is_in_all_streams(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=45, width=128, height=96, gop=15).path
     streams = [StreamInfo(stream_id=k, intent=StreamIntent(k)) for k in range(4)]

@@ -49,6 +49,7 @@ async def test_without_the_setting_the_job_ends_with_the_time(
     assert f"At {_second(media_root / damaged):.3f} s" in event.on_error.message
 
 
+@pytest.mark.slow
 async def test_concealed_damage_keeps_the_whole_time_and_is_named(
     api: Api, damaged: str, media_root: Path, tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ async def test_interrupt_by_name_leaves_the_rest_alone(api: Api) -> None:
     assert hdi.ERROR_CODE_ABORT == (await api.terminal(accepted, user)).on_error.error_code
 
 
+@pytest.mark.slow
 async def test_reset_aborts_and_the_video_is_pending(api: Api) -> None:
     user = 514
     session_id, accepted = await _run_long(api, user, "reset")

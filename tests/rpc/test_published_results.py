@@ -88,6 +88,7 @@ async def test_the_file_is_in_the_folder_and_can_be_downloaded_too(api: Api, out
     assert video.artifacts[0].published_path == file.published_path
 
 
+@pytest.mark.slow
 async def test_every_file_of_every_stream_has_its_name(api: Api, out: Path) -> None:
     folder = out / "all"
     folder.mkdir()
@@ -178,6 +179,7 @@ async def test_the_same_streams_again_repeat_the_result_and_another_folder_has_i
     assert _names(out / "two") == _names(out / "one")
 
 
+@pytest.mark.slow
 async def test_the_command_publishes_and_says_where(
     api: Api, server: Server, out: Path, tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ def _names() -> list[str]:
     return [*rng.sample(ODD_IDS, 8), "\0", "x" * 256, *(random_id(rng) for _ in range(3))]
 
 
+@pytest.mark.slow
 async def test_case_109_any_text_of_1_to_256_bytes_names_a_video(api: Api) -> None:
     user = 109
     session_id = await api.open_session(user)

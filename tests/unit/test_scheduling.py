@@ -108,6 +108,7 @@ def test_the_odd_place_is_kept_as_well() -> None:
     assert _workers(*jobs, cores=3, usage_seconds=usage | {ANNA: 121.0}) == {"a": 1, "b": 2}
 
 
+@pytest.mark.slow
 def test_with_more_users_than_places_everyone_gets_the_same_and_changes_are_few() -> None:
     users = range(1, 6)
     situation = _situation(*(_job(f"j{user}", user) for user in users), cores=2)
