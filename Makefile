@@ -10,7 +10,7 @@ WORK   ?= build/kept
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench bench-transfer bench-quality kept soak audit lock proto docs clean
+.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd kept soak audit lock proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
 
 bench-quality: $(VENV)/.dev ## measure pictures against known truth and other programs; CLIPS=files takes others; results under docs/results
 	@$(BIN)/python scripts/bench_quality.py $(if $(CLIPS),--clips $(CLIPS)) --out docs/results
+
+bench-transfer: $(VENV)/.dev ## measure uploads, downloads and Prepare beside bare grpcio; results under docs/results
+	@$(BIN)/python scripts/bench_transfer.py --out docs/results/transfer
+
+bench-crowd: $(VENV)/.dev ## measure 1,000 sessions, 200 slow uploads and 50 garbage connections at once; results under docs/results
+	@$(BIN)/python scripts/bench_crowd.py --out docs/results/crowd.json
 
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made
 	$(BIN)/python scripts/kept_table.py $(MEDIA) --work $(WORK) --jobs 2; kept=$$?; \
