@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -24,34 +24,34 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("sample", parent=settings.get_profile("default"), max_examples=20, derandomize=True)
 settings.load_profile("default" if SOAKING else "sample")
-_kills: Counter[str] = Counter()
-_counts: Counter[str] = Counter()
+#: what a soak found, by test file
+_found: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collects what the tests print: the phases that random kills hit, and lines that say "count NAME = NUMBER"."""
-    printed = report.capstdout if report.when == "call" else ""
-    for phase, count in re.findall(r"'JOB_PHASE_(\w+)': (\d+)", printed):
-        _kills[phase.lower()] += int(count)
-    for name, count in re.findall(r"^count (\w+) = (\d+)$", printed, re.MULTILINE):
-        _counts[name] += int(count)
+    """Collects outcomes, and what tests print: phases that random kills hit, lines that say "count NAME = NUMBER"."""
+    found = _found[report.nodeid.partition("::")[0]]
+    found["seconds"] += report.duration  # type: ignore[assignment]
+    if report.when == "call" or not report.passed:
+        found[report.outcome] += 1
+    if report.when == "call":
+        for phase, count in re.findall(r"'JOB_PHASE_(\w+)': (\d+)", report.capstdout):
+            found[f"kill_9_in_{phase.lower()}"] += int(count)
+        for name, count in re.findall(r"^count (\w+) = (\d+)$", report.capstdout, re.MULTILINE):
+            found[name] += int(count)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Keeps what a soak found."""
+def pytest_terminal_summary() -> None:
+    """Keeps what a soak found: of each test file what its newest soak did."""
     if not SOAKING or "PYTEST_XDIST_WORKER" in os.environ:
         return
-    counts = {
-        name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "failed", "error", "skipped")
-    }
-    found = {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "arch": platform.machine()},
-        "tests": counts,
-        "kill_9_of_the_service_by_phase": dict(sorted(_kills.items())),
-        "counts": dict(sorted(_counts.items())),
-    }
-    (RESULTS / "soak.json").write_text(json.dumps(found, indent=1) + "\n")
+    kept = RESULTS / "soak.json"
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "arch": platform.machine()}
+    told = json.loads(kept.read_text()) if kept.exists() else {}
+    for name, found in _found.items():
+        counts = {key: round(found[key]) for key in sorted(found)}
+        told[name] = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine, **counts}
+    kept.write_text(json.dumps(dict(sorted(told.items())), indent=1) + "\n")
 
 
 @pytest.fixture(autouse=True)

@@ -120,11 +120,14 @@ async def test_a_cut_at_any_byte_costs_no_more_than_what_is_committed_at_once(tm
     with Server(tmp_path / "data", *flags) as server:
         commit_bytes = await _commit_bytes(server)
         async with cutting_proxy(lambda: server.address) as proxy:
+            a_cut_bytes = []
             for _ in range(CUTS // CUTS_OF_AN_UPLOAD):
                 before = proxy.sent_bytes
                 assert digest == await _upload_with_cuts(server, proxy, source, dice, CUTS_OF_AN_UPLOAD)
                 sent = proxy.sent_bytes - before
                 most = SIZE * (1 + WIRE_OVERHEAD) + CUTS_OF_AN_UPLOAD * (commit_bytes + CALLS_BYTES)
-                print(f"{sent} bytes sent of {SIZE}: {(sent - SIZE) / CUTS_OF_AN_UPLOAD:.0f} a cut")
+                a_cut_bytes.append((sent - SIZE) // CUTS_OF_AN_UPLOAD)
+                print(f"{sent} bytes sent of {SIZE}: {a_cut_bytes[-1]} a cut")
                 assert sent <= most
     print(f"count uploads_cut = {CUTS}")
+    print(f"count uploads_cut_most_bytes_a_cut = {max(a_cut_bytes)}")

@@ -76,6 +76,8 @@ class Answers:
     slowest_seconds: float = 0.0
     slowest: str = ""
     unexpected: list[str] = field(default_factory=list)
+    #: of the largest worker
+    most_resident_bytes: int = 0
 
     def note(self, name: str, reason: str, seconds: float) -> None:
         self.counts[reason] += 1
@@ -241,6 +243,7 @@ async def _check(server: Server, files: Iterator[tuple[str, Path]]) -> Answers:
             answers = await _answer_all(api, files)
         finally:
             most = watch.end()
+        answers.most_resident_bytes = most
         seconds = time.monotonic() - began
         after = await _answer(api, GOOD, "after")
     crashes = server.log_path.read_text().count('"worker_crashed"')
@@ -268,6 +271,9 @@ async def test_every_mutation_is_answered(tmp_path: Path, root: Path, clips: Pat
     with _service(tmp_path, root) as server:
         answers = await _check(server, _mutations(root, seeds))
     print(f"count hostile_mutations = {answers.counts.total()}")
+    print(f"count hostile_mutations_first_seed = {SEED}")
+    print(f"count hostile_mutations_largest_worker_mebibytes = {answers.most_resident_bytes >> 20}")
+    print(f"count hostile_mutations_slowest_seconds = {answers.slowest_seconds:.0f}")
     assert answers.counts.total() == MUTATIONS
     assert answers.counts["COMPLETED"] > MUTATIONS // 20
 
