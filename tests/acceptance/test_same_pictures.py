@@ -13,6 +13,7 @@ import pytest
 from media_factory import make_clip
 from service_harness import Api, Server, connect
 from shaken_clips import hand_held, write_shaken
+from soaking import SOAKING
 from videoprocess.v1 import hdi_enums_pb2 as hdi
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import types_pb2 as types
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 #: short segments, so that small clips have many
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
-KILLS = 5
+KILLS = 10 if SOAKING else 3
 INTENTS = (hdi.STREAM_INTENT_VIDEO, hdi.STREAM_INTENT_ANALYZE)
 
 HLG = "iphone12pm_hlg_main10_mebx.mp4"

@@ -28,7 +28,7 @@ FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", 
 @pytest.fixture(name="clip", scope="module")
 def _clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    make_clip(path, frames=180, gop=15, audio="aac", noise_sigma=8.0, width=480, height=270)
+    make_clip(path, frames=180, gop=15, audio="aac", noise_sigma=8.0, width=320, height=180)
     return path
 
 

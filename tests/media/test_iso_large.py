@@ -27,6 +27,7 @@ from iso_files import (
     u32,
     u64,
 )
+from soaking import SOAKING
 from videoprocess_server.media.iso.boxes import child
 from videoprocess_server.media.iso.layout import BLOCK_BYTES
 from videoprocess_server.media.iso.transplant import transplant
@@ -100,7 +101,7 @@ class _Holes(io.RawIOBase):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moov_first", [False, True])
+@pytest.mark.parametrize("moov_first", [False, True] if SOAKING else [True])
 def test_a_result_beyond_4_gib_has_offsets_of_64_bits(moov_first: bool, tmp_path: Path) -> None:
     source = sparse(tmp_path / "source.mp4", sample_bytes=FAR // 2 - 20)
     target = tmp_path / "made.mp4"
