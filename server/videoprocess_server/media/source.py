@@ -70,7 +70,9 @@ def demuxer_of(fd: int) -> str:
     return next(demuxer for beginning, demuxer in _DEMUXER_OF_BEGINNING if head.startswith(beginning))
 
 
-def video_stream(container: InputContainer, index: int) -> VideoStream:
+def video_stream(
+    container: InputContainer, index: int, *, decoder_threads: int = DECODER_THREADS
+) -> VideoStream:
     """Give the video stream of that index, its decoder prepared but not yet opened; the others deliver nothing.
 
     Raises:
@@ -82,13 +84,13 @@ def video_stream(container: InputContainer, index: int) -> VideoStream:
     for other in container.streams:
         if other.index != index:
             other.discard = Discard.all  # the demuxer need not read what nobody asks for
-    prepare_decoder(stream)
+    prepare_decoder(stream, decoder_threads)
     return stream
 
 
-def prepare_decoder(stream: VideoStream) -> None:
+def prepare_decoder(stream: VideoStream, threads: int = DECODER_THREADS) -> None:
     """Fix the decoder's threads and bound what it allocates."""
     context = stream.codec_context
-    context.thread_count = DECODER_THREADS
-    context.thread_type = "NONE"
+    context.thread_count = threads
+    context.thread_type = "NONE" if threads == 1 else "FRAME"
     context.options = {"max_pixels": str(MAX_DECODED_PIXELS)}
