@@ -57,8 +57,8 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format server client tests scripts proto/codegen.py hatch_build.py
 	$(BIN)/ruff check --fix server client tests scripts proto/codegen.py hatch_build.py
 
-bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
-	@$(BIN)/python scripts/bench.py --out docs/results/bench
+bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results; BENCH=speed takes one part, JSON=1 tells nothing else
+	@$(BIN)/python scripts/bench.py --out docs/results/bench $(if $(BENCH),--only $(BENCH)) $(if $(JSON),--quiet)
 
 bench-quality: $(VENV)/.dev ## measure pictures against known truth and other programs; CLIPS=files takes others; results under docs/results
 	@$(BIN)/python scripts/bench_quality.py $(if $(CLIPS),--clips $(CLIPS)) --out docs/results
