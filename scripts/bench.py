@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benches import cost, forward, interrupt, peer, scale
+from benches import control, cost, fixed, forward, growth, interrupt, peer, scale
 from benches.figures import say
 from benches.page import page
 
 #: in the order they run in
-PARTS = {part.NAME: part for part in (peer, interrupt, forward, cost, scale)}
+PARTS = {part.NAME: part for part in (peer, fixed, control, interrupt, forward, cost, growth, scale)}
 
 
 def main() -> None:

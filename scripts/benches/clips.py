@@ -9,6 +9,7 @@ import imageio_ffmpeg  # type: ignore[import-untyped]
 
 CLIPS = Path(__file__).parent.parent.parent / "tests" / "clips"
 DOG = CLIPS / "dog_720p30_10s.mp4"
+DOG_SECONDS = 9.64
 
 
 def scaled(source: Path, path: Path, *, width: int, height: int, frames: int, gop_frames: int) -> Path:
@@ -20,6 +21,19 @@ def scaled(source: Path, path: Path, *, width: int, height: int, frames: int, go
             *("-vf", f"scale={width}:{height}", "-frames:v", str(frames), "-c:v", "libx264"),
             *("-preset", "veryfast", "-crf", "20", "-g", str(gop_frames), "-keyint_min", str(gop_frames)),
             *("-sc_threshold", "0", str(path)),
+        ],
+        check=True,
+    )
+    return path
+
+
+def repeated(path: Path, rounds: int) -> Path:
+    """Write the dog so many times in a row, picture and sound packet by packet."""
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            *("-v", "error", "-y", "-stream_loop", str(rounds - 1), "-i", str(DOG)),
+            *("-map", "0:v:0", "-map", "0:a:0", "-c", "copy", str(path)),
         ],
         check=True,
     )

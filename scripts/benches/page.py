@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benches import fixed, growth
+
 HEAD = """# Measured speed
 
 <!-- Made by scripts/bench.py (make bench). -->
@@ -36,4 +38,7 @@ def page(results: Mapping[str, Any]) -> str:
             f"\nBeside the ffmpeg program with the same filters and encoder ({peer['clip']}, {peer['frames']} frames): "
             f"{peer['wall_ratio_median']} times its wall seconds, {peer['cpu_ratio_median']} times its CPU seconds.\n"
         )
+    for part in (fixed, growth):
+        if part.NAME in results:
+            text += part.table(results[part.NAME])
     return text
