@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benches import cost, figures, forward, interrupt, scale, speed
+from benches import control, cost, figures, fixed, forward, growth, interrupt, scale, speed
 from benches.figures import say
 from benches.page import page, ratios_chart
 
 #: in the order they run in
-PARTS = {part.NAME: part for part in (speed, interrupt, forward, cost, scale)}
+PARTS = {part.NAME: part for part in (speed, fixed, control, interrupt, forward, cost, growth, scale)}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import imageio_ffmpeg  # type: ignore[import-untyped]
 
 CLIPS = Path(__file__).parent.parent.parent / "tests" / "clips"
 DOG = CLIPS / "dog_720p30_10s.mp4"
+DOG_SECONDS = 9.64
 
 
 #: the program's encoder and its options: quick, with a key frame every so many frames and nowhere else
@@ -28,6 +29,19 @@ def scaled(
             *("-v", "error", "-y", "-stream_loop", "-1", "-i", str(source), "-map", "0:v:0", "-an"),
             *("-vf", f"scale={width}:{height}", "-frames:v", str(frames), "-c:v", *_ENCODERS[codec]),
             *("-crf", "20", "-g", str(gop_frames), "-keyint_min", str(gop_frames), str(path)),
+        ],
+        check=True,
+    )
+    return path
+
+
+def repeated(path: Path, rounds: int) -> Path:
+    """Write the dog so many times in a row, picture and sound packet by packet."""
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            *("-v", "error", "-y", "-stream_loop", str(rounds - 1), "-i", str(DOG)),
+            *("-map", "0:v:0", "-map", "0:a:0", "-c", "copy", str(path)),
         ],
         check=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benches import fixed, growth
 from benches.chart import Ratio, chart
 
 HEAD = """# Measured speed
@@ -59,7 +60,8 @@ def page(results: Mapping[str, Any]) -> str:
         for name, goal in result.get("goals", {}).items()
     ]
     text = HEAD + "\n".join(machines) + "\n" + GOALS + "\n".join(rows) + "\n"
-    return text + _speed(results["speed"]) if "speed" in results else text
+    tables = {"speed": _speed, fixed.NAME: fixed.table, growth.NAME: growth.table}
+    return text + "".join(table(results[part]) for part, table in tables.items() if part in results)
 
 
 def ratios_chart(speed: Mapping[str, Any]) -> str:

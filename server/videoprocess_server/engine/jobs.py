@@ -149,7 +149,7 @@ class Jobs:
             repeated = self._repeat(tx, video, job)
             if repeated is not None:
                 return repeated
-        if tx.find_plan(job.user_id, job.video_id, settings) is None:
+        if tx.find_resume_point(job.user_id, job.video_id, settings) is None:
             _check_timestamp(video, job.timestamp_us)
         self._check_queue(tx, job.user_id)
         tx.put_job(job)

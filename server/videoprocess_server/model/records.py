@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from fractions import Fraction
 
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.media_info import MediaInfo
@@ -302,6 +303,17 @@ class PlanRecord:
     plan: Plan
     stages: tuple[StageCost, ...]
     create_time_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """Where an unfinished plan goes on: all before it is done. In the plan's own units."""
+
+    #: of the first segment that is not DONE; where the last frame's display ends if all are
+    pts: int
+    #: of the video's first frame
+    first_pts: int
+    time_base: Fraction
 
 
 @dataclass(frozen=True, kw_only=True)
