@@ -32,10 +32,14 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-cache-dir -
     && /build/bin/pip --python /opt/videoprocess/bin/python install --quiet --no-deps --no-index \
     --disable-pip-version-check /wheel/*.whl
 
-# what no service reads: libraries' own tests (18 MB), what compilers and type checkers want (5 MB), debuggers' symbols (31 MB)
+# what no service reads: libraries' own tests (18 MB), what compilers and type checkers want (5 MB), debuggers' symbols of
+# PyAV's modules (20 MB). Libraries that a wheel brings along break when they are stripped; whether these load is tried.
 RUN find /opt/videoprocess -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.h' -o -name '*.a' \) \
     -exec rm -rf {} + \
-    && find /opt/videoprocess -name '*.so*' -type f -exec strip --strip-unneeded {} +
+    && find /opt/videoprocess/lib/python3*/site-packages/av -name '*.so' -exec strip --strip-unneeded {} + \
+    && find /opt/videoprocess/lib/python3*/site-packages/av -name '*.so' -print0 | xargs -0 /opt/videoprocess/bin/python \
+    -c 'import ctypes, sys; [ctypes.CDLL(path) for path in sys.argv[1:]]' \
+    && /opt/videoprocess/bin/python -c 'import av, numpy, videoprocess_client, videoprocess_server.app'
 
 
 FROM debian:bookworm-slim
