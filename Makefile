@@ -69,7 +69,14 @@ bench-transfer: $(VENV)/.dev ## measure uploads, downloads and Prepare beside ba
 bench-crowd: $(VENV)/.dev ## measure 1,000 sessions, 200 slow uploads and 50 garbage connections at once; results under docs/results
 	@$(BIN)/python scripts/bench_crowd.py --out docs/results/crowd.json
 
-image-test: $(VENV)/.runtime ## build the container image, run it and send a clip through; needs root, no Docker engine
+# Schemas of Kubernetes have an environment of their own, too.
+$(VENV)/manifests/.manifests: requirements/manifests.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/manifests
+	$(VENV)/manifests/bin/pip install --quiet --require-hashes --requirement requirements/manifests.txt
+	@touch $@
+
+image-test: $(VENV)/.runtime $(VENV)/manifests/.manifests ## build the container image, run it and send a clip through; needs root, no Docker engine
+	$(VENV)/manifests/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
 	@PYTHONPATH=tests $(BIN)/python scripts/image_test.py
 
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made
