@@ -10,7 +10,7 @@ WORK   ?= build/kept
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd kept soak audit lock proto docs clean
+.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd image-test kept soak audit lock proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,16 @@ bench-transfer: $(VENV)/.dev ## measure uploads, downloads and Prepare beside ba
 
 bench-crowd: $(VENV)/.dev ## measure 1,000 sessions, 200 slow uploads and 50 garbage connections at once; results under docs/results
 	@$(BIN)/python scripts/bench_crowd.py --out docs/results/crowd.json
+
+# Schemas of Kubernetes have an environment of their own, too.
+$(VENV)/manifests/.manifests: requirements/manifests.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/manifests
+	$(VENV)/manifests/bin/pip install --quiet --require-hashes --requirement requirements/manifests.txt
+	@touch $@
+
+image-test: $(VENV)/.runtime $(VENV)/manifests/.manifests ## build the container image, run it and send a clip through; needs root, no Docker engine
+	$(VENV)/manifests/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
+	@PYTHONPATH=tests $(BIN)/python scripts/image_test.py
 
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made
 	$(BIN)/python scripts/kept_table.py $(MEDIA) --work $(WORK) --jobs 2; kept=$$?; \

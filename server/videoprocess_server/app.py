@@ -30,6 +30,7 @@ from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 from videoprocess_server.rpc.auth.access_file import AccessFileError
 from videoprocess_server.rpc.health import Health
+from videoprocess_server.rpc.health_port import HealthPortError, answering_probes
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.filesystem import NetworkFileSystemError
@@ -56,6 +57,7 @@ _NAMED = (
     AccessFileError,
     CannotListenError,
     DataDirectoryError,
+    HealthPortError,
     NetworkFileSystemError,
     SchemaTooNewError,
     StoreUnavailableError,
@@ -119,7 +121,9 @@ async def _serve(
         _tell_layers(executor.layers)
         machinery = compose(settings, repository, blobs, executor, build, access.policy)
         passing = taking_files(settings, machinery.passed_files, access.authentication)
-        async with passing, _serving(settings, machinery, access):
+        health = Health(SERVICE_NAMES)
+        probes = answering_probes(settings.health_listen, health)
+        async with passing, probes, _serving(settings, machinery, access, health):
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
 
@@ -141,9 +145,11 @@ def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, machinery: Machinery, access: Access) -> AsyncIterator[None]:
+async def _serving(
+    settings: Settings, machinery: Machinery, access: Access, health: Health
+) -> AsyncIterator[None]:
     """Start in the order of use, and stop in the reverse: nobody loses what they still use."""
-    services, health = machinery.services, Health(SERVICE_NAMES)
+    services = machinery.services
     server = await build_server(services, health, access.guard)
     try:
         port = access.add_port(server, settings.listen)

@@ -12,8 +12,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
+from videoprocess_server.probe_settings import ProbeSettings
 from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 
+EXIT_UNHEALTHY = 1
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 3
 
@@ -54,6 +56,7 @@ def serve(
         Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
     ] = None,
     listen: str | None = _option("listen"),
+    health_listen: str | None = _option("health_listen", metavar="HOST:PORT"),
     insecure_listen_anywhere: bool | None = _option("insecure_listen_anywhere"),
     tls_cert: Path | None = _option("tls_cert"),
     tls_key: Path | None = _option("tls_key"),
@@ -127,6 +130,41 @@ def serve(
         run(settings)
     except CannotStartError as error:
         _die(str(error), EXIT_CANNOT_START)
+
+
+@app.command()
+def health(
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT or unix:PATH. Default: what environment and file tell of health_listen, or else of listen."
+        ),
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the authorities that sign the service's certificate.")
+    ] = None,
+    tls_name: Annotated[
+        str, typer.Option(help="Name in the service's certificate, where the target's is another.")
+    ] = "",
+    timeout_seconds: Annotated[float, typer.Option(min=0.1, help="It has so long to answer.")] = 5.0,
+) -> None:
+    """Ask whether the service is well: exit code 0 if it is SERVING, else 1. Asks the plain port for probes if there is one."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    try:
+        roots = tls_ca.read_bytes() if tls_ca else None
+        asked = target or ProbeSettings().target(has_tls_ca=roots is not None)
+    except (OSError, ValueError) as error:
+        _die(str(error), EXIT_USAGE)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from videoprocess_server.rpc.health_probe import SERVING, check
+
+    told = check(asked, timeout_seconds, root_certificates=roots, server_name=tls_name)
+    typer.echo(told)
+    raise typer.Exit(0 if told == SERVING else EXIT_UNHEALTHY)
 
 
 def _read(flags: dict[str, Any]) -> Settings:

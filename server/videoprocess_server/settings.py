@@ -85,6 +85,11 @@ def _system_user(text: str) -> int:
         raise ValueError(f"there is no system user {text!r}") from None
 
 
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) <= MAX_PORT
+
+
 class Settings(BaseSettings):
     """All settings of `serve`."""
 
@@ -95,6 +100,11 @@ class Settings(BaseSettings):
     listen: str = Field(
         "127.0.0.1:50051",
         description="Address to listen on, HOST:PORT or unix:PATH; port 0 picks a free one.",
+    )
+    health_listen: str = Field(
+        "",
+        description="Address, HOST:PORT, that answers health checks alone, in plain text and to everybody: "
+        "for probes that know no TLS.",
     )
     insecure_listen_anywhere: bool = Field(
         False, description="Listen beyond this machine without TLS, and let every caller act for every user."
@@ -332,10 +342,13 @@ class Settings(BaseSettings):
             _check_apart(root, self.data_dir)
         if self.longest_gop_seconds < self.segment_seconds:
             raise ValueError("longest_gop_seconds is less than segment_seconds")
-        host, _, port = self.listen.rpartition(":")
-        if not self.listen.startswith("unix:") and not (host and port.isdecimal() and int(port) <= MAX_PORT):
+        if not self.listen.startswith("unix:") and not _is_address(self.listen):
             raise ValueError(
                 f"listen {self.listen!r}: use HOST:PORT with a port up to {MAX_PORT}, or unix:PATH"
+            )
+        if self.health_listen and not _is_address(self.health_listen):
+            raise ValueError(
+                f"health_listen {self.health_listen!r}: use HOST:PORT with a port up to {MAX_PORT}"
             )
         self._check_access()
         return self

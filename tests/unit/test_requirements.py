@@ -25,6 +25,10 @@ ASKED_FOR = {
         *_EXTRAS["dev"],
     ],
     "audit": _GROUPS["audit"],
+    "build": _GROUPS["build"],
+    "manifests": _GROUPS["manifests"],
+    "service": PROJECT["project"]["dependencies"],
+    "service-stabilise": [*PROJECT["project"]["dependencies"], *_EXTRAS["stabilise"]],
 }
 
 
@@ -58,9 +62,10 @@ def test_every_package_has_hashes(name: str) -> None:
     assert all(hashes for _, hashes in _locked(name).values())
 
 
-def test_one_version_in_all_files() -> None:
+@pytest.mark.parametrize("name", ["runtime", "build", "service", "service-stabilise"])
+def test_one_version_in_all_files(name: str) -> None:
     dev = _locked("dev")
-    assert {package: version for package, (version, _) in _locked("runtime").items()}.items() <= {
+    assert {package: version for package, (version, _) in _locked(name).items()}.items() <= {
         package: version for package, (version, _) in dev.items()
     }.items()
 

@@ -33,6 +33,15 @@ class Health:
         """Register the health service."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
+    def add_check_to(self, server: grpc.aio.Server) -> None:
+        """Register Check alone: what goes on for long, as Watch does, could keep probes out."""
+        handler = grpc.unary_unary_rpc_method_handler(
+            self._servicer.Check,
+            request_deserializer=health_pb2.HealthCheckRequest.FromString,
+            response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+        )
+        server.add_registered_method_handlers(health.SERVICE_NAME, {"Check": handler})
+
     async def set_serving(self) -> None:
         """Say that calls are welcome."""
         await self._set(health_pb2.HealthCheckResponse.SERVING)
