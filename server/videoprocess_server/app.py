@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,6 +18,7 @@ from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
+from videoprocess_server.engine.recording import SILENT
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
@@ -29,6 +31,7 @@ from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 from videoprocess_server.rpc.auth.access_file import AccessFileError
+from videoprocess_server.rpc.call_recorder import SILENT_CALLS
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
 from videoprocess_server.settings import Settings
@@ -38,6 +41,11 @@ from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sqlite import SqliteRepository
 from videoprocess_server.taking_files import taking_files
 from videoprocess_server.telemetry.logging import LogFormat, configure
+from videoprocess_server.telemetry.metrics_server import MetricsListenError
+from videoprocess_server.telling import telling_metrics
+
+if TYPE_CHECKING:
+    from videoprocess_server.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +64,7 @@ _NAMED = (
     AccessFileError,
     CannotListenError,
     DataDirectoryError,
+    MetricsListenError,
     NetworkFileSystemError,
     SchemaTooNewError,
     StoreUnavailableError,
@@ -78,18 +87,28 @@ def run(settings: Settings) -> None:
         access = load_access(settings)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
-            repository = SqliteRepository(data.database)
+            metrics = _metrics(settings)
+            repository = SqliteRepository(data.database, job_ended=(metrics or SILENT).job_ended)
             stack.callback(repository.close)
             blobs = LocalBlobStore(data.path)
             executor = _executor(settings, data.path)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
             recover(repository, blobs, SystemClock())
-            asyncio.run(_serve(settings, repository, blobs, executor, access))
+            asyncio.run(_serve(settings, repository, blobs, executor, access, metrics))
     except _NAMED as error:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    """Make what counts, where anybody may ask; its library is loaded then only."""
+    if not settings.metrics_listen:
+        return None
+    from videoprocess_server.telemetry.metrics import Metrics
+
+    return Metrics()
 
 
 def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
@@ -113,13 +132,24 @@ async def _serve(
     blobs: LocalBlobStore,
     executor: ProcessPoolExecutor,
     access: Access,
+    metrics: Metrics | None,
 ) -> None:
     with stop_on_signals(asyncio.get_running_loop()) as stopping:
         build = await asyncio.to_thread(_describe, executor)
         _tell_layers(executor.layers)
-        machinery = compose(settings, repository, blobs, executor, build, access.policy)
+        machinery = compose(
+            settings,
+            repository,
+            blobs,
+            executor,
+            build,
+            access.policy,
+            metrics or SILENT,
+            metrics or SILENT_CALLS,
+        )
         passing = taking_files(settings, machinery.passed_files, access.authentication)
-        async with passing, _serving(settings, machinery, access):
+        telling = telling_metrics(settings, metrics, machinery)
+        async with passing, telling, _serving(settings, machinery, access):
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
 

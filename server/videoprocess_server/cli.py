@@ -68,6 +68,7 @@ def serve(
     fd_socket: str | None = _option("fd_socket", metavar="PATH|off"),
     fd_users: list[str] | None = _option("fd_users", metavar="USER"),
     address_file: Path | None = _option("address_file"),
+    metrics_listen: str | None = _option("metrics_listen", metavar="[HOST:]PORT"),
     workers: int | None = _option("workers"),
     max_running_jobs: int | None = _option("max_running_jobs"),
     segment_seconds: float | None = _option("segment_seconds"),

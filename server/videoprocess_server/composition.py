@@ -24,6 +24,7 @@ from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
+from videoprocess_server.engine.recording import SILENT, Recorder
 from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
@@ -42,6 +43,7 @@ from videoprocess_server.model.clock import Clock, SystemClock
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo
 from videoprocess_server.rpc.call_pool import CallPools
+from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
 from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
@@ -61,6 +63,7 @@ class Machinery:
     gates: Gates
     conditions: Conditions
     executor: ProcessPoolExecutor
+    machine: LocalMachine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,9 @@ class _Ground:
     policy: Policy
     clock: Clock
     limits: Limits
+    machine: LocalMachine
+    recorder: Recorder
+    calls: CallRecorder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +124,8 @@ def compose(
     executor: ProcessPoolExecutor,
     build: BuildInfo,
     policy: Policy,
+    recorder: Recorder = SILENT,
+    calls: CallRecorder = SILENT_CALLS,
 ) -> Machinery:
     """Make all objects; nothing runs yet."""
     ground = _Ground(
@@ -129,6 +137,9 @@ def compose(
         policy=policy,
         clock=SystemClock(),
         limits=bounds.engine_limits(settings),
+        machine=LocalMachine(settings.data_dir),
+        recorder=recorder,
+        calls=calls,
     )
     keeping = _keeping(ground)
     running = _running(ground, keeping)
@@ -141,6 +152,7 @@ def compose(
         gates=running.gates,
         conditions=keeping.conditions,
         executor=executor,
+        machine=ground.machine,
     )
 
 
@@ -177,6 +189,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
             limits=ground.limits,
             plan_settings=bounds.plan_settings(settings),
             build=lambda: ground.build,
+            recorder=ground.recorder,
         ),
         capacity,
         bounds.parking_limits(settings, capacity),
@@ -184,7 +197,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
         gate=lambda: gates.reason,
         over_quota=lambda user_id: bool(keeping.quotas.exceeded(user_id)),
     )
-    machine = LocalMachine(settings.data_dir)
+    machine = ground.machine
     gates = Gates(
         machine,
         bounds.gate_limits(settings, machine.disk_total_bytes()),
@@ -200,10 +213,28 @@ def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringin
     passed = PassedFiles(ground.policy, time.monotonic)
     return _Bringing(
         uploads=Uploads(
-            repository, blobs, keeping.sources, ground.policy, clock, limits, quotas, has_space_left
+            repository,
+            blobs,
+            keeping.sources,
+            ground.policy,
+            clock,
+            limits,
+            quotas,
+            has_space_left,
+            ground.recorder,
         ),
         passed_files=passed,
-        copies=CopiedFiles(repository, blobs, passed, keeping.sweeper, clock, limits, quotas, has_space_left),
+        copies=CopiedFiles(
+            repository,
+            blobs,
+            passed,
+            keeping.sweeper,
+            clock,
+            limits,
+            quotas,
+            has_space_left,
+            recorder=ground.recorder,
+        ),
     )
 
 
@@ -252,6 +283,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             versions={"videoprocess": version("videoprocess"), "grpcio": grpc.__version__},
         ),
         call_limits=bounds.call_limits(ground.settings),
+        recorder=ground.calls,
         pools=CallPools.open(limits),
         draining=asyncio.Event(),
     )

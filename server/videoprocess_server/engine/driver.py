@@ -22,6 +22,7 @@ from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
 from videoprocess_server.engine.work import FREEZES, Stop, StopReason
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import TaskFailedError, TaskStalledError, WorkerCrashedError
+from videoprocess_server.model import job_times
 from videoprocess_server.model.execution_modes import MODES
 from videoprocess_server.model.records import Job, QueueClass, Video
 from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
@@ -198,10 +199,13 @@ class JobDriver:
         self._assignment.release()
         job, begin = self.job, time.monotonic()
         log.info("job_parked", resident_bytes=self.resident_bytes(), **self._names())
+        self._shop.recorder.work_parked()
         self._parked(self)
         self._told_end(job)
         if not self._awaited.get():
+            self._shop.recorder.work_given_up()
             raise StoppedError
+        self._shop.recorder.work_resumed()
         self._production.resumed(time.monotonic() - begin)
         log.info("job_went_on", **self._names())
         self._runner.thaw()
@@ -217,7 +221,7 @@ class JobDriver:
             return
         before = None if self._production.has_advanced else job.blocked_since_us
         requeued = replace(
-            job,
+            job_times.ceased(job, now),
             state=JobState.QUEUED,
             queue_class=QueueClass.PAUSED,
             blocked_by=request.blocked_by,

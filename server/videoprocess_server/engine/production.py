@@ -80,9 +80,11 @@ class Production:
         self._durable = durable
         self._shop = shop
         self._demand_changed = demand_changed
-        self._costs = Costs()
+        self._costs = Costs(shop.recorder)
         self._guard = SourceGuard(assignment, shop.sources)
-        self._tasks = SingleTasks(runner, meter, self._costs, shop.limits, self._tell, demand_changed)
+        self._tasks = SingleTasks(
+            runner, meter, self._costs, shop.limits, self._tell, demand_changed, shop.recorder
+        )
         self._planning = Planning(assignment, self._tasks, self._guard, self._costs, durable, shop)
         self._encoding: Encoding | None = None
         #: of those whose encoding is over
@@ -221,6 +223,7 @@ class Production:
             still_mine=self._check_mine,
             told=self._tell,
             demand_changed=self._demand_changed,
+            recorder=self._shop.recorder,
         )
         since = self._costs.now()
         self._encoding = encoding

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from videoprocess_server.execution.cgroup import oom_kill_count
 from videoprocess_server.execution.executor import Slot, TaskCancelledError, TaskHandle
 from videoprocess_server.execution.sandbox import Confinement
 from videoprocess_server.execution.task_run import TaskRun
-from videoprocess_server.execution.worker_group import WorkerGroup
+from videoprocess_server.execution.worker_group import Usage, WorkerGroup
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.execution.worker_thread import WorkerThread, no_worker_error
 from videoprocess_server.model.tasks import Task, TaskMessage
@@ -118,6 +118,10 @@ class ProcessPoolExecutor:
     def worker_pids(self) -> Sequence[int]:
         """Return the process ids of the workers there are, frozen ones too."""
         return [pid for group in self._groups.values() for pid in group.pids()]
+
+    def usage(self) -> Mapping[Slot, Usage]:
+        """Return what the workers of each slot have used, and hold."""
+        return {slot: group.usage() for slot, group in self._groups.items()}
 
     def ping(self) -> None:
         """Return if tasks can run; RuntimeError otherwise."""

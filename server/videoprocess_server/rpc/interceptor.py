@@ -19,6 +19,7 @@ from videoprocess_server.engine.authorisation import Caller
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.rpc.admission import Admission, Entry
 from videoprocess_server.rpc.auth.guard import Guard
+from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
 from videoprocess_server.rpc.caller import Context
 from videoprocess_server.rpc.convert.fields import invalid
 from videoprocess_server.rpc.hang_up import hang_up
@@ -46,12 +47,14 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     Args:
         guard: lets calls in, before anything of their requests is read.
         admission: counts them, and knows how long they may take.
+        recorder: told of each.
     """
 
-    def __init__(self, guard: Guard, admission: Admission) -> None:
+    def __init__(self, guard: Guard, admission: Admission, recorder: CallRecorder = SILENT_CALLS) -> None:
         self._guard = guard
         self._admission = admission
         self._refusals = RefusalLog(time.monotonic)
+        self._recorder = recorder
 
     async def intercept_service(
         self,
@@ -76,6 +79,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             self._guard,
             self._admission,
             self._refusals,
+            self._recorder,
         )
         # Every request is a stream of bytes here. gRPC would wait for a single message for ever, before anybody is asked;
         # and would answer what does not parse with UNKNOWN, or break the call in its middle.
@@ -99,6 +103,7 @@ class _Method:
     guard: Guard
     admission: Admission
     refusals: RefusalLog
+    recorder: CallRecorder
 
     async def answer(self, messages: Messages, context: Context) -> bytes:
         """Serve a call with one answer."""
@@ -125,7 +130,7 @@ class _Method:
         """Let the call in, and end it with a status if it raises or takes too long."""
         limits = self.admission.limits
         try:
-            async with _watched(self.name, context, self.refusals):
+            async with _watched(self.name, context, self.refusals, self.recorder):
                 headers = context.invocation_metadata() or ()
                 with self.admission.entered(self.name, context.peer(), headers) as entry:
                     seconds = limits.seconds_of(self.name, streams=streams)
@@ -205,10 +210,19 @@ def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
 
 
 @asynccontextmanager
-async def _watched(method: str, context: Context, refusals: RefusalLog) -> AsyncIterator[None]:
-    """Log the call and end it with a status if it raises."""
+async def _watched(
+    method: str, context: Context, refusals: RefusalLog, recorder: CallRecorder
+) -> AsyncIterator[None]:
+    """Log and count the call, and end it with a status if it raises."""
     structlog.contextvars.bind_contextvars(method=method)
-    begin = time.monotonic()
+    began = time.monotonic()
+    recorder.call_began(method)
+
+    def ended(code: str, reason: str = "") -> float:
+        seconds = time.monotonic() - began
+        recorder.call_ended(method, code, reason, seconds)
+        return round(seconds, 6)
+
     try:
         try:
             yield
@@ -218,11 +232,11 @@ async def _watched(method: str, context: Context, refusals: RefusalLog) -> Async
             # not this call, but something that it waited for: gRPC would leave the client without an answer
             raise RuntimeError("what the call waited for was cancelled") from error
     except asyncio.CancelledError:
-        log.debug("rpc", code="CANCELLED", seconds=round(time.monotonic() - begin, 6))
+        log.debug("rpc", code="CANCELLED", seconds=ended("CANCELLED"))
         raise
     except grpc.aio.BaseError as error:
         # somebody aborted already, or the peer is gone
-        log.info("rpc", code="ENDED", error=type(error).__name__, seconds=round(time.monotonic() - begin, 6))
+        log.info("rpc", code="ENDED", error=type(error).__name__, seconds=ended("ENDED"))
         raise
     except Exception as error:
         known = as_catalogued(error)
@@ -231,16 +245,13 @@ async def _watched(method: str, context: Context, refusals: RefusalLog) -> Async
             incident = secrets.token_hex(INCIDENT_BYTES)
             log.exception("rpc_broke", incident=incident)
             known = internal(incident)
-        seconds = round(time.monotonic() - begin, 6)
+        code = known.row.status.name
         refusals.tell(
-            code=known.row.status.name,
-            reason=known.reason,
-            message=known.message[:200],
-            seconds=seconds,
+            code=code, reason=known.reason, message=known.message[:200], seconds=ended(code, known.reason)
         )
         await context.abort_with_status(grpc_status(known))
     else:
-        log.debug("rpc", code="OK", seconds=round(time.monotonic() - begin, 6))
+        log.debug("rpc", code="OK", seconds=ended("OK"))
 
 
 def _is_cancelled() -> bool:

@@ -1,0 +1,105 @@
+"""Settings → who may ask how the service does. Part of the composition root, like `app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from videoprocess_server.composition import Machinery
+from videoprocess_server.engine.gates import GATES
+from videoprocess_server.settings import Settings
+from videoprocess_server.store.repository import StoreUnavailableError
+from videoprocess_server.telemetry.metrics_server import serving_metrics
+
+if TYPE_CHECKING:
+    from videoprocess_server.telemetry.metrics import Metrics
+
+#: values of a metric's labels → its value
+Values = Mapping[Sequence[str], float]
+_ALONE = ()
+
+
+@asynccontextmanager
+async def telling_metrics(
+    settings: Settings, metrics: Metrics | None, machinery: Machinery
+) -> AsyncIterator[None]:
+    """Serve metrics in here, where the settings say so.
+
+    Raises:
+        MetricsListenError: it cannot listen there.
+    """
+    async with AsyncExitStack() as stack:
+        if metrics is not None:
+            readings = Readings(machinery)
+            metrics.watch(readings.of_store, readings.of_work, readings.of_workers, readings.of_disk)
+            await stack.enter_async_context(serving_metrics(settings.metrics_listen, metrics.scrape))
+        yield
+
+
+class Readings:
+    """What is so at the moment of a scrape; names are those of `telemetry.metric_table`."""
+
+    def __init__(self, machinery: Machinery) -> None:
+        self._machinery = machinery
+
+    def of_store(self) -> Mapping[str, Values]:
+        """Read the rows; while they cannot be read, tell that."""
+        services = self._machinery.services
+        try:
+            with services.repository.read() as reader:
+                users = reader.list_active_users()
+                sessions, stored = reader.count_open_sessions(), reader.stored_bytes()
+        except StoreUnavailableError:
+            return {"store_up": {_ALONE: 0}, "can_accept_job": {_ALONE: 0}}
+        queued, running = (
+            sum(user.queued_count for user in users),
+            sum(user.running_count for user in users),
+        )
+        has_room = queued + running < services.facts.limits.max_active_jobs
+        return {
+            "store_up": {_ALONE: 1},
+            "can_accept_job": {_ALONE: has_room and not services.work.draining},
+            "jobs": {("queued",): queued, ("running",): running},
+            "sessions": {_ALONE: sessions},
+            "stored_bytes": {_ALONE: stored},
+        }
+
+    def of_work(self) -> Mapping[str, Values]:
+        """Ask who orders the work, and who talks to callers."""
+        machinery, services = self._machinery, self._machinery.services
+        closed = {entry.gate.name for entry in machinery.gates.closed}
+        return {
+            "info": {(version("videoprocess"),): 1},
+            "gate_closed": {(kind.name,): kind.name in closed for kind in GATES},
+            "parked_jobs": {_ALONE: machinery.scheduler.parked_count()},
+            "parked_bytes": {_ALONE: machinery.scheduler.parked_bytes()},
+            "subscriptions": {_ALONE: services.hub.subscription_count()},
+            "uploads_open": {_ALONE: services.uploads.writing_count},
+        }
+
+    def of_workers(self) -> Mapping[str, Values]:
+        """Ask the kernel about the worker processes."""
+        used = {slot.value: usage for slot, usage in self._machinery.executor.usage().items()}
+        return {
+            "workers": {
+                (slot, state): count
+                for slot, usage in used.items()
+                for state, count in (
+                    ("running", usage.running),
+                    ("frozen", usage.frozen),
+                    ("idle", max(0, usage.processes - usage.running - usage.frozen)),
+                )
+            },
+            "worker_resident_bytes": {(slot,): usage.resident_bytes for slot, usage in used.items()},
+            "worker_cpu_seconds_total": {(slot,): usage.cpu_seconds for slot, usage in used.items()},
+        }
+
+    def of_disk(self) -> Mapping[str, Values]:
+        """Ask for the data directory's disk."""
+        machine = self._machinery.machine
+        return {
+            "disk_free_bytes": {_ALONE: machine.disk_free_bytes()},
+            "disk_total_bytes": {_ALONE: machine.disk_total_bytes()},
+        }
