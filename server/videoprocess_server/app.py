@@ -7,11 +7,13 @@ import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from videoprocess_server import last_start
 from videoprocess_server.access import Access, load_access
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.blobs.local import LocalBlobStore
@@ -149,7 +151,8 @@ async def _serve(
         )
         passing = taking_files(settings, machinery.passed_files, access.authentication)
         telling = telling_metrics(settings, metrics, machinery)
-        async with passing, telling, _serving(settings, machinery, access):
+        async with passing, telling as metrics_address, _serving(settings, machinery, access) as address:
+            await asyncio.to_thread(_note_start, settings, machinery, build, address, metrics_address)
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
 
@@ -159,6 +162,29 @@ def _tell_layers(layers: Sequence[str]) -> None:
     there = {layer.partition(" ")[0] for layer in layers}
     missing = [name for name in OPTIONAL_LAYERS if name not in there]
     (log.warning if missing else log.info)("worker_sandbox", layers=list(layers), missing=missing)
+
+
+def _note_start(
+    settings: Settings, machinery: Machinery, build: BuildInfo, address: str, metrics_address: str
+) -> None:
+    """Leave in the data directory what support asks for first; a disk that refuses it stops nothing."""
+    facts = {
+        "pid": os.getpid(),
+        "started": datetime.now(UTC).isoformat(),
+        "address": address,
+        "metrics": metrics_address,
+        "workers": machinery.executor.worker_count,
+        "sandbox": list(machinery.executor.layers),
+        "versions": {**build.versions, **machinery.services.facts.versions},
+        "encoders": build.video_encoders,
+        "filters": build.filters,
+        "extras": build.extras,
+        "settings": last_start.told_settings(settings.model_dump(mode="json")),
+    }
+    try:
+        last_start.note(settings.data_dir, facts)
+    except OSError as error:
+        log.warning("start_not_noted", error=str(error))
 
 
 def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
@@ -171,8 +197,8 @@ def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, machinery: Machinery, access: Access) -> AsyncIterator[None]:
-    """Start in the order of use, and stop in the reverse: nobody loses what they still use."""
+async def _serving(settings: Settings, machinery: Machinery, access: Access) -> AsyncIterator[str]:
+    """Start in the order of use and yield the address; stop in the reverse: nobody loses what they still use."""
     services, health = machinery.services, Health(SERVICE_NAMES)
     server = await build_server(services, health, access.guard)
     try:
@@ -189,7 +215,7 @@ async def _serving(settings: Settings, machinery: Machinery, access: Access) -> 
         address = _address(settings, port)
         _tell_address(settings, address)
         log.info("serving", address=address, workers=machinery.executor.worker_count)
-        yield
+        yield address
     finally:
         await health.set_not_serving()
         machinery.scheduler.begin_drain()

@@ -130,6 +130,42 @@ def serve(
         _die(str(error), EXIT_CANNOT_START)
 
 
+@app.command()
+def support_dump(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: NAME.tar.gz or NAME.zip.", show_default=False),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    data_dir: Path | None = _option("data_dir"),
+    log: Annotated[
+        Path | None,
+        typer.Option(help="File that the service's log lines go to; its end is taken.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a file for support, while the service runs or is dead: versions, settings, disk, gates, the last 100 jobs.
+
+    It holds no video and no credentials; names that callers gave are replaced by digests.
+    """
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    settings = _read({} if data_dir is None else {"data_dir": data_dir})
+    if not settings.data_dir.is_dir():
+        _die(f"there is no data directory {settings.data_dir}: name it with --data-dir", EXIT_USAGE)
+    from videoprocess_server.support.dump import CannotDumpError, write_dump
+    from videoprocess_server.support.parts import Finder
+
+    try:
+        problems = write_dump(output, Finder(settings, log).parts())
+    except CannotDumpError as error:
+        _die(str(error), EXIT_USAGE)
+    for name, problem in problems.items():
+        sys.stderr.write(f"videoprocess-server: {name} is missing: {problem}\n")
+    typer.echo(output)
+
+
 def _read(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value != []})

@@ -24,8 +24,8 @@ _ALONE = ()
 @asynccontextmanager
 async def telling_metrics(
     settings: Settings, metrics: Metrics | None, machinery: Machinery
-) -> AsyncIterator[None]:
-    """Serve metrics in here, where the settings say so.
+) -> AsyncIterator[str]:
+    """Serve metrics in here, where the settings say so; yield where, "" for nowhere.
 
     Raises:
         MetricsListenError: it cannot listen there.
@@ -34,8 +34,10 @@ async def telling_metrics(
         if metrics is not None:
             readings = Readings(machinery)
             metrics.watch(readings.of_store, readings.of_work, readings.of_workers, readings.of_disk)
-            await stack.enter_async_context(serving_metrics(settings.metrics_listen, metrics.scrape))
-        yield
+            serving = serving_metrics(settings.metrics_listen, metrics.scrape)
+            yield await stack.enter_async_context(serving)
+        else:
+            yield ""
 
 
 class Readings:
