@@ -24,7 +24,7 @@ from videoprocess_server.engine.recording import SILENT
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
-from videoprocess_server.execution.sandbox import OPTIONAL_LAYERS, Confinement
+from videoprocess_server.execution.sandbox import Confinement, missing_layers
 from videoprocess_server.handover.listening import CannotListenError
 from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
@@ -159,9 +159,8 @@ async def _serve(
 
 def _tell_layers(layers: Sequence[str]) -> None:
     """Log what confines the workers, and what of it this machine does not have."""
-    there = {layer.partition(" ")[0] for layer in layers}
-    missing = [name for name in OPTIONAL_LAYERS if name not in there]
-    (log.warning if missing else log.info)("worker_sandbox", layers=list(layers), missing=missing)
+    missing = missing_layers(layers)
+    (log.warning if missing else log.info)("worker_sandbox", layers=list(layers), missing=list(missing))
 
 
 def _note_start(

@@ -21,6 +21,7 @@ from videoprocess_server.engine.gates import FOLDER_NAME, GATES, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
@@ -38,13 +39,14 @@ from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
+from videoprocess_server.execution.sandbox import missing_layers
 from videoprocess_server.machine.local import LocalMachine
 from videoprocess_server.model.clock import Clock, SystemClock
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo
 from videoprocess_server.rpc.call_pool import CallPools
 from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
-from videoprocess_server.rpc.capability_facts import CapabilityFacts
+from videoprocess_server.rpc.capability_facts import CapabilityFacts, IsolationFacts
 from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
@@ -102,6 +104,7 @@ class _Running:
 
     scheduler: Scheduler
     gates: Gates
+    parking_limits: ParkingLimits
 
     def has_space_left(self) -> bool:
         """Whether the disk has more than its reserve."""
@@ -176,6 +179,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
     """Make the scheduler and the gates, each of which asks the other."""
     settings, conditions = ground.settings, keeping.conditions
     capacity = bounds.capacity(settings, ground.executor.worker_count)
+    parking_limits = bounds.parking_limits(settings, capacity)
     scheduler = Scheduler(
         ground.repository,
         Workshop(
@@ -192,7 +196,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
             recorder=ground.recorder,
         ),
         capacity,
-        bounds.parking_limits(settings, capacity),
+        parking_limits,
         conditions,
         gate=lambda: gates.reason,
         over_quota=lambda user_id: bool(keeping.quotas.exceeded(user_id)),
@@ -204,7 +208,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
         settings.data_dir / FOLDER_NAME,
         changed=lambda: _tell_gates(gates, conditions, scheduler),
     )
-    return _Running(scheduler=scheduler, gates=gates)
+    return _Running(scheduler=scheduler, gates=gates, parking_limits=parking_limits)
 
 
 def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringing:
@@ -243,6 +247,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
     hub, sessions, sources = keeping.hub, keeping.sessions, keeping.sources
     sweeper, scheduler, copies = keeping.sweeper, running.scheduler, bringing.copies
     probes = Probes(ground.executor, limits)
+    call_limits = bounds.call_limits(ground.settings)
     media_limits, plan_settings = bounds.media_limits(ground.settings), bounds.plan_settings(ground.settings)
     return Services(
         repository=repository,
@@ -274,6 +279,11 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
         facts=CapabilityFacts(
             limits=limits,
             media_limits=media_limits,
+            call_limits=call_limits,
+            plan_settings=plan_settings,
+            parking_limits=running.parking_limits,
+            access=bounds.access_facts(ground.settings),
+            isolation=lambda: _isolation(ground.executor),
             build_info=lambda: ground.build,
             worker_count=ground.executor.worker_count,
             upload_commit_bytes=UPLOAD_COMMIT_BYTES,
@@ -282,11 +292,16 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             fd_token_seconds=bringing.passed_files.token_seconds,
             versions={"videoprocess": version("videoprocess"), "grpcio": grpc.__version__},
         ),
-        call_limits=bounds.call_limits(ground.settings),
+        call_limits=call_limits,
         recorder=ground.calls,
         pools=CallPools.open(limits),
         draining=asyncio.Event(),
     )
+
+
+def _isolation(executor: ProcessPoolExecutor) -> IsolationFacts:
+    layers = tuple(executor.layers)
+    return IsolationFacts(layers=layers, missing=missing_layers(layers))
 
 
 def _housekeeping(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _Bringing) -> Housekeeping:
