@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.records import Job
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 from videoprocess_server.rpc.auth.access_file import AccessFileError
@@ -42,6 +43,7 @@ from videoprocess_server.store.repository import Repository, StoreUnavailableErr
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sqlite import SqliteRepository
 from videoprocess_server.taking_files import taking_files
+from videoprocess_server.telemetry.job_log import tell_end
 from videoprocess_server.telemetry.logging import LogFormat, configure
 from videoprocess_server.telemetry.metrics_server import MetricsListenError
 from videoprocess_server.telling import telling_metrics
@@ -90,7 +92,8 @@ def run(settings: Settings) -> None:
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             metrics = _metrics(settings)
-            repository = SqliteRepository(data.database, job_ended=(metrics or SILENT).job_ended)
+            ended = (tell_end, (metrics or SILENT).job_ended)
+            repository = SqliteRepository(data.database, job_ended=lambda job: _tell_all(ended, job))
             stack.callback(repository.close)
             blobs = LocalBlobStore(data.path)
             executor = _executor(settings, data.path)
@@ -102,6 +105,15 @@ def run(settings: Settings) -> None:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
+
+
+def _tell_all(listeners: Sequence[Callable[[Job], None]], job: Job) -> None:
+    """Tell each; one that breaks takes nothing from the others, nor from whoever made the change."""
+    for listener in listeners:
+        try:
+            listener(job)
+        except Exception:
+            log.exception("listener_broke")
 
 
 def _metrics(settings: Settings) -> Metrics | None:

@@ -203,6 +203,8 @@ _NEW_FIELDS = {
         ',"deliveries":[]',
         '"running_since_us":null,',
         '"ran_us":0,',
+        '"traceparent":"",',
+        '"caller_span_id":"",',
     ),
 }
 

@@ -26,6 +26,7 @@ from videoprocess_server.model import job_times
 from videoprocess_server.model.execution_modes import MODES
 from videoprocess_server.model.records import Job, QueueClass, Video
 from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
+from videoprocess_server.model.trace_context import CURRENT_TRACE, parse_traceparent
 from videoprocess_server.store.repository import Reader, Transaction
 
 log = structlog.get_logger(__name__)
@@ -147,7 +148,8 @@ class JobDriver:
         """Wait for `go_on`, then work until the job has ended or was given back to the queue, and no other takes over."""
         if not self._awaited.get():
             return
-        log.info("job_started", **self._names())
+        self._name_lines()
+        log.info("job_started")
         try:
             self._production.run()
         except StoppedError:
@@ -198,7 +200,7 @@ class JobDriver:
             return
         self._assignment.release()
         job, begin = self.job, time.monotonic()
-        log.info("job_parked", resident_bytes=self.resident_bytes(), **self._names())
+        log.info("job_parked", resident_bytes=self.resident_bytes())
         self._shop.recorder.work_parked()
         self._parked(self)
         self._told_end(job)
@@ -207,7 +209,8 @@ class JobDriver:
             raise StoppedError
         self._shop.recorder.work_resumed()
         self._production.resumed(time.monotonic() - begin)
-        log.info("job_went_on", **self._names())
+        self._name_lines()
+        log.info("job_went_on")
         self._runner.thaw()
 
     def _stopped(self, tx: Transaction, request: Stop) -> None:
@@ -241,11 +244,11 @@ class JobDriver:
         except TypeError:
             raise error from None
         if policy.max_tries == 0:
-            log.warning("job_waits", reason=str(error), blocked_by=policy.blocked_by.value, **self._names())
+            log.warning("job_waits", reason=str(error), blocked_by=policy.blocked_by.value)
             self.waits_for = policy.blocked_by
             self.give_back(policy.blocked_by)
             return
-        log.warning("job_failed", error=str(error), **self._names())
+        log.warning("job_failed", error=str(error))
         self._end(faults.verdict(error))
 
     def _end(self, verdict: faults.Verdict) -> None:
@@ -274,6 +277,14 @@ class JobDriver:
         if self._durable.read(lambda reader: reader.get_plan(plan_id)) is None:
             self._shop.blobs.delete(BlobKind.SEGMENT, plan_id)
 
-    def _names(self) -> dict[str, object]:
+    def _name_lines(self) -> None:
+        """Name the job in every line that its driver's thread logs from now on, and in those of its workers' threads."""
         job = self.job
-        return {"job_id": job.job_id, "user_id": job.user_id, "video_id": job.video_id}
+        trace = parse_traceparent(job.traceparent)
+        CURRENT_TRACE.set(trace)
+        structlog.contextvars.bind_contextvars(
+            job_id=job.job_id,
+            user_id=job.user_id,
+            video_id=job.video_id,
+            trace_id=trace.trace_id if trace is not None else "",
+        )

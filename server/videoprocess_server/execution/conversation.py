@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 
-import structlog
-
 from videoprocess_server.execution.codec import RESULT_OF, CodecError, Failed, Heartbeat
 from videoprocess_server.execution.executor import (
     CrashCause,
@@ -18,8 +16,6 @@ from videoprocess_server.execution.watchdog import NoProgressError, SilentError,
 from videoprocess_server.execution.worker_process import WorkerProcess
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.model.tasks import Progress, SegmentDone, TaskMessage, TaskResult
-
-_log = structlog.get_logger(__name__)
 
 
 class Conversation:
@@ -52,9 +48,9 @@ class Conversation:
             return self._fell_silent()
         except NoProgressError:
             return self._stalled()
-        except Exception:  # noqa: BLE001  CodecError, a bad descriptor, a mistake of ours: the task ends, this thread does not
+        except Exception:
             self._worker.end()
-            _log.exception("worker_misunderstood", task=self._kind)
+            run.log.exception("worker_misunderstood", task=self._kind, pid=self._worker.pid)
             return TaskFailedError("INTERNAL", "the service and its worker did not understand each other")
 
     def _listen(self) -> TaskResult | Exception:
@@ -67,7 +63,7 @@ class Conversation:
                     self._end_by_ladder()
                     return refusal
             elif isinstance(message, Failed):
-                return error_of(self._run.task, message)
+                return error_of(self._run, message)
             elif isinstance(message, RESULT_OF[type(self._run.task)]):
                 return message
             elif not isinstance(message, Heartbeat):
@@ -83,7 +79,13 @@ class Conversation:
         exit_code = self._worker.end(let_it_end=True)
         cause = self._cause(exit_code)
         if not self._run.cancelled:
-            _log.error("worker_crashed", task=self._kind, exit_code=exit_code, cause=cause.value)
+            self._run.log.error(
+                "worker_crashed",
+                task=self._kind,
+                pid=self._worker.pid,
+                exit_code=exit_code,
+                cause=cause.value,
+            )
         return WorkerCrashedError(exit_code, cause)
 
     def _cause(self, exit_code: int) -> CrashCause:
@@ -94,12 +96,19 @@ class Conversation:
 
     def _fell_silent(self) -> WorkerCrashedError:
         exit_code = self._end_by_ladder()
-        _log.error("worker_silent", task=self._kind, silence_seconds=self._settings.silence_seconds)
+        self._run.log.error(
+            "worker_silent",
+            task=self._kind,
+            pid=self._worker.pid,
+            silence_seconds=self._settings.silence_seconds,
+        )
         return WorkerCrashedError(exit_code, CrashCause.SILENT)
 
     def _stalled(self) -> TaskStalledError:
         self._end_by_ladder()
-        _log.error("task_stalled", task=self._kind, stall_seconds=self._run.stall_seconds)
+        self._run.log.error(
+            "task_stalled", task=self._kind, pid=self._worker.pid, stall_seconds=self._run.stall_seconds
+        )
         return TaskStalledError(f"no progress for {self._run.stall_seconds} s")
 
     def _end_by_ladder(self) -> int:

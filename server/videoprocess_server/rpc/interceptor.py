@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from videoprocess_server.engine.authorisation import Caller
 from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.trace_context import CURRENT_TRACE
 from videoprocess_server.rpc.admission import Admission, Entry
 from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
@@ -25,6 +26,7 @@ from videoprocess_server.rpc.convert.fields import invalid
 from videoprocess_server.rpc.hang_up import hang_up
 from videoprocess_server.rpc.refusal_log import RefusalLog
 from videoprocess_server.rpc.status import as_catalogued, grpc_status, internal
+from videoprocess_server.rpc.trace import trace_of
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +35,9 @@ Parse: TypeAlias = Callable[[bytes], Any]
 Messages: TypeAlias = AsyncIterator[bytes]
 
 #: fields of requests that log lines carry
-LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id")
+LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id", "request_id")
+#: and of answers
+ANSWERED_FIELDS = ("job_id",)
 MAX_LOGGED_CHARACTERS = 64  # of a caller's text
 INCIDENT_BYTES = 8
 
@@ -108,9 +112,9 @@ class _Method:
     async def answer(self, messages: Messages, context: Context) -> bytes:
         """Serve a call with one answer."""
         async with self._entered(context, streams=self.streams_requests) as (entry, caller):
-            answer: bytes = self.serialize(
-                await self.behaviour(await self._request(messages, entry, caller), context)
-            )
+            made = await self.behaviour(await self._request(messages, entry, caller), context)
+            _name(made, ANSWERED_FIELDS)
+            answer: bytes = self.serialize(made)
         return answer
 
     async def stream(self, messages: Messages, context: Context) -> None:
@@ -214,7 +218,9 @@ async def _watched(
     method: str, context: Context, refusals: RefusalLog, recorder: CallRecorder
 ) -> AsyncIterator[None]:
     """Log and count the call, and end it with a status if it raises."""
-    structlog.contextvars.bind_contextvars(method=method)
+    trace = trace_of(context.invocation_metadata())
+    CURRENT_TRACE.set(trace)
+    structlog.contextvars.bind_contextvars(method=method, trace_id=trace.trace_id)
     began = time.monotonic()
     recorder.call_began(method)
 
@@ -259,9 +265,9 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _name(request: Any) -> None:  # noqa: ANN401 - any message
-    """Name what a request is about in the call's log lines."""
-    found = {name: getattr(request, name, "") for name in LOGGED_FIELDS}
+def _name(message: Any, fields: tuple[str, ...] = LOGGED_FIELDS) -> None:  # noqa: ANN401 - any message
+    """Name what a request or an answer is about in the call's log lines."""
+    found = {name: getattr(message, name, "") for name in fields}
     structlog.contextvars.bind_contextvars(
         **{
             name: value[:MAX_LOGGED_CHARACTERS] if isinstance(value, str) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -91,14 +91,18 @@ class SqliteRepository:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See `Repository`. A second one in the same thread raises RuntimeError."""
+        ended: Sequence[Job] = ()
         with self._exclusively():
             self._settle()
             try:
                 with self._written() as transaction:
                     yield transaction
+                ended = transaction.ended_jobs()
             finally:
                 with suppress(StoreUnavailableError):  # the failure that led here is the one to tell
                     self._settle()
+        for job in ended:
+            self._job_ended(job)
 
     def ping(self) -> None:
         """See `Repository`."""
@@ -153,8 +157,6 @@ class SqliteRepository:
         finally:
             transaction.end()
         self._commit()
-        for job in transaction.ended_jobs():
-            self._job_ended(job)
 
     def _commit(self) -> None:
         try:
