@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,7 +19,6 @@ from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
-from videoprocess_server.engine.recording import SILENT
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
@@ -30,11 +28,10 @@ from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
-from videoprocess_server.model.records import Job
+from videoprocess_server.model.spans import SpanSink
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 from videoprocess_server.rpc.auth.access_file import AccessFileError
-from videoprocess_server.rpc.call_recorder import SILENT_CALLS
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
 from videoprocess_server.settings import Settings
@@ -43,13 +40,9 @@ from videoprocess_server.store.repository import Repository, StoreUnavailableErr
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sqlite import SqliteRepository
 from videoprocess_server.taking_files import taking_files
-from videoprocess_server.telemetry.job_log import tell_end
 from videoprocess_server.telemetry.logging import LogFormat, configure
 from videoprocess_server.telemetry.metrics_server import MetricsListenError
-from videoprocess_server.telling import telling_metrics
-
-if TYPE_CHECKING:
-    from videoprocess_server.telemetry.metrics import Metrics
+from videoprocess_server.telling import NoTracingError, Observers, observers, telling_metrics
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +63,7 @@ _NAMED = (
     DataDirectoryError,
     MetricsListenError,
     NetworkFileSystemError,
+    NoTracingError,
     SchemaTooNewError,
     StoreUnavailableError,
 )
@@ -91,41 +85,24 @@ def run(settings: Settings) -> None:
         access = load_access(settings)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
-            metrics = _metrics(settings)
-            ended = (tell_end, (metrics or SILENT).job_ended)
-            repository = SqliteRepository(data.database, job_ended=lambda job: _tell_all(ended, job))
+            told = observers(settings)
+            stack.callback(told.close)
+            repository = SqliteRepository(data.database, job_ended=told.job_ended)
             stack.callback(repository.close)
             blobs = LocalBlobStore(data.path)
-            executor = _executor(settings, data.path)
+            executor = _executor(settings, data.path, told.spans)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
+            told.open()
             recover(repository, blobs, SystemClock())
-            asyncio.run(_serve(settings, repository, blobs, executor, access, metrics))
+            asyncio.run(_serve(settings, repository, blobs, executor, access, told))
     except _NAMED as error:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
 
 
-def _tell_all(listeners: Sequence[Callable[[Job], None]], job: Job) -> None:
-    """Tell each; one that breaks takes nothing from the others, nor from whoever made the change."""
-    for listener in listeners:
-        try:
-            listener(job)
-        except Exception:
-            log.exception("listener_broke")
-
-
-def _metrics(settings: Settings) -> Metrics | None:
-    """Make what counts, where anybody may ask; its library is loaded then only."""
-    if not settings.metrics_listen:
-        return None
-    from videoprocess_server.telemetry.metrics import Metrics
-
-    return Metrics()
-
-
-def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
+def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoolExecutor:
     """Make the workers' pool: they write segments and unfinished results, and the one that probes nothing."""
     worker_count = settings.workers or available_cores()
     memory_bytes = max(LEAST_WORKER_BYTES, memory_budget_bytes())
@@ -137,6 +114,7 @@ def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
             memory_bytes=memory_bytes,
             cpu_seconds=CPU_TIMES_STALL * worker_count * math.ceil(settings.stall_seconds),
         ),
+        spans=spans,
     )
 
 
@@ -146,7 +124,7 @@ async def _serve(
     blobs: LocalBlobStore,
     executor: ProcessPoolExecutor,
     access: Access,
-    metrics: Metrics | None,
+    told: Observers,
 ) -> None:
     with stop_on_signals(asyncio.get_running_loop()) as stopping:
         build = await asyncio.to_thread(_describe, executor)
@@ -158,11 +136,12 @@ async def _serve(
             executor,
             build,
             access.policy,
-            metrics or SILENT,
-            metrics or SILENT_CALLS,
+            told.recorder,
+            told.calls,
+            told.spans,
         )
         passing = taking_files(settings, machinery.passed_files, access.authentication)
-        telling = telling_metrics(settings, metrics, machinery)
+        telling = telling_metrics(settings, told.metrics, machinery)
         async with passing, telling as metrics_address, _serving(settings, machinery, access) as address:
             await asyncio.to_thread(_note_start, settings, machinery, build, address, metrics_address)
             await stopping.wait()

@@ -69,6 +69,8 @@ def serve(
     fd_users: list[str] | None = _option("fd_users", metavar="USER"),
     address_file: Path | None = _option("address_file"),
     metrics_listen: str | None = _option("metrics_listen", metavar="[HOST:]PORT"),
+    otlp_endpoint: str | None = _option("otlp_endpoint", metavar="URL"),
+    trace_percent: float | None = _option("trace_percent"),
     workers: int | None = _option("workers"),
     max_running_jobs: int | None = _option("max_running_jobs"),
     segment_seconds: float | None = _option("segment_seconds"),

@@ -42,6 +42,7 @@ from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.sandbox import missing_layers
 from videoprocess_server.machine.local import LocalMachine
 from videoprocess_server.model.clock import Clock, SystemClock
+from videoprocess_server.model.spans import NOWHERE, SpanSink
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo
 from videoprocess_server.rpc.call_pool import CallPools
@@ -83,6 +84,7 @@ class _Ground:
     machine: LocalMachine
     recorder: Recorder
     calls: CallRecorder
+    spans: SpanSink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,7 @@ def compose(
     policy: Policy,
     recorder: Recorder = SILENT,
     calls: CallRecorder = SILENT_CALLS,
+    spans: SpanSink = NOWHERE,
 ) -> Machinery:
     """Make all objects; nothing runs yet."""
     ground = _Ground(
@@ -143,6 +146,7 @@ def compose(
         machine=LocalMachine(settings.data_dir),
         recorder=recorder,
         calls=calls,
+        spans=spans,
     )
     keeping = _keeping(ground)
     running = _running(ground, keeping)
@@ -194,6 +198,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
             plan_settings=bounds.plan_settings(settings),
             build=lambda: ground.build,
             recorder=ground.recorder,
+            spans=ground.spans,
         ),
         capacity,
         parking_limits,
@@ -294,6 +299,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
         ),
         call_limits=call_limits,
         recorder=ground.calls,
+        spans=ground.spans,
         pools=CallPools.open(limits),
         draining=asyncio.Event(),
     )

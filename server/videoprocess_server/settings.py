@@ -154,6 +154,18 @@ class Settings(BaseSettings):
         description="Address to serve Prometheus metrics on over plain HTTP, at /metrics: PORT of 127.0.0.1, or HOST:PORT. "
         "Default: nowhere.",
     )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"(https?://[^\s/]+:\d{1,5}/?)?",
+        description="URL of an OpenTelemetry collector's OTLP over gRPC that traces are sent to, e.g. http://127.0.0.1:4317; "
+        "https with TLS. Needs the extra tracing. Default: nowhere.",
+    )
+    trace_percent: float = Field(
+        100.0,
+        ge=0,
+        le=100,
+        description="Share of the traces that begin here that are sent; of a caller's trace the caller decides.",
+    )
     workers: int = Field(0, ge=0, le=256, description="Worker processes that encode; 0 is one for each core.")
     max_running_jobs: int = Field(2, ge=1, le=64, description="Jobs that run at once and share the workers.")
     segment_seconds: float = Field(

@@ -4,21 +4,99 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import structlog
+
 from videoprocess_server.composition import Machinery
 from videoprocess_server.engine.gates import GATES
+from videoprocess_server.engine.recording import SILENT, Recorder
+from videoprocess_server.model.records import Job
+from videoprocess_server.model.spans import NOWHERE, SpanSink
+from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import StoreUnavailableError
+from videoprocess_server.telemetry.job_log import tell_end
 from videoprocess_server.telemetry.metrics_server import serving_metrics
 
 if TYPE_CHECKING:
     from videoprocess_server.telemetry.metrics import Metrics
+    from videoprocess_server.telemetry.tracing import Traces
+
+log = structlog.get_logger(__name__)
 
 #: values of a metric's labels → its value
 Values = Mapping[Sequence[str], float]
 _ALONE = ()
+
+
+class NoTracingError(Exception):
+    """Traces cannot be sent; the text is one line that says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observers:
+    """Who hears of what the service does. What nobody asks for is not there, and its library is not loaded."""
+
+    metrics: Metrics | None = None
+    traces: Traces | None = None
+
+    @property
+    def recorder(self) -> Recorder:
+        """Who adds up the engine's work."""
+        return self.metrics or SILENT
+
+    @property
+    def calls(self) -> CallRecorder:
+        """Who adds up calls."""
+        return self.metrics or SILENT_CALLS
+
+    @property
+    def spans(self) -> SpanSink:
+        """Where spans go."""
+        return self.traces or NOWHERE
+
+    def job_ended(self, job: Job) -> None:
+        """Tell each; one that breaks takes nothing from the others, nor from whoever ended the job."""
+        for tell in (tell_end, self.recorder.job_ended, *([self.traces.job_ended] if self.traces else [])):
+            try:
+                tell(job)
+            except Exception:
+                log.exception("observer_broke")
+
+    def open(self) -> None:
+        """Begin to send traces."""
+        if self.traces is not None:
+            self.traces.open()
+
+    def close(self) -> None:
+        """Send what is left."""
+        if self.traces is not None:
+            self.traces.close()
+
+
+def observers(settings: Settings) -> Observers:
+    """Make those that the settings ask for.
+
+    Raises:
+        NoTracingError: the extra is missing.
+    """
+    metrics, traces = None, None
+    if settings.metrics_listen:
+        from videoprocess_server.telemetry.metrics import Metrics
+
+        metrics = Metrics()
+    if settings.otlp_endpoint:
+        try:
+            from videoprocess_server.telemetry.tracing import Traces
+        except ImportError as error:
+            raise NoTracingError(
+                f"--otlp-endpoint needs OpenTelemetry, {error.name} is missing: pip install 'videoprocess[tracing]'"
+            ) from error
+        traces = Traces(settings.otlp_endpoint, settings.trace_percent / 100, version("videoprocess"))
+    return Observers(metrics=metrics, traces=traces)
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ ASKED_FOR = {
         *PROJECT["project"]["dependencies"],
         *_GROUPS["build"],
         *_EXTRAS["stabilise"],
+        *_EXTRAS["tracing"],
         *_EXTRAS["plots"],
         *_EXTRAS["dev"],
     ],

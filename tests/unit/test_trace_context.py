@@ -43,8 +43,9 @@ def test_a_later_versions_header_is_read_as_far_as_it_is_known() -> None:
 def test_what_is_none_is_not(text: str) -> None:
     assert parse_traceparent(text) is None
     made = trace_of([("traceparent", text)])
-    assert made.sampled
-    assert made.trace_id != TRACE
+    assert made.parent_span_id == ""
+    assert made.context.trace_id != TRACE
+    assert not made.context.sampled  # nobody here keeps it
 
 
 @given(st.booleans())
@@ -63,5 +64,6 @@ def test_whatever_comes_is_read_or_is_none(text: str) -> None:
 
 def test_of_several_headers_none_counts() -> None:
     headers = [("traceparent", f"00-{TRACE}-{SPAN}-01")] * 2
-    assert trace_of(headers).trace_id != TRACE
-    assert trace_of([*headers[:1], ("other", "x"), ("bytes-bin", b"\xff")]).trace_id == TRACE
+    assert trace_of(headers).context.trace_id != TRACE
+    one = trace_of([*headers[:1], ("other", "x"), ("bytes-bin", b"\xff")])
+    assert (TRACE, SPAN) == (one.context.trace_id, one.parent_span_id)

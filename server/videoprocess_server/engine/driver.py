@@ -15,6 +15,7 @@ from videoprocess_server.engine import endings, faults
 from videoprocess_server.engine.assignment import Assignment
 from videoprocess_server.engine.delivery_batch import DeliveryRefusedError
 from videoprocess_server.engine.durable import Durable
+from videoprocess_server.engine.job_spans import JobSpans
 from videoprocess_server.engine.production import Production
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.sources import SourceChangedError
@@ -26,7 +27,7 @@ from videoprocess_server.model import job_times
 from videoprocess_server.model.execution_modes import MODES
 from videoprocess_server.model.records import Job, QueueClass, Video
 from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
-from videoprocess_server.model.trace_context import CURRENT_TRACE, parse_traceparent
+from videoprocess_server.model.trace_context import parse_traceparent
 from videoprocess_server.store.repository import Reader, Transaction
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,7 @@ class JobDriver:
         self._changed = changed
         self._assignment = Assignment(job, video)
         self._meter = ProgressMeter()
-        self._runner = TaskRunner(shop.executor, shop.limits.stall_seconds, self._pause)
+        self._runner = TaskRunner(shop.executor, shop.limits.stall_seconds, self._pause, JobSpans(shop.spans))
         self._runner.niceness = MODES[job.execution_mode].niceness
         self._production = Production(self._assignment, self._runner, self._meter, durable, shop, changed)
         #: True: the assigned job is to be worked on; False: give up
@@ -157,6 +158,7 @@ class JobDriver:
         except _FAILURES as error:
             self._end_failed(error)
         finally:
+            self._runner.spans.end()
             self._delete_nobodys_segments()
             self._told_end(self.job)
 
@@ -202,6 +204,7 @@ class JobDriver:
         job, begin = self.job, time.monotonic()
         log.info("job_parked", resident_bytes=self.resident_bytes())
         self._shop.recorder.work_parked()
+        self._runner.spans.end()
         self._parked(self)
         self._told_end(job)
         if not self._awaited.get():
@@ -278,10 +281,10 @@ class JobDriver:
             self._shop.blobs.delete(BlobKind.SEGMENT, plan_id)
 
     def _name_lines(self) -> None:
-        """Name the job in every line that its driver's thread logs from now on, and in those of its workers' threads."""
+        """Name the job from now on in spans, and in lines of its driver's thread and of its workers' threads."""
         job = self.job
         trace = parse_traceparent(job.traceparent)
-        CURRENT_TRACE.set(trace)
+        self._runner.spans.begin(job)
         structlog.contextvars.bind_contextvars(
             job_id=job.job_id,
             user_id=job.user_id,

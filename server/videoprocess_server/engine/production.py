@@ -205,6 +205,7 @@ class Production:
         """Return the plan's segments when the pass is through with them."""
         rows = self._durable.read(lambda reader: reader.list_segments(record.plan_id))
         done = [row for row in rows if row.state is SegmentState.DONE]
+        self._runner.spans.enter(segment_pass.phase)
         self._meter.enter(
             segment_pass.phase,
             sum(segment.frame_count for segment in record.plan.segments),
@@ -241,6 +242,7 @@ class Production:
     def _publish(self, record: PlanRecord, outcome: Outcome) -> None:
         """Name all files, then tell of all of them in one transaction with the job's end."""
         self._meter.enter(Phase.PUBLISH)
+        self._runner.spans.enter(Phase.PUBLISH)
         self._runner.check()
         now = self._shop.clock.now_us()
         self._keep_stages(record)

@@ -82,6 +82,7 @@ class SingleTasks:
             TaskFailedError, TaskStalledError, WorkerCrashedError: for good.
         """
         self._meter.enter(phase, frames_total, frames_done)
+        self._runner.spans.enter(phase)
         self._tell()
         tries = faults.Tries()
         while True:

@@ -15,6 +15,7 @@ from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.execution.executor import Executor
 from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.plan import PlanSettings
+from videoprocess_server.model.spans import NOWHERE, SpanSink
 from videoprocess_server.model.tasks import BuildInfo
 
 
@@ -33,3 +34,4 @@ class Workshop:
     plan_settings: PlanSettings
     build: Callable[[], BuildInfo]
     recorder: Recorder = SILENT
+    spans: SpanSink = NOWHERE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 from videoprocess_server.execution.codec import RESULT_OF, CodecError, Failed, Heartbeat
 from videoprocess_server.execution.executor import (
@@ -15,6 +16,8 @@ from videoprocess_server.execution.task_run import TaskRun, error_of
 from videoprocess_server.execution.watchdog import NoProgressError, SilentError, Watchdog
 from videoprocess_server.execution.worker_process import WorkerProcess
 from videoprocess_server.execution.worker_settings import WorkerSettings
+from videoprocess_server.execution.worker_spans import TaskSpans, Traced, fit_spans
+from videoprocess_server.model.spans import NOWHERE
 from videoprocess_server.model.tasks import Progress, SegmentDone, TaskMessage, TaskResult
 
 
@@ -32,6 +35,9 @@ class Conversation:
         self._run = run
         self._settings = settings
         self._kind = type(run.task).__name__
+        is_kept = settings.spans is not NOWHERE and run.trace is not None and run.trace.sampled
+        self._trace = run.trace if is_kept else None
+        self._began_ns = time.time_ns()
         self._watchdog = Watchdog(run, settings.silence_seconds)
         self._oom_kills_before = settings.oom_kill_count()
 
@@ -39,6 +45,8 @@ class Conversation:
         """Hold it to its end."""
         run, patience = self._run, self._watchdog.patience
         try:
+            if self._trace is not None:
+                self._worker.channel.send(Traced(traceparent=self._trace.traceparent), patience=patience)
             self._worker.channel.send(run.task, fd=run.source_fd, patience=patience)
             run.close_source()
             return self._listen()
@@ -62,6 +70,9 @@ class Conversation:
                 if refusal is not None:
                     self._end_by_ladder()
                     return refusal
+            elif isinstance(message, TaskSpans) and self._trace is not None:
+                for span in fit_spans(message, self._trace, self._began_ns):
+                    self._settings.spans.record(span)
             elif isinstance(message, Failed):
                 return error_of(self._run, message)
             elif isinstance(message, RESULT_OF[type(self._run.task)]):

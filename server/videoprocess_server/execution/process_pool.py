@@ -13,6 +13,7 @@ from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.worker_group import Usage, WorkerGroup
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.execution.worker_thread import WorkerThread, no_worker_error
+from videoprocess_server.model.spans import NOWHERE, SpanSink
 from videoprocess_server.model.tasks import Task, TaskMessage
 
 #: nothing may be written, and only the machine bounds memory and time
@@ -36,6 +37,7 @@ class ProcessPoolExecutor:
         confinement: what is around the others.
         oom_kills: how many processes of the service's control group were killed for want of memory; None where nothing
             tells.
+        spans: where workers' spans go.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ProcessPoolExecutor:
         probe_confinement: Confinement = UNBOUNDED,
         confinement: Confinement = UNBOUNDED,
         oom_kills: Callable[[], int | None] = oom_kill_count,
+        spans: SpanSink = NOWHERE,
     ) -> None:
         if worker_count < 1:
             raise ValueError("worker_count must be at least 1")
@@ -62,6 +65,7 @@ class ProcessPoolExecutor:
                 oom_kill_count=oom_kills,
                 confinement=around,
                 tell_layers=self._note_layers,
+                spans=spans,
             )
             for slot, around in ((Slot.PROBE, probe_confinement), (Slot.GENERAL, confinement))
         }

@@ -17,6 +17,7 @@ from videoprocess_server.execution.executor import TaskCancelledError, TaskFaile
 from videoprocess_server.execution.places import Line, Places
 from videoprocess_server.execution.stopwatch import Stopwatch
 from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
+from videoprocess_server.model.trace_context import CURRENT_TRACE
 
 _log = structlog.get_logger(__name__)
 
@@ -93,6 +94,8 @@ class TaskRun:
         self.niceness = niceness
         #: what log lines about it carry: those of whoever submitted it, or let it go on
         self.names = _names()
+        #: where its spans belong; None where nobody keeps them
+        self.trace = CURRENT_TRACE.get()
         #: whether it ended while it had a place; of a settled task
         self.holds_place = False
         self._on_message = on_message

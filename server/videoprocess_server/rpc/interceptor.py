@@ -17,16 +17,18 @@ from google.protobuf.message import DecodeError
 
 from videoprocess_server.engine.authorisation import Caller
 from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.spans import NOWHERE, Span, SpanKind, SpanSink
 from videoprocess_server.model.trace_context import CURRENT_TRACE
 from videoprocess_server.rpc.admission import Admission, Entry
 from videoprocess_server.rpc.auth.guard import Guard
+from videoprocess_server.rpc.call_limits import NEVER_LIMITED
 from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
 from videoprocess_server.rpc.caller import Context
 from videoprocess_server.rpc.convert.fields import invalid
 from videoprocess_server.rpc.hang_up import hang_up
 from videoprocess_server.rpc.refusal_log import RefusalLog
 from videoprocess_server.rpc.status import as_catalogued, grpc_status, internal
-from videoprocess_server.rpc.trace import trace_of
+from videoprocess_server.rpc.trace import CallTrace, trace_of
 
 log = structlog.get_logger(__name__)
 
@@ -52,13 +54,21 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         guard: lets calls in, before anything of their requests is read.
         admission: counts them, and knows how long they may take.
         recorder: told of each.
+        spans: gets one of each, but of probes.
     """
 
-    def __init__(self, guard: Guard, admission: Admission, recorder: CallRecorder = SILENT_CALLS) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        admission: Admission,
+        recorder: CallRecorder = SILENT_CALLS,
+        spans: SpanSink = NOWHERE,
+    ) -> None:
         self._guard = guard
         self._admission = admission
         self._refusals = RefusalLog(time.monotonic)
         self._recorder = recorder
+        self._spans = spans
 
     async def intercept_service(
         self,
@@ -84,6 +94,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             self._admission,
             self._refusals,
             self._recorder,
+            self._spans,
         )
         # Every request is a stream of bytes here. gRPC would wait for a single message for ever, before anybody is asked;
         # and would answer what does not parse with UNKNOWN, or break the call in its middle.
@@ -108,6 +119,7 @@ class _Method:
     admission: Admission
     refusals: RefusalLog
     recorder: CallRecorder
+    spans: SpanSink
 
     async def answer(self, messages: Messages, context: Context) -> bytes:
         """Serve a call with one answer."""
@@ -134,7 +146,7 @@ class _Method:
         """Let the call in, and end it with a status if it raises or takes too long."""
         limits = self.admission.limits
         try:
-            async with _watched(self.name, context, self.refusals, self.recorder):
+            async with _watched(self, context):
                 headers = context.invocation_metadata() or ()
                 with self.admission.entered(self.name, context.peer(), headers) as entry:
                     seconds = limits.seconds_of(self.name, streams=streams)
@@ -214,19 +226,19 @@ def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
 
 
 @asynccontextmanager
-async def _watched(
-    method: str, context: Context, refusals: RefusalLog, recorder: CallRecorder
-) -> AsyncIterator[None]:
-    """Log and count the call, and end it with a status if it raises."""
-    trace = trace_of(context.invocation_metadata())
-    CURRENT_TRACE.set(trace)
-    structlog.contextvars.bind_contextvars(method=method, trace_id=trace.trace_id)
-    began = time.monotonic()
-    recorder.call_began(method)
+async def _watched(method: _Method, context: Context) -> AsyncIterator[None]:
+    """Log, count and trace the call, and end it with a status if it raises."""
+    trace = trace_of(context.invocation_metadata(), method.spans)
+    CURRENT_TRACE.set(trace.context)
+    structlog.contextvars.bind_contextvars(method=method.name, trace_id=trace.context.trace_id)
+    began, began_ns = time.monotonic(), time.time_ns()
+    method.recorder.call_began(method.name)
 
     def ended(code: str, reason: str = "") -> float:
         seconds = time.monotonic() - began
-        recorder.call_ended(method, code, reason, seconds)
+        method.recorder.call_ended(method.name, code, reason, seconds)
+        if method.name not in NEVER_LIMITED:
+            method.spans.record(_span(method.name, trace, began_ns, code, reason))
         return round(seconds, 6)
 
     try:
@@ -252,12 +264,30 @@ async def _watched(
             log.exception("rpc_broke", incident=incident)
             known = internal(incident)
         code = known.row.status.name
-        refusals.tell(
+        method.refusals.tell(
             code=code, reason=known.reason, message=known.message[:200], seconds=ended(code, known.reason)
         )
         await context.abort_with_status(grpc_status(known))
     else:
         log.debug("rpc", code="OK", seconds=ended("OK"))
+
+
+def _span(method: str, trace: CallTrace, began_ns: int, code: str, reason: str) -> Span:
+    names = structlog.contextvars.get_contextvars()
+    return Span(
+        name=method.lstrip("/"),
+        context=trace.context,
+        parent_span_id=trace.parent_span_id,
+        start_ns=began_ns,
+        end_ns=time.time_ns(),
+        kind=SpanKind.SERVER,
+        attributes={
+            "rpc.system": "grpc",
+            "rpc.code": code,
+            **{name: str(names[name]) for name in ("session_id", "job_id", "upload_id") if name in names},
+        },
+        error=reason,
+    )
 
 
 def _is_cancelled() -> bool:

@@ -101,7 +101,7 @@ async def build_server(services: Services, health_status: Health, guard: Guard) 
     owners = SessionOwners(services.repository, services.pools.calls)
     admission = Admission(limits, services.policy, owners.find, time.monotonic)
     server = hardened_server(
-        interceptors=(StatusInterceptor(guard, admission, services.recorder),),
+        interceptors=(StatusInterceptor(guard, admission, services.recorder, services.spans),),
         options=(*OPTIONS, ("grpc.max_allowed_incoming_connections", limits.max_connections)),
         max_calls=limits.max_calls + SPARE_CALLS,
     )

@@ -18,6 +18,7 @@ from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.work import Work
 from videoprocess_server.model.clock import Clock
+from videoprocess_server.model.spans import SpanSink
 from videoprocess_server.rpc.call_limits import CallLimits
 from videoprocess_server.rpc.call_pool import CallPools
 from videoprocess_server.rpc.call_recorder import CallRecorder
@@ -46,6 +47,7 @@ class Services:
     facts: CapabilityFacts
     call_limits: CallLimits
     recorder: CallRecorder
+    spans: SpanSink
     #: closed after the server has stopped and the executor is closed
     pools: CallPools
     #: set from the event loop when the service begins to stop: subscriptions end, so that the server can
