@@ -17,7 +17,12 @@ _CREDENTIALS = re.compile(
     r"|(?i:token|secret|password|passwd|authorization|api[_-]?key)[\"']?\s*[:=]\s*[\"']?(?i:(?:bearer|basic)\s+)?[^\s\"',}]+"
 )
 #: keys of log lines whose values callers chose
-_NAMES = frozenset({"video_id", "file_name", "path", "identity"})
+_NAMES = frozenset({"video_id", "file_name", "path", "identity", "key"})
+#: keys whose sentences quote such names
+_SENTENCES = frozenset({"message", "error", "reason", "why", "detail", "exc_value"})
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+#: the same in lines for people
+_NAMED = re.compile(rf"\b({'|'.join(sorted(_NAMES))})=('[^']*'|\"[^\"]*\"|\S+)")
 _DIGEST_CHARACTERS = 12
 
 
@@ -37,16 +42,26 @@ def log_line(line: str) -> str:
     try:
         fields = json.loads(line)
     except ValueError:
-        return without_credentials(line)
+        return _QUOTED.sub(
+            _quoted, _NAMED.sub(lambda found: f"{found[1]}={pseudonym(found[2])}", without_credentials(line))
+        )
     return json.dumps(_cleaned(fields), ensure_ascii=False)
+
+
+def _cleaned_field(key: str, value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    if key in _NAMES and value:
+        return pseudonym(str(value))
+    cleaned = _cleaned(value)
+    return _QUOTED.sub(_quoted, cleaned) if key in _SENTENCES and isinstance(cleaned, str) else cleaned
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return f"'{pseudonym(found[1] or found[2] or '')}'"
 
 
 def _cleaned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     if isinstance(value, Mapping):
-        return {
-            key: pseudonym(str(item)) if key in _NAMES and item else _cleaned(item)
-            for key, item in value.items()
-        }
+        return {key: _cleaned_field(str(key), item) for key, item in value.items()}
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
     return without_credentials(value) if isinstance(value, str) else value
