@@ -241,8 +241,8 @@ class Production:
 
     def _publish(self, record: PlanRecord, outcome: Outcome) -> None:
         """Name all files, then tell of all of them in one transaction with the job's end."""
-        self._meter.enter(Phase.PUBLISH)
         self._runner.spans.enter(Phase.PUBLISH)
+        self._meter.enter(Phase.PUBLISH)
         self._runner.check()
         now = self._shop.clock.now_us()
         self._keep_stages(record)
