@@ -13,6 +13,7 @@ from videoprocess_server.engine import faults
 from videoprocess_server.errors import CATALOGUE, SLIPS
 from videoprocess_server.model import losses, states
 from videoprocess_server.rpc.convert.enums import LOSSES
+from videoprocess_server.telemetry.metric_table import METRICS
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTICE = "<!-- Made by scripts/generate_docs.py from the code: change that, then `make docs`. -->\n"
@@ -119,10 +120,26 @@ _STATES_AFTER = {
     states.Trigger.SLIP: "as it was",
 }
 
+
+def metrics_page() -> str:
+    """Return docs/metrics.md."""
+    rows = [
+        f"| `{row.full_name}` | {row.kind.value} | {', '.join(f'`{name}`' for name in row.labels) or '—'} | {row.help} |"
+        for row in METRICS
+    ]
+    return (
+        f"# Metrics\n\n{NOTICE}\n"
+        "What `--metrics-listen` serves ([how to see inside](observability.md)). Beside these there are `process_…` of the service's own\n"
+        "process. No label holds a user, a video or any other text of a caller. Counters begin at 0 with each start.\n\n"
+        "| metric | kind | labels | what |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
 PAGES = {
     "causes.md": causes_page,
     "errors.md": errors_page,
     "limits.md": limits_page,
+    "metrics.md": metrics_page,
     "states.md": states_page,
 }
 

@@ -71,6 +71,9 @@ def serve(
     fd_socket: str | None = _option("fd_socket", metavar="PATH|off"),
     fd_users: list[str] | None = _option("fd_users", metavar="USER"),
     address_file: Path | None = _option("address_file"),
+    metrics_listen: str | None = _option("metrics_listen", metavar="[HOST:]PORT"),
+    otlp_endpoint: str | None = _option("otlp_endpoint", metavar="URL"),
+    trace_percent: float | None = _option("trace_percent"),
     workers: int | None = _option("workers"),
     max_running_jobs: int | None = _option("max_running_jobs"),
     segment_seconds: float | None = _option("segment_seconds"),
@@ -165,6 +168,42 @@ def health(
     told = check(asked, timeout_seconds, root_certificates=roots, server_name=tls_name)
     typer.echo(told)
     raise typer.Exit(0 if told == SERVING else EXIT_UNHEALTHY)
+
+
+@app.command()
+def support_dump(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: NAME.tar.gz or NAME.zip.", show_default=False),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    data_dir: Path | None = _option("data_dir"),
+    log: Annotated[
+        Path | None,
+        typer.Option(help="File that the service's log lines go to; its end is taken.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a file for support, while the service runs or is dead: versions, settings, disk, gates, the last 100 jobs.
+
+    It holds no video and no credentials; names that callers gave are replaced by digests.
+    """
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    settings = _read({} if data_dir is None else {"data_dir": data_dir})
+    if not settings.data_dir.is_dir():
+        _die(f"there is no data directory {settings.data_dir}: name it with --data-dir", EXIT_USAGE)
+    from videoprocess_server.support.dump import CannotDumpError, write_dump
+    from videoprocess_server.support.parts import Finder
+
+    try:
+        problems = write_dump(output, Finder(settings, log).parts())
+    except CannotDumpError as error:
+        _die(str(error), EXIT_USAGE)
+    for name, problem in problems.items():
+        sys.stderr.write(f"videoprocess-server: {name} is missing: {problem}\n")
+    typer.echo(output)
 
 
 def _read(flags: dict[str, Any]) -> Settings:

@@ -159,6 +159,23 @@ class Settings(BaseSettings):
         None,
         description="File that the address is written to once the service is SERVING; tells the port that port 0 picked.",
     )
+    metrics_listen: str = Field(
+        "",
+        description="Address to serve Prometheus metrics on over plain HTTP, at /metrics: PORT of 127.0.0.1, or HOST:PORT. "
+        "Default: nowhere.",
+    )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"(https?://[^\s/]+:\d{1,5}/?)?",
+        description="URL of an OpenTelemetry collector's OTLP over gRPC that traces are sent to, e.g. http://127.0.0.1:4317; "
+        "https with TLS. Needs the extra tracing. Default: nowhere.",
+    )
+    trace_percent: float = Field(
+        100.0,
+        ge=0,
+        le=100,
+        description="Share of the traces that begin here that are sent; of a caller's trace the caller decides.",
+    )
     workers: int = Field(0, ge=0, le=256, description="Worker processes that encode; 0 is one for each core.")
     max_running_jobs: int = Field(2, ge=1, le=64, description="Jobs that run at once and share the workers.")
     segment_seconds: float = Field(
@@ -290,6 +307,15 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, else JSON."
     )
+
+    @field_validator("metrics_listen", mode="before")
+    @classmethod
+    def _parse_metrics_address(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
+        text = f"127.0.0.1:{value}" if str(value).isdecimal() else value
+        host, _, port = str(text).rpartition(":")
+        if text and not (host and port.isdecimal() and int(port) <= MAX_PORT):
+            raise ValueError(f"{text!r}: use PORT or HOST:PORT with a port up to {MAX_PORT}")
+        return text
 
     @field_validator("shared_root", mode="before")
     @classmethod

@@ -21,14 +21,15 @@ ASKED_FOR = {
         *PROJECT["project"]["dependencies"],
         *_GROUPS["build"],
         *_EXTRAS["stabilise"],
+        *_EXTRAS["tracing"],
         *_EXTRAS["plots"],
         *_EXTRAS["dev"],
     ],
     "audit": _GROUPS["audit"],
     "build": _GROUPS["build"],
     "manifests": _GROUPS["manifests"],
-    "service": PROJECT["project"]["dependencies"],
-    "service-stabilise": [*PROJECT["project"]["dependencies"], *_EXTRAS["stabilise"]],
+    "service": [*PROJECT["project"]["dependencies"], *_EXTRAS["tracing"]],
+    "service-stabilise": [*PROJECT["project"]["dependencies"], *_EXTRAS["stabilise"], *_EXTRAS["tracing"]],
 }
 
 

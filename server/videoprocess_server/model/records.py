@@ -262,6 +262,14 @@ class Job:
     event_sequence: int = 0
     start_time_us: int | None = None
     end_time_us: int | None = None
+    #: since when it is RUNNING; None while it is not
+    running_since_us: int | None = None
+    #: how long it was RUNNING before that; a stretch that the service's death ended is not counted
+    ran_us: int = 0
+    #: its span, of the trace of the call that it was accepted by, as W3C Trace Context tells it; "" for none
+    traceparent: str = ""
+    #: of that call
+    caller_span_id: str = ""
     #: as the caller gave it, microseconds of media time
     timestamp_us: int = 0
     snapshot: Snapshot | None = None

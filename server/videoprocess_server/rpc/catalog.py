@@ -12,7 +12,7 @@ from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.records import Job, ResumePoint, Video
 from videoprocess_server.model.states import VideoState
 from videoprocess_server.rpc.convert import fields, videos
-from videoprocess_server.rpc.convert.capabilities import LIST_PAGE, MAX_LIST_PAGE
+from videoprocess_server.rpc.convert.capability_limits import LIST_PAGE, MAX_LIST_PAGE
 from videoprocess_server.rpc.page_tokens import page_token, position_of
 from videoprocess_server.store.repository import Repository, StoreUnavailableError
 
