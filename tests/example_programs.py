@@ -24,14 +24,14 @@ class Example:
         name: of its folder.
         programs: what building needs on the PATH.
         libraries: what building needs, by the names that pkg-config knows.
-        packages: what to install for all that, by Debian's names.
+        needs: what to install for all that, as examples/README.md has it.
         commands: what builds it, one after another.
     """
 
     name: str
     programs: tuple[str, ...]
     libraries: tuple[str, ...]
-    packages: str
+    needs: str
     commands: tuple[tuple[str, ...], ...]
 
     @property
@@ -44,7 +44,7 @@ class Example:
         lacks = [program for program in self.programs if shutil.which(program) is None]
         if not lacks:
             lacks = [library for library in self.libraries if not _has_library(library)]
-        return f"no {', '.join(lacks)} here: install {self.packages}" if lacks else ""
+        return f"no {', '.join(lacks)} here: install {self.needs}" if lacks else ""
 
     def build(self) -> Path:
         """Build it, or what has changed of it; one process at a time."""
@@ -68,7 +68,7 @@ EXAMPLES = (
         "cpp",
         programs=("cmake", "c++", "make", "pkg-config", "protoc", "grpc_cpp_plugin"),
         libraries=("grpc++", "protobuf", "libcrypto"),
-        packages="cmake g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libgrpc++-dev libprotobuf-dev libssl-dev",
+        needs="cmake g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libgrpc++-dev libprotobuf-dev libssl-dev",
         commands=(
             ("cmake", "-S", "examples/cpp", "-B", str(BUILD / "cpp")),
             ("cmake", "--build", str(BUILD / "cpp")),
@@ -78,7 +78,7 @@ EXAMPLES = (
         "go",
         programs=("go", "make"),
         libraries=(),
-        packages="Go 1.26 or newer, and make",
+        needs="Go 1.26 or newer, and protoc",
         commands=(("make", "-C", "examples/go", f"OUT={BUILD / 'go'}", f"PROTOC={_PROTOC}"),),
     ),
 )

@@ -8,7 +8,7 @@ import re
 import signal
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cutting_proxy import cutting_proxy
-from example_programs import EXAMPLES, Example
+from example_programs import EXAMPLES, ROOT, Example
 from media_factory import make_clip
 from service_harness import PATIENCE_SECONDS, USER, Server, address_to_keep
 from videoprocess_client import Client, StreamIntent, stream, uploaded
@@ -127,10 +127,8 @@ async def _running(*command: str | Path) -> AsyncIterator[Running]:
             await process.wait()
 
 
-async def _kill_and_start(server: Server, between: Callable[[], Awaitable[None]] | None = None) -> None:
+async def _kill_and_start(server: Server) -> None:
     await asyncio.to_thread(server.kill)
-    if between is not None:
-        await between()
     await asyncio.to_thread(server.start)
 
 
@@ -183,3 +181,17 @@ def test_it_tells_the_services_reason(tmp_path: Path, server: Server, example: E
     assert done.returncode == 1
     assert "failed: NOT_A_VIDEO (CamRetCode -3): " in done.stderr
     assert [source] == list(tmp_path.iterdir())
+
+
+def test_a_camera_apps_structures_are_converted_field_by_field() -> None:
+    cpp = next(example for example in EXAMPLES if example.name == "cpp")
+    if missing := cpp.missing():
+        pytest.skip(missing)
+    program = cpp.build().with_name("convert_test")
+    done = subprocess.run((program,), capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_says_how_they_are_built() -> None:
+    page = (ROOT / "examples" / "README.md").read_text()
+    assert all(example.needs in page for example in EXAMPLES)
