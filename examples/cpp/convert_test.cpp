@@ -4,6 +4,8 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include <iostream>
+#include <memory>
+#include <string>
 
 #include "convert.h"
 

@@ -1,5 +1,6 @@
 #include "upload.h"
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 

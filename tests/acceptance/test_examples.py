@@ -155,6 +155,9 @@ async def test_it_gets_the_python_clients_result_though_the_service_is_killed_un
                 await program.until(
                     lambda: max(program.numbers(r"segments (\d+) of"), default=0) >= SEGMENTS_BEFORE_THE_KILL
                 )
+                assert (
+                    program.numbers(r"segments (\d+) of")[-1] < program.numbers(r"segments \d+ of (\d+)")[-1]
+                )
                 await _kill_and_start(server)
                 await program.until(is_fetching)
                 program.process.send_signal(signal.SIGSTOP)
