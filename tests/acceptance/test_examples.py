@@ -52,7 +52,7 @@ def _clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "long.mov"
     times = range(0, PICTURES * TICKS_OF_A_PICTURE, TICKS_OF_A_PICTURE)
     make_clip(
-        path, pts=times, time_base=Fraction(1, 30), width=480, height=272, audio="pcm_s16le", noise_sigma=4
+        path, pts=times, time_base=Fraction(1, 30), width=384, height=224, audio="pcm_s16le", noise_sigma=4
     )
     return path
 
