@@ -10,7 +10,7 @@ WORK   ?= build/kept
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd image-test kept soak audit lock proto docs clean
+.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of cli
 	$(BIN)/python scripts/kept_table.py $(MEDIA) --work $(WORK) --jobs 2; kept=$$?; \
 	$(BIN)/python scripts/play_elsewhere.py $(WORK); played=$$?; \
 	$(BIN)/python scripts/compare_tools.py $(WORK) && test $$kept -eq 0 && test $$played -eq 0
+
+examples-test: $(VENV)/.dev ## build examples/ and run them, the grpcurl page and the contract's commands against real services
+	$(BIN)/pytest -m "" tests/acceptance/test_examples.py tests/acceptance/test_grpcurl.py tests/acceptance/test_contract_examples.py
 
 soak: $(VENV)/.dev ## the long tests in full, with their numbers under docs/results
 	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal -m ""
