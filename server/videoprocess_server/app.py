@@ -28,6 +28,7 @@ from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
+from videoprocess_server.preflight import PreflightError, check_address_file, check_build, check_listen
 from videoprocess_server.rpc.auth.access_file import AccessFileError
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
@@ -57,9 +58,11 @@ _NAMED = (
     CannotListenError,
     DataDirectoryError,
     NetworkFileSystemError,
+    PreflightError,
     SchemaTooNewError,
     StoreUnavailableError,
 )
+_DATABASE_REMEDY = "end whatever else uses the file, or restore the data directory from a backup (docs/backup-and-upgrade.md)"
 
 
 class CannotStartError(Exception):
@@ -76,9 +79,11 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # workers are spawned, never forked
     try:
         access = load_access(settings)
+        check_listen(settings.listen)
+        check_address_file(settings.address_file)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
-            repository = SqliteRepository(data.database)
+            repository = _open(data.database)
             stack.callback(repository.close)
             blobs = LocalBlobStore(data.path)
             executor = _executor(settings, data.path)
@@ -90,6 +95,13 @@ def run(settings: Settings) -> None:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
+
+
+def _open(database: Path) -> SqliteRepository:
+    try:
+        return SqliteRepository(database)
+    except StoreUnavailableError as error:
+        raise CannotStartError(f"{database}: {error}: {_DATABASE_REMEDY}") from error
 
 
 def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
@@ -116,6 +128,7 @@ async def _serve(
 ) -> None:
     with stop_on_signals(asyncio.get_running_loop()) as stopping:
         build = await asyncio.to_thread(_describe, executor)
+        check_build(build)
         _tell_layers(executor.layers)
         machinery = compose(settings, repository, blobs, executor, build, access.policy)
         passing = taking_files(settings, machinery.passed_files, access.authentication)
@@ -149,7 +162,9 @@ async def _serving(settings: Settings, machinery: Machinery, access: Access) -> 
         port = access.add_port(server, settings.listen)
     except RuntimeError as error:
         services.pools.close()
-        raise CannotStartError(f"cannot listen on {settings.listen}: is another program there?") from error
+        raise CannotStartError(
+            f"cannot listen on {settings.listen}: has another program just taken it?"
+        ) from error
     try:
         machinery.gates.start()
         machinery.scheduler.start()
