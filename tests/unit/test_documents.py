@@ -29,7 +29,7 @@ def test_every_reason_has_advice_and_all_advice_a_reason() -> None:
     troubleshooting = runpy.run_path(str(ROOT / "scripts" / "troubleshooting.py"))
     advice = troubleshooting["ADVICE"]
     told = re.findall(
-        r"^\| <a id=\"\w+\"></a>`(\w+)` \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.M
+        r"^\| <a id=\"\w+\"></a>`(\w+)` \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE
     )
     assert sorted(told) == sorted(CATALOGUE)
     for wrong in (
