@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from media_factory import make_clip
+from media_factory import Colours, make_clip
 from service_harness import Server
 from shell_fences import ROOT, Fence, fences, run
 
-CLIPS = Path(__file__).parents[1] / "clips"
 PAGES = sorted(str(page.relative_to(ROOT)) for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 #: pages whose commands build on one another; of others each fence begins with the same files
 READ_FROM_TOP_TO_BOTTOM = ("docs/getting-started.md",)
@@ -50,10 +49,11 @@ RUN_PAGES = [page for page in PAGES if any(_exception(fence) is None for fence i
 def _media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The videos that documents speak of, as short as can be."""
     folder = tmp_path_factory.mktemp("videos")
-    make_clip(folder / "holiday.mp4", frames=8, width=1280, height=720, audio="aac")
+    make_clip(folder / "holiday.mp4", frames=5, width=1280, height=720, audio="aac")
     for name in ("night.mp4", "walk.mp4", "selfie.mp4"):
         shutil.copy(folder / "holiday.mp4", folder / name)
-    shutil.copy(CLIPS / "iphone14pro_hlg_noaudio_opengop_rot90.mov", folder / "hdr.mov")
+    hdr = Colours(primaries=9, transfer=18, matrix=9)
+    make_clip(folder / "hdr.mov", frames=5, codec="libx265", pix_fmt="yuv420p10le", colours=hdr)
     return folder
 
 
