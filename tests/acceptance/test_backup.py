@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from media_factory import make_clip
-from service_harness import USER, Api, Server, connect
+from service_harness import PATIENCE_SECONDS, USER, Api, Server, connect
 from shell_fences import fences, run
 from videoprocess.v1 import (
     file_transfer_pb2 as transfer,
@@ -53,8 +53,8 @@ async def _state(api: Api) -> dict[str, Any]:
 async def test_a_backup_of_a_running_service_brings_back_all_it_had(tmp_path: Path) -> None:
     clip = tmp_path / "media" / "clip.mp4"
     clip.parent.mkdir()
-    make_clip(clip, frames=90, width=160, height=90, noise_sigma=6.0)
-    flags = ("--shared-root", f"media={clip.parent}", "--workers", "1", "--segment-seconds", "1")
+    make_clip(clip, frames=90, width=160, height=90, gop=15, noise_sigma=6.0)
+    flags = ("--shared-root", f"media={clip.parent}", "--workers", "1", "--segment-seconds", "0.5")
     flags += ("--longest-gop-seconds", "1")
     with Server(tmp_path / "data", *flags) as server:
         async with connect(server) as api:
@@ -64,7 +64,7 @@ async def test_a_backup_of_a_running_service_brings_back_all_it_had(tmp_path: Pa
                 await api.prepare_path(opened, name, "clip.mp4")
             await api.terminal(await api.process(opened, "done"))
             accepted = await api.process(opened, "paused")
-            await asyncio.sleep(0.3)
+            await _until_a_segment_is_done(api, "paused")
             await api.session.Interrupt(session.InterruptRequest(session_id=opened))
             await api.terminal(accepted)
             upload_id = await _begin_upload(api)
@@ -83,6 +83,12 @@ async def test_a_backup_of_a_running_service_brings_back_all_it_had(tmp_path: Pa
             await api.terminal(await api.process(opened, "paused"))
             (artifact,) = (await api.video("paused")).artifacts
             assert await api.download(artifact.artifact_id) == before["results"][0]
+
+
+async def _until_a_segment_is_done(api: Api, video_id: str) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (await api.video(video_id)).progress.segments_done:  # noqa: ASYNC110 - a service of its own
+            await asyncio.sleep(0.01)
 
 
 async def _begin_upload(api: Api) -> str:
