@@ -53,7 +53,7 @@ async def _state(api: Api) -> dict[str, Any]:
 async def test_a_backup_of_a_running_service_brings_back_all_it_had(tmp_path: Path) -> None:
     clip = tmp_path / "media" / "clip.mp4"
     clip.parent.mkdir()
-    make_clip(clip, frames=90, width=160, height=90, gop=15, noise_sigma=6.0)
+    make_clip(clip, frames=60, width=160, height=90, gop=15, noise_sigma=6.0)
     flags = ("--shared-root", f"media={clip.parent}", "--workers", "1", "--segment-seconds", "0.5")
     flags += ("--longest-gop-seconds", "1")
     with Server(tmp_path / "data", *flags) as server:
