@@ -1,4 +1,4 @@
-"""Makes the pages of docs/ that are tables of the code: states, errors, causes and limits. `--check` says whether they are up to date."""
+"""Makes the pages of docs/ that are made of the code: the API, states, errors, causes, limits and troubleshooting. `--check` says whether they are up to date."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import inspect
 import re
 import sys
 from pathlib import Path
+
+from api_reference import reference
+from troubleshooting import troubleshooting
 
 from videoprocess.v1.report_pb2 import NotKeptCategory
 from videoprocess_server.engine import faults
@@ -135,12 +138,24 @@ def metrics_page() -> str:
     )
 
 
+def api_page() -> str:
+    """Return docs/api.md."""
+    return reference(NOTICE)
+
+
+def troubleshooting_page() -> str:
+    """Return docs/troubleshooting.md."""
+    return troubleshooting(NOTICE)
+
+
 PAGES = {
+    "api.md": api_page,
     "causes.md": causes_page,
     "errors.md": errors_page,
     "limits.md": limits_page,
     "metrics.md": metrics_page,
     "states.md": states_page,
+    "troubleshooting.md": troubleshooting_page,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,9 +28,11 @@ from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.records import Job
 from videoprocess_server.model.spans import SpanSink
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
+from videoprocess_server.preflight import PreflightError, check_address_file, check_build, check_listen
 from videoprocess_server.rpc.auth.access_file import AccessFileError
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.health_port import HealthPortError, answering_probes
@@ -66,9 +68,11 @@ _NAMED = (
     MetricsListenError,
     NetworkFileSystemError,
     NoTracingError,
+    PreflightError,
     SchemaTooNewError,
     StoreUnavailableError,
 )
+_DATABASE_REMEDY = "end whatever else uses the file, or restore the data directory from a backup (docs/backup-and-upgrade.md)"
 
 
 class CannotStartError(Exception):
@@ -85,11 +89,15 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # workers are spawned, never forked
     try:
         access = load_access(settings)
+        for option in ("listen", "health_listen", "metrics_listen"):
+            if address := getattr(settings, option):
+                check_listen(address, f"--{option.replace('_', '-')}")
+        check_address_file(settings.address_file)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)
             stack.callback(told.close)
-            repository = SqliteRepository(data.database, job_ended=told.job_ended)
+            repository = _open(data.database, told.job_ended)
             stack.callback(repository.close)
             blobs = LocalBlobStore(data.path)
             executor = _executor(settings, data.path, told.spans)
@@ -102,6 +110,13 @@ def run(settings: Settings) -> None:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
+
+
+def _open(database: Path, job_ended: Callable[[Job], None]) -> SqliteRepository:
+    try:
+        return SqliteRepository(database, job_ended=job_ended)
+    except StoreUnavailableError as error:
+        raise CannotStartError(f"{database}: {error}: {_DATABASE_REMEDY}") from error
 
 
 def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoolExecutor:
@@ -130,6 +145,7 @@ async def _serve(
 ) -> None:
     with stop_on_signals(asyncio.get_running_loop()) as stopping:
         build = await asyncio.to_thread(_describe, executor)
+        check_build(build)
         _tell_layers(executor.layers)
         machinery = compose(
             settings,
@@ -202,7 +218,9 @@ async def _serving(
         port = access.add_port(server, settings.listen)
     except RuntimeError as error:
         services.pools.close()
-        raise CannotStartError(f"cannot listen on {settings.listen}: is another program there?") from error
+        raise CannotStartError(
+            f"cannot listen on {settings.listen}: has another program just taken it?"
+        ) from error
     try:
         machinery.gates.start()
         machinery.scheduler.start()

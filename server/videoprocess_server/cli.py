@@ -11,9 +11,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from videoprocess_server.probe_settings import ProbeSettings
-from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, ConfigFileError, Settings
 
 EXIT_UNHEALTHY = 1
 EXIT_USAGE = 2
@@ -210,15 +211,19 @@ def _read(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value != []})
     except ValidationError as error:
-        lines = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        )
-        _die(lines, EXIT_USAGE)
-    except OSError as error:
+        _die("; ".join(_problem(problem) for problem in error.errors()), EXIT_USAGE)
+    except ConfigFileError as error:
         _die(str(error), EXIT_USAGE)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         _die(f"{os.environ.get(CONFIG_VARIABLE)}: {error}", EXIT_USAGE)
+
+
+def _problem(problem: ErrorDetails) -> str:
+    """Say what is wrong with a setting. Flags and variables of other names never get here: only the file's do."""
+    name = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"{os.environ.get(CONFIG_VARIABLE)}: there is no setting {name}: `serve --help` tells all"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _die(message: str, code: int) -> NoReturn:

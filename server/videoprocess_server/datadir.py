@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 LOCK_NAME = "lock"
 DATABASE_NAME = "videoprocess.sqlite3"
 DIRECTORY_MODE = 0o700  # uploads are private to the service
+_NO_DIRECTORY = ": that is a file; name a directory with --data-dir"
+_NOT_WRITABLE = ": let the service's user write there, or choose another --data-dir"
+#: why the system refuses → what to do
+_REMEDIES: Final[Mapping[int, str]] = {
+    errno.EEXIST: _NO_DIRECTORY,
+    errno.ENOTDIR: _NO_DIRECTORY,
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EPERM: _NOT_WRITABLE,
+    errno.EROFS: _NOT_WRITABLE,
+    errno.ENOENT: ": nothing can be made there; choose another --data-dir",
+    errno.ENOSPC: ": free space on its disk, or choose another --data-dir",
+}
 
 
 class DataDirectoryError(Exception):
@@ -29,7 +43,8 @@ class DataDirectory:
                 _sync(folder.parent)  # its name, if it was made just now
             self._fd = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise DataDirectoryError(f"data directory {self.path}: {error.strerror}") from error
+            remedy = _REMEDIES.get(error.errno or 0, "")
+            raise DataDirectoryError(f"data directory {self.path}: {error.strerror}{remedy}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

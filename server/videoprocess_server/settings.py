@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ MAX_PORT = 65_535
 _DAY = 24 * 3600.0
 _CENTURY = 36_525 * _DAY  # what is kept for longer is kept for ever
 FD_SOCKET_NAME = "fd.sock"
+_OTHER_CONFIG = "name a file that can be read with --config"
 _USER_ID = re.compile(r"-?\d{1,10}")
 _WRITABLE = "rw"
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -88,6 +90,25 @@ def _system_user(text: str) -> int:
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
     return bool(host) and port.isdecimal() and int(port) <= MAX_PORT
+
+
+def _check_readable(config: Path) -> None:
+    """Return if it is a file that can be read: what reads it takes others for empty.
+
+    Raises:
+        ConfigFileError: it is none.
+    """
+    try:
+        if not stat.S_ISREG(config.stat().st_mode):
+            raise ConfigFileError(f"{config} is no file: {_OTHER_CONFIG}")
+        with config.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigFileError(f"{config}: {error.strerror}: {_OTHER_CONFIG}") from error
+
+
+class ConfigFileError(Exception):
+    """The file of settings cannot be read; the text says why and what to do."""
 
 
 class Settings(BaseSettings):
@@ -426,7 +447,6 @@ class Settings(BaseSettings):
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
         config = os.environ.get(CONFIG_VARIABLE)
         if config:
-            if not Path(config).is_file():
-                raise FileNotFoundError(f"{config}: there is no such file")
+            _check_readable(Path(config))
             sources.append(TomlConfigSettingsSource(settings_cls, Path(config)))
         return tuple(sources)
