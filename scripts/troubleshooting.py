@@ -111,7 +111,8 @@ ADVICE: Final[Mapping[str, Mapping[str, str]]] = {
         "ENCODE_TYPE_NOT_SUPPORTED": "Videos are H264 or H265, stills JPEG; NULL chooses ([streams](streams.md)).",
         "STREAM_NOT_SUPPORTED": "HEIC and DNG cannot be made here; a pixel format or dataspace may ask for a conversion that "
         "is not done. The message tells which stream.",
-        "SETTING_NOT_SUPPORTED": "Stabilisation needs the extra: `pip install 'videoprocess[stabilise]'`. Else see "
+        "SETTING_NOT_SUPPORTED": "Stabilisation needs the extra where the service runs: `.venv/bin/pip install -e '.[stabilise]'`, or an image "
+        "built with `STABILISE=1`. Else see "
         "`settings` of GetCapabilities.",
         "INVALID_SETTING": "Out of range, or a known tag with another type or count ([settings](settings.md)).",
         "METADATA_MALFORMED": "Compare with the example in [settings](settings.md#the-serialised-form): little-endian, not "

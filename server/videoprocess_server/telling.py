@@ -93,7 +93,7 @@ def observers(settings: Settings) -> Observers:
             from videoprocess_server.telemetry.tracing import Traces
         except ImportError as error:
             raise NoTracingError(
-                f"--otlp-endpoint needs OpenTelemetry, {error.name} is missing: pip install 'videoprocess[tracing]'"
+                f"--otlp-endpoint needs OpenTelemetry, {error.name} is missing: pip install -e '.[tracing]'"
             ) from error
         traces = Traces(settings.otlp_endpoint, settings.trace_percent / 100, version("videoprocess"))
     return Observers(metrics=metrics, traces=traces)

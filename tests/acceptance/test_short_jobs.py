@@ -21,7 +21,7 @@ from videoprocess_client import Client, InvalidArgument, JobAborted, stream, upl
 
 pytestmark = pytest.mark.slow
 
-JOBS = 500 if SOAKING else 10
+JOBS = 500 if SOAKING else 8
 AT_ONCE = 8
 #: beside every so many jobs: one that is interrupted and removed, and a file that is no video
 OTHERS_EVERY = 10

@@ -185,4 +185,4 @@ try:
 except NoTracingError as error:
     print(error)
 """
-    assert "pip install 'videoprocess[tracing]'" in _run(code).stdout
+    assert "pip install -e '.[tracing]'" in _run(code).stdout

@@ -103,7 +103,7 @@ class TestCapabilities:
             "seccomp",
         } <= told.keys()
         assert {"video_stabilization", "SUPER_STAB", "tone_mapping"} <= told.keys()
-        assert "pip install 'videoprocess[stabilise]'" in told["video_stabilization"]
+        assert "pip install -e '.[stabilise]'" in told["video_stabilization"]
         assert all(reason.endswith((".", "]'.")) for reason in told.values())
         supported = {support.name: support.supported for support in made.settings}
         assert {name for name, there in supported.items() if not there} == told.keys() & supported.keys()
@@ -244,4 +244,4 @@ class TestCapabilities:
         made = capabilities.capabilities(self.facts(replace(self.BUILD, extras={})), 7)
         (stabilise,) = [extra for extra in made.extras if extra.name == "stabilise"]
         assert not stabilise.present
-        assert "pip install 'videoprocess[stabilise]'" in stabilise.note
+        assert "pip install -e '.[stabilise]'" in stabilise.note

@@ -31,7 +31,7 @@ FULL_HD_PIXELS = 1920 * 1080
 NEIGHBOURS = 6
 #: an open segment of 1080p on a core, not denoised: docs/operations.md, "What a frame costs"
 SEGMENT_SECONDS = 4.0 * 30 * 0.18
-#: the process ends within twice its grace, docs/operations.md; and so much later nobody kills it
+#: the process ends within twice its grace and what else is closed, docs/operations.md: so much
 SPARE_SECONDS = 30
 
 

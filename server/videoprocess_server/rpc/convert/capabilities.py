@@ -292,7 +292,7 @@ def _extras(build: BuildInfo) -> list[capabilities_pb2.Extra]:
 def _extra_note(name: str, build: BuildInfo) -> str:
     if name in build.extras:
         return f"{_EXTRAS[name]} {build.extras[name]} is there."
-    return f"{_EXTRAS[name]} is missing: pip install 'videoprocess[{name}]'"
+    return f"{_EXTRAS[name]} is missing: pip install -e '.[{name}]'"
 
 
 def _versions(facts: CapabilityFacts, build: BuildInfo) -> list[report_pb2.SoftwareVersion]:
