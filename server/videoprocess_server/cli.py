@@ -161,7 +161,7 @@ def health(
     try:
         roots = tls_ca.read_bytes() if tls_ca else None
         asked = target or ProbeSettings().target(has_tls_ca=roots is not None)
-    except (OSError, ValueError) as error:
+    except (ConfigFileError, OSError, ValueError) as error:
         _die(str(error), EXIT_USAGE)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from videoprocess_server.rpc.health_probe import SERVING, check

@@ -53,7 +53,7 @@ def test_the_file_tells_it_too_and_the_rest_of_it_does_not_matter(
     [
         ({"listen": "127.0.0.1:0"}, "--target"),
         ({"tls_cert": "a.crt"}, "--tls-ca"),
-        ({"config": "/nowhere.toml"}, "no such file"),
+        ({"config": "/nowhere.toml"}, "No such file"),
     ],
 )
 def test_what_it_cannot_know_is_told(
