@@ -77,7 +77,7 @@ def join_again(
         return join(task, fd, lambda message: None)
 
 
-def verified(made: Joined, data: bytes | None = None, decoder_threads: int = 1) -> VerifyResult:
+def verified(made: Joined, data: bytes | None = None) -> VerifyResult:
     """Verifies a result, or other bytes that pretend to be it.
 
     Raises:
@@ -88,14 +88,7 @@ def verified(made: Joined, data: bytes | None = None, decoder_threads: int = 1) 
         path = made.path.with_name(f"pretended{made.path.suffix}")
         path.write_bytes(data)
         result = replace(result, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    task = VerifyTask(
-        plan=made.plan,
-        rendition_index=0,
-        media=made.media,
-        join=result,
-        path=str(path),
-        decoder_threads=decoder_threads,
-    )
+    task = VerifyTask(plan=made.plan, rendition_index=0, media=made.media, join=result, path=str(path))
     with opened(made.source) as fd:
         return verify(task, fd, lambda message: None)
 

@@ -60,6 +60,8 @@ def check_address_file(path: Path | None) -> None:
     """
     if path is None:
         return
+    if path.is_dir():
+        raise PreflightError(f"address file {path}: that is a directory: name a file by --address-file")
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_bytes(b"")

@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: str = Field(
         "",
-        pattern=r"(https?://[^\s/]+:\d{1,5}/?)?",
+        pattern=r"(https?://[^\s/@]+:\d{1,5}/?)?",
         description="URL of an OpenTelemetry collector's OTLP over gRPC that traces are sent to, e.g. http://127.0.0.1:4317; "
         "https with TLS. Needs the extra tracing. Default: nowhere.",
     )

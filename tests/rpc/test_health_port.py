@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
@@ -17,8 +18,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from credentials import LOCALHOST, Authority, identity, new_token, replace_file
 from service_harness import SERVER, Api, Server
 from videoprocess.v1 import video_catalog_pb2 as catalog
-from videoprocess_server.rpc.health import Health
-from videoprocess_server.rpc.health_port import HealthPortError, answering_probes
+from videoprocess_server.rpc.health import REQUEST_SECONDS, Health
+from videoprocess_server.rpc.health_port import MAX_CALLS, HealthPortError, answering_probes
 from videoprocess_server.rpc.health_probe import SERVING, check
 
 ANSWER_SECONDS = 10.0
@@ -50,6 +51,26 @@ async def test_it_answers_before_the_service_serves_and_until_it_has_stopped() -
         await health.set_not_serving()
         assert "NOT_SERVING" == await _ask(address)
     assert f"no answer from {address}: UNAVAILABLE" == await _ask(address)
+
+
+@pytest.mark.slow
+async def test_checks_that_ask_nothing_do_not_keep_probes_out() -> None:
+    address = _free_address()
+    async with answering_probes(address, Health(())), AsyncExitStack() as stack:
+        for _ in range(MAX_CALLS):
+            channel = await stack.enter_async_context(
+                grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+            )
+            call = channel.stream_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )()
+            stack.callback(call.cancel)
+            await call.wait_for_connection()
+        answers = [await _ask(address) for _ in range(3)]  # each waits until it is refused, or answered
+        await asyncio.sleep(REQUEST_SECONDS)
+        assert "NOT_SERVING" in {*answers, await _ask(address)}
 
 
 async def test_what_could_keep_probes_out_is_not_there(channel: grpc.aio.Channel) -> None:

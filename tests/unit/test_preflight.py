@@ -66,6 +66,8 @@ def test_an_address_file_is_tried_without_being_changed(tmp_path: Path) -> None:
     assert path.read_text() == "of the service that runs\n"
     with pytest.raises(PreflightError, match="choose an --address-file in a directory"):
         check_address_file(tmp_path / "none" / "address")
+    with pytest.raises(PreflightError, match="is a directory"):
+        check_address_file(tmp_path)
 
 
 def test_the_build_of_this_installation_is_fine() -> None:

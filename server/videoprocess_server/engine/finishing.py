@@ -39,8 +39,6 @@ _HOLDS_MAKER = frozenset({"mp4", "mov", "3gp"})
 _MAKER_EXTENSION = ".mp4"
 _REPORT_EXTENSION = ".json"
 _STRIP_EXTENSION = ".jpg"
-#: threads that a result is decoded by when it is verified. A join, which is short, keeps the places for that
-_MOST_DECODERS = 4
 
 
 @dataclass(frozen=True)
@@ -147,17 +145,14 @@ class Finishing:
         return _Joined(index, cast("JoinResult", self._over_videos(Phase.JOIN, task, number)), key)
 
     def _verify(self, number: int, joined: _Joined) -> VerifyResult:
-        def task() -> Task:
-            return VerifyTask(
-                plan=self._plan,
-                rendition_index=joined.index,
-                media=self._guard.companion_media,
-                join=joined.result,
-                path=str(self._blobs.path(BlobKind.WORK, joined.work_key)),
-                decoder_threads=self._tasks.places,
-            )
-
-        return cast("VerifyResult", self._over_videos(Phase.VERIFY, task, number))
+        task = VerifyTask(
+            plan=self._plan,
+            rendition_index=joined.index,
+            media=self._guard.companion_media,
+            join=joined.result,
+            path=str(self._blobs.path(BlobKind.WORK, joined.work_key)),
+        )
+        return cast("VerifyResult", self._over_videos(Phase.VERIFY, lambda: task, number))
 
     def _over_videos(self, phase: Phase, make: Callable[[], Task], number: int) -> TaskResult:
         """Run the task of a phase that goes over all frames of a video, the `number`th of several."""
@@ -168,7 +163,6 @@ class Finishing:
             self._guard.open_companion,
             frames_total=frames * self._moving_count,
             frames_done=frames * number,
-            most_places=_MOST_DECODERS,
         )
 
     def _video(self, joined: _Joined) -> Product:

@@ -96,7 +96,7 @@ class Production:
     def demand(self) -> int:
         """How many workers could do something now, at least 1."""
         encoding = self._encoding
-        return max(1, encoding.demand) if encoding is not None else self._tasks.demand
+        return max(1, encoding.demand) if encoding is not None else 1
 
     @property
     def alone(self) -> bool:
@@ -243,7 +243,6 @@ class Production:
         """Name all files, then tell of all of them in one transaction with the job's end."""
         self._runner.spans.enter(Phase.PUBLISH)
         self._meter.enter(Phase.PUBLISH)
-        self._tasks.rest()
         self._runner.check()
         now = self._shop.clock.now_us()
         self._keep_stages(record)

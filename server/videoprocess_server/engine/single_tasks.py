@@ -56,15 +56,8 @@ class SingleTasks:
         self._recorder = recorder
         #: the one that runs needs the machine for itself: it ran out of memory
         self.alone = False
-        #: how many workers' places the one that runs could use, by threads
-        self.demand = 1
         #: since the present job began
         self.finished_count = 0
-
-    @property
-    def places(self) -> int:
-        """How many workers' places the task that is made may use, by threads."""
-        return max(1, min(self.demand, self._runner.workers))
 
     def run(
         self,
@@ -74,7 +67,6 @@ class SingleTasks:
         *,
         frames_total: int = 0,
         frames_done: int = 0,
-        most_places: int = 1,
     ) -> TaskResult:
         """Run one task, again after a crash, and charge its time to the phase.
 
@@ -84,7 +76,6 @@ class SingleTasks:
             open_file: opens its source, for every try anew.
             frames_total: of all tasks of the phase.
             frames_done: of those, by earlier tasks.
-            most_places: workers' places that its threads could use.
 
         Raises:
             StoppedError: the driver is to end.
@@ -93,7 +84,6 @@ class SingleTasks:
         self._meter.enter(phase, frames_total, frames_done)
         self._runner.spans.enter(phase)
         self._tell()
-        self._want(most_places)
         tries = faults.Tries()
         while True:
             self._wait_for_a_place()
@@ -118,15 +108,6 @@ class SingleTasks:
     def _run_alone(self, *, needed: bool) -> None:
         if self.alone != needed:
             self.alone = needed
-            self._demand_changed()
-
-    def rest(self) -> None:
-        """Give places back that the last task could use: what follows needs no worker."""
-        self._want(1)
-
-    def _want(self, places: int) -> None:
-        if self.demand != places:
-            self.demand = places
             self._demand_changed()
 
     def _wait_for_a_place(self) -> None:

@@ -71,7 +71,8 @@ class Conversation:
                     self._end_by_ladder()
                     return refusal
             elif isinstance(message, TaskSpans) and self._trace is not None:
-                for span in fit_spans(message, self._trace, self._began_ns):
+                trace, self._trace = self._trace, None  # once for a task
+                for span in fit_spans(message, trace, self._began_ns):
                     self._settings.spans.record(span)
             elif isinstance(message, Failed):
                 return error_of(self._run, message)

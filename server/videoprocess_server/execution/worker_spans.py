@@ -15,6 +15,8 @@ from videoprocess_server.model.trace_context import TraceContext
 MAX_SPANS = 1024
 _MAX_TEXT_CHARACTERS = 128
 _MAX_ATTRIBUTES = 16
+#: what OTLP's whole numbers hold
+_MOST_WHOLE = 2**63 - 1
 #: by which a worker's clock may seem to differ from its service's, which is the same clock
 _SLACK_NS = 1_000_000_000
 
@@ -106,6 +108,7 @@ def fit_spans(told: TaskSpans, trace: TraceContext, began_ns: int) -> Iterator[S
             and len(span.attributes) <= _MAX_ATTRIBUTES
             and _are_short([span.name, span.error, *span.attributes])
             and _are_short([value for value in span.attributes.values() if isinstance(value, str)])
+            and all(abs(value) <= _MOST_WHOLE for value in span.attributes.values() if isinstance(value, int))
         ):
             yield span
 

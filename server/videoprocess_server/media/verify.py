@@ -121,7 +121,7 @@ class _Check:
         places = [k for k, report in enumerate(reports) if report.index == self._task.media.video.index]
         if not places or not isinstance(streams[places[0]], VideoStream):
             raise _mismatch("it has no picture")
-        return video_stream(self._container, places[0], decoder_threads=self._task.decoder_threads)
+        return video_stream(self._container, places[0])
 
     def _frame(self, frame: VideoFrame) -> None:
         if frame.pts is None:

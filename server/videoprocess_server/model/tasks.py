@@ -315,8 +315,6 @@ class VerifyTask:
     media: MediaInfo
     join: JoinResult
     path: str
-    #: of the decoder: nothing but time depends on them
-    decoder_threads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

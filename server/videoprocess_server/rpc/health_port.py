@@ -9,9 +9,16 @@ from videoprocess_server.rpc.hardened_server import hardened_server
 from videoprocess_server.rpc.health import Health
 from videoprocess_server.rpc.server import OPTIONS
 
-#: probes are few, and each asks once
-MAX_CONNECTIONS = 128
 MAX_CALLS = 128
+#: probes are few, and each asks once: who stays for longer makes room
+_OPTIONS = {
+    **dict(OPTIONS),
+    "grpc.max_allowed_incoming_connections": 1024,
+    "grpc.max_concurrent_streams": 4,
+    "grpc.max_connection_idle_ms": 10_000,
+    "grpc.max_connection_age_ms": 30_000,
+    "grpc.max_connection_age_grace_ms": 5_000,
+}
 
 
 class HealthPortError(Exception):
@@ -35,7 +42,7 @@ async def answering_probes(address: str, health: Health) -> AsyncIterator[None]:
         return
     server = hardened_server(
         interceptors=(),
-        options=(*OPTIONS, ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS)),
+        options=tuple(_OPTIONS.items()),
         max_calls=MAX_CALLS,
     )
     health.add_check_to(server)

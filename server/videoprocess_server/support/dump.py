@@ -9,6 +9,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def write_dump(target: Path, parts: Parts) -> Mapping[str, str]:
             pack(out, files)
         part.rename(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise CannotDumpError(f"{target}: {error.strerror}") from error
     return problems
 

@@ -37,7 +37,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 README = """\
 What `videoprocess-server support-dump` found. Text and JSON; no video, no credentials. Names that callers gave are replaced
-by digests (name-…): the same name has the same digest everywhere.
+by digests (name-…): the same name has the same digest everywhere, but in log lines, which cut\nlong ones.
 
 about.json       versions, and whether the service runs
 service.json     how the service started last, with its settings
@@ -135,7 +135,7 @@ class Finder:
             "mode": oct(self._data_dir.stat().st_mode & 0o7777),
             "folders": {kind.value: _sizes_below(self._data_dir / kind.value) for kind in BlobKind},
             "database_bytes": {
-                path.name: path.stat().st_size for path in sorted(database.parent.glob(f"{database.name}*"))
+                path.name: _size_of(path) for path in sorted(database.parent.glob(f"{database.name}*"))
             },
         }
 
@@ -178,5 +178,14 @@ class Finder:
 
 
 def _sizes_below(folder: Path) -> Mapping[str, int]:
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    """Count files; those that go meanwhile, as they do beside a service at work, count or not."""
+    paths = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    sizes = [size for path in paths if (size := _size_of(path)) is not None]
     return {"files": len(sizes), "bytes": sum(sizes)}
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return None

@@ -20,7 +20,7 @@ _CREDENTIALS = re.compile(
 _NAMES = frozenset({"video_id", "file_name", "path", "identity", "key"})
 #: keys whose sentences quote such names
 _SENTENCES = frozenset({"message", "error", "reason", "why", "detail", "exc_value"})
-_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_QUOTES = "'\""
 #: the same in lines for people
 _NAMED = re.compile(rf"\b({'|'.join(sorted(_NAMES))})=('[^']*'|\"[^\"]*\"|\S+)")
 _DIGEST_CHARACTERS = 12
@@ -42,9 +42,10 @@ def log_line(line: str) -> str:
     try:
         fields = json.loads(line)
     except ValueError:
-        return _QUOTED.sub(
-            _quoted, _NAMED.sub(lambda found: f"{found[1]}={pseudonym(found[2])}", without_credentials(line))
+        named = _NAMED.sub(
+            lambda found: f"{found[1]}={pseudonym(found[2].strip(_QUOTES))}", without_credentials(line)
         )
+        return _without_quoted(named)
     return json.dumps(_cleaned(fields), ensure_ascii=False)
 
 
@@ -52,11 +53,19 @@ def _cleaned_field(key: str, value: Any) -> Any:  # noqa: ANN401 - whatever JSON
     if key in _NAMES and value:
         return pseudonym(str(value))
     cleaned = _cleaned(value)
-    return _QUOTED.sub(_quoted, cleaned) if key in _SENTENCES and isinstance(cleaned, str) else cleaned
+    return _without_quoted(cleaned) if key in _SENTENCES and isinstance(cleaned, str) else cleaned
 
 
-def _quoted(found: re.Match[str]) -> str:
-    return f"'{pseudonym(found[1] or found[2] or '')}'"
+def _without_quoted(text: str) -> str:
+    """Take out all from the first quotation mark to the last, or to the end where one is missing: names may hold such marks.
+
+    Log lines are cut, and then lose the mark at a name's end.
+    """
+    places = [place for place, character in enumerate(text) if character in _QUOTES]
+    if not places:
+        return text
+    end = places[-1] if len(places) % 2 == 0 else len(text)
+    return f"{text[: places[0]]}'{pseudonym(text[places[0] + 1 : end])}'{text[end + 1 :]}"
 
 
 def _cleaned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

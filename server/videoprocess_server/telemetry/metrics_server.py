@@ -73,7 +73,7 @@ class _Handler:
                 self._open.add(task)
                 await self._answer(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever it is has gone, says too much or takes nothing
+            writer.transport.abort()  # whoever it is has gone, says too much or takes nothing
         except asyncio.CancelledError:
             pass  # the service stops
         finally:
