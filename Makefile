@@ -10,7 +10,7 @@ WORK   ?= build/kept
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd kept soak audit lock proto docs clean
+.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,8 +57,8 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format server client tests scripts proto/codegen.py hatch_build.py
 	$(BIN)/ruff check --fix server client tests scripts proto/codegen.py hatch_build.py
 
-bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results
-	@$(BIN)/python scripts/bench.py --out docs/results/bench
+bench: $(VENV)/.dev ## measure; prints JSON, results are kept under docs/results; BENCH=speed takes one part, JSON=1 tells nothing else
+	@$(BIN)/python scripts/bench.py --out docs/results/bench $(if $(BENCH),--only $(BENCH)) $(if $(JSON),--quiet)
 
 bench-quality: $(VENV)/.dev ## measure pictures against known truth and other programs; CLIPS=files takes others; results under docs/results
 	@$(BIN)/python scripts/bench_quality.py $(if $(CLIPS),--clips $(CLIPS)) --out docs/results
@@ -69,10 +69,23 @@ bench-transfer: $(VENV)/.dev ## measure uploads, downloads and Prepare beside ba
 bench-crowd: $(VENV)/.dev ## measure 1,000 sessions, 200 slow uploads and 50 garbage connections at once; results under docs/results
 	@$(BIN)/python scripts/bench_crowd.py --out docs/results/crowd.json
 
+# Schemas of Kubernetes have an environment of their own, too.
+$(VENV)/manifests/.manifests: requirements/manifests.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/manifests
+	$(VENV)/manifests/bin/pip install --quiet --require-hashes --requirement requirements/manifests.txt
+	@touch $@
+
+image-test: $(VENV)/.runtime $(VENV)/manifests/.manifests ## build the container image, run it and send a clip through; needs root, no Docker engine
+	$(VENV)/manifests/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
+	@PYTHONPATH=tests $(BIN)/python scripts/image_test.py
+
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made
 	$(BIN)/python scripts/kept_table.py $(MEDIA) --work $(WORK) --jobs 2; kept=$$?; \
 	$(BIN)/python scripts/play_elsewhere.py $(WORK); played=$$?; \
 	$(BIN)/python scripts/compare_tools.py $(WORK) && test $$kept -eq 0 && test $$played -eq 0
+
+examples-test: $(VENV)/.dev ## build examples/ and run them, the grpcurl page and the contract's commands against real services
+	$(BIN)/pytest -m "" tests/acceptance/test_examples.py tests/acceptance/test_grpcurl.py tests/acceptance/test_contract_examples.py
 
 soak: $(VENV)/.dev ## the long tests in full, with their numbers under docs/results
 	VIDEOPROCESS_SOAK=$(SOAK) $(BIN)/pytest -n 2 --dist worksteal -m ""

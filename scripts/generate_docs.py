@@ -1,4 +1,4 @@
-"""Makes the pages of docs/ that are tables of the code: states, errors, causes and limits. `--check` says whether they are up to date."""
+"""Makes the pages of docs/ that are made of the code: the API, states, errors, causes, limits and troubleshooting. `--check` says whether they are up to date."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import re
 import sys
 from pathlib import Path
 
+from api_reference import reference
+from troubleshooting import troubleshooting
+
 from videoprocess.v1.report_pb2 import NotKeptCategory
 from videoprocess_server.engine import faults
 from videoprocess_server.errors import CATALOGUE, SLIPS
 from videoprocess_server.model import losses, states
 from videoprocess_server.rpc.convert.enums import LOSSES
+from videoprocess_server.telemetry.metric_table import METRICS
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTICE = "<!-- Made by scripts/generate_docs.py from the code: change that, then `make docs`. -->\n"
@@ -119,11 +123,39 @@ _STATES_AFTER = {
     states.Trigger.SLIP: "as it was",
 }
 
+
+def metrics_page() -> str:
+    """Return docs/metrics.md."""
+    rows = [
+        f"| `{row.full_name}` | {row.kind.value} | {', '.join(f'`{name}`' for name in row.labels) or '—'} | {row.help} |"
+        for row in METRICS
+    ]
+    return (
+        f"# Metrics\n\n{NOTICE}\n"
+        "What `--metrics-listen` serves ([how to see inside](observability.md)). Beside these there are `process_…` of the service's own\n"
+        "process. No label holds a user, a video or any other text of a caller. Counters begin at 0 with each start.\n\n"
+        "| metric | kind | labels | what |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def api_page() -> str:
+    """Return docs/api.md."""
+    return reference(NOTICE)
+
+
+def troubleshooting_page() -> str:
+    """Return docs/troubleshooting.md."""
+    return troubleshooting(NOTICE)
+
+
 PAGES = {
+    "api.md": api_page,
     "causes.md": causes_page,
     "errors.md": errors_page,
     "limits.md": limits_page,
+    "metrics.md": metrics_page,
     "states.md": states_page,
+    "troubleshooting.md": troubleshooting_page,
 }
 
 

@@ -15,4 +15,8 @@ lock() { # NAME ARGUMENTS
 upgrade=("$@")
 lock dev pyproject.toml --extra dev --extra plots --group pyproject.toml:build
 lock runtime pyproject.toml --group pyproject.toml:build --constraints requirements/dev.txt
+lock manifests --group pyproject.toml:manifests
 lock audit --group pyproject.toml:audit
+lock build --group pyproject.toml:build --constraints requirements/dev.txt
+lock service pyproject.toml --extra tracing --constraints requirements/dev.txt
+lock service-stabilise pyproject.toml --extra stabilise --extra tracing --constraints requirements/dev.txt

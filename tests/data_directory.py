@@ -175,5 +175,6 @@ def strays(rows: Rows, root: Path) -> Iterator[str]:
         "work",
         "gates",
         "fd.sock",
+        "service.json",
     }
     yield from (f"{name} is not known" for name in sorted({path.name for path in root.iterdir()} - known))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from durable_steps import VARIABLE, Reins, Steps, caller
 from videoprocess_server import app, cli
@@ -37,9 +38,9 @@ def main() -> None:
     class NumberedRepository(SqliteRepository):
         """Counts before and after each COMMIT."""
 
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, **more: Any) -> None:
             with steps.around("opening the database"):
-                super().__init__(path)
+                super().__init__(path, **more)
 
         @contextmanager
         def transaction(self) -> Iterator[Transaction]:

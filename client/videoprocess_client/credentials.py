@@ -21,9 +21,9 @@ TOKEN_METADATA = "authorization"  # noqa: S105 - a name
 MAX_FILE_BYTES = 64 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _TLS_SCHEMES = ("grpcs://", "https://")
-_LOCAL = re.compile(
-    r"(ipv4:|ipv6:|dns:(///)?)?(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d{1,5})?|unix:.*|unix-abstract:.*"
-)
+_LOCAL_HOST = r"(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d{1,5})?"
+#: one address or a list of them, all of this machine
+_LOCAL = re.compile(rf"(ipv4:|ipv6:|dns:(///)?)?{_LOCAL_HOST}(,{_LOCAL_HOST})*|unix:.*|unix-abstract:.*")
 
 #: a token, or what tells it before each call: tokens may be renewed while a client lives
 Token: TypeAlias = str | Callable[[], str]

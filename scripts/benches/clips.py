@@ -9,17 +9,39 @@ import imageio_ffmpeg  # type: ignore[import-untyped]
 
 CLIPS = Path(__file__).parent.parent.parent / "tests" / "clips"
 DOG = CLIPS / "dog_720p30_10s.mp4"
+DOG_SECONDS = 9.64
 
 
-def scaled(source: Path, path: Path, *, width: int, height: int, frames: int, gop_frames: int) -> Path:
-    """Write a silent H.264 clip of other size and length: the source over and over, a key frame every `gop_frames`."""
+#: the program's encoder and its options: quick, with a key frame every so many frames and nowhere else
+_ENCODERS = {
+    "h264": ("libx264", "-preset", "veryfast", "-sc_threshold", "0"),
+    "hevc": ("libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:scenecut=0:open-gop=0"),
+}
+
+
+def scaled(
+    source: Path, path: Path, *, width: int, height: int, frames: int, gop_frames: int, codec: str = "h264"
+) -> Path:
+    """Write a silent clip of other size and length: the source over and over, a key frame every `gop_frames`."""
     subprocess.run(
         [
             imageio_ffmpeg.get_ffmpeg_exe(),
             *("-v", "error", "-y", "-stream_loop", "-1", "-i", str(source), "-map", "0:v:0", "-an"),
-            *("-vf", f"scale={width}:{height}", "-frames:v", str(frames), "-c:v", "libx264"),
-            *("-preset", "veryfast", "-crf", "20", "-g", str(gop_frames), "-keyint_min", str(gop_frames)),
-            *("-sc_threshold", "0", str(path)),
+            *("-vf", f"scale={width}:{height}", "-frames:v", str(frames), "-c:v", *_ENCODERS[codec]),
+            *("-crf", "20", "-g", str(gop_frames), "-keyint_min", str(gop_frames), str(path)),
+        ],
+        check=True,
+    )
+    return path
+
+
+def repeated(path: Path, rounds: int) -> Path:
+    """Write the dog so many times in a row, picture and sound packet by packet."""
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            *("-v", "error", "-y", "-stream_loop", str(rounds - 1), "-i", str(DOG)),
+            *("-map", "0:v:0", "-map", "0:a:0", "-c", "copy", str(path)),
         ],
         check=True,
     )

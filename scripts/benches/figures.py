@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _START = time.monotonic()
+#: whether nothing is told on stderr
+quiet = False
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -41,4 +43,6 @@ def goal(measured: float, at_most: float) -> dict[str, Any]:
 
 def say(text: str) -> None:
     """Tell on stderr how far the bench is; stdout is for the JSON."""
+    if quiet:
+        return
     print(f"[{time.monotonic() - _START:6.1f} s] {text}", file=sys.stderr, flush=True)

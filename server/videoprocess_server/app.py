@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from videoprocess_server import last_start
 from videoprocess_server.access import Access, load_access
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.blobs.local import LocalBlobStore
@@ -20,16 +22,20 @@ from videoprocess_server.engine.conditions import Condition
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
-from videoprocess_server.execution.sandbox import OPTIONAL_LAYERS, Confinement
+from videoprocess_server.execution.sandbox import Confinement, missing_layers
 from videoprocess_server.handover.listening import CannotListenError
 from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.records import Job
+from videoprocess_server.model.spans import SpanSink
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
+from videoprocess_server.preflight import PreflightError, check_address_file, check_build, check_listen
 from videoprocess_server.rpc.auth.access_file import AccessFileError
 from videoprocess_server.rpc.health import Health
+from videoprocess_server.rpc.health_port import HealthPortError, answering_probes
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.filesystem import NetworkFileSystemError
@@ -38,6 +44,8 @@ from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sqlite import SqliteRepository
 from videoprocess_server.taking_files import taking_files
 from videoprocess_server.telemetry.logging import LogFormat, configure
+from videoprocess_server.telemetry.metrics_server import MetricsListenError
+from videoprocess_server.telling import NoTracingError, Observers, observers, telling_metrics
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +64,15 @@ _NAMED = (
     AccessFileError,
     CannotListenError,
     DataDirectoryError,
+    HealthPortError,
+    MetricsListenError,
     NetworkFileSystemError,
+    NoTracingError,
+    PreflightError,
     SchemaTooNewError,
     StoreUnavailableError,
 )
+_DATABASE_REMEDY = "end whatever else uses the file, or restore the data directory from a backup (docs/backup-and-upgrade.md)"
 
 
 class CannotStartError(Exception):
@@ -76,23 +89,37 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # workers are spawned, never forked
     try:
         access = load_access(settings)
+        for option in ("listen", "health_listen", "metrics_listen"):
+            if address := getattr(settings, option):
+                check_listen(address, f"--{option.replace('_', '-')}")
+        check_address_file(settings.address_file)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
-            repository = SqliteRepository(data.database)
+            told = observers(settings)
+            stack.callback(told.close)
+            repository = _open(data.database, told.job_ended)
             stack.callback(repository.close)
             blobs = LocalBlobStore(data.path)
-            executor = _executor(settings, data.path)
+            executor = _executor(settings, data.path, told.spans)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
+            told.open()
             recover(repository, blobs, SystemClock())
-            asyncio.run(_serve(settings, repository, blobs, executor, access))
+            asyncio.run(_serve(settings, repository, blobs, executor, access, told))
     except _NAMED as error:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
 
 
-def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
+def _open(database: Path, job_ended: Callable[[Job], None]) -> SqliteRepository:
+    try:
+        return SqliteRepository(database, job_ended=job_ended)
+    except StoreUnavailableError as error:
+        raise CannotStartError(f"{database}: {error}: {_DATABASE_REMEDY}") from error
+
+
+def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoolExecutor:
     """Make the workers' pool: they write segments and unfinished results, and the one that probes nothing."""
     worker_count = settings.workers or available_cores()
     memory_bytes = max(LEAST_WORKER_BYTES, memory_budget_bytes())
@@ -104,6 +131,7 @@ def _executor(settings: Settings, data_dir: Path) -> ProcessPoolExecutor:
             memory_bytes=memory_bytes,
             cpu_seconds=CPU_TIMES_STALL * worker_count * math.ceil(settings.stall_seconds),
         ),
+        spans=spans,
     )
 
 
@@ -113,22 +141,61 @@ async def _serve(
     blobs: LocalBlobStore,
     executor: ProcessPoolExecutor,
     access: Access,
+    told: Observers,
 ) -> None:
     with stop_on_signals(asyncio.get_running_loop()) as stopping:
         build = await asyncio.to_thread(_describe, executor)
+        check_build(build)
         _tell_layers(executor.layers)
-        machinery = compose(settings, repository, blobs, executor, build, access.policy)
+        machinery = compose(
+            settings,
+            repository,
+            blobs,
+            executor,
+            build,
+            access.policy,
+            told.recorder,
+            told.calls,
+            told.spans,
+        )
         passing = taking_files(settings, machinery.passed_files, access.authentication)
-        async with passing, _serving(settings, machinery, access):
+        health = Health(SERVICE_NAMES)
+        probes = answering_probes(settings.health_listen, health)
+        telling = telling_metrics(settings, told.metrics, machinery)
+        serving = _serving(settings, machinery, access, health)
+        async with passing, probes, telling as metrics_address, serving as address:
+            await asyncio.to_thread(_note_start, settings, machinery, build, address, metrics_address)
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
 
 
 def _tell_layers(layers: Sequence[str]) -> None:
     """Log what confines the workers, and what of it this machine does not have."""
-    there = {layer.partition(" ")[0] for layer in layers}
-    missing = [name for name in OPTIONAL_LAYERS if name not in there]
-    (log.warning if missing else log.info)("worker_sandbox", layers=list(layers), missing=missing)
+    missing = missing_layers(layers)
+    (log.warning if missing else log.info)("worker_sandbox", layers=list(layers), missing=list(missing))
+
+
+def _note_start(
+    settings: Settings, machinery: Machinery, build: BuildInfo, address: str, metrics_address: str
+) -> None:
+    """Leave in the data directory what support asks for first; a disk that refuses it stops nothing."""
+    facts = {
+        "pid": os.getpid(),
+        "started": datetime.now(UTC).isoformat(),
+        "address": address,
+        "metrics": metrics_address,
+        "workers": machinery.executor.worker_count,
+        "sandbox": list(machinery.executor.layers),
+        "versions": {**build.versions, **machinery.services.facts.versions},
+        "encoders": build.video_encoders,
+        "filters": build.filters,
+        "extras": build.extras,
+        "settings": last_start.told_settings(settings.model_dump(mode="json")),
+    }
+    try:
+        last_start.note(settings.data_dir, facts)
+    except OSError as error:
+        log.warning("start_not_noted", error=str(error))
 
 
 def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
@@ -141,15 +208,19 @@ def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, machinery: Machinery, access: Access) -> AsyncIterator[None]:
-    """Start in the order of use, and stop in the reverse: nobody loses what they still use."""
-    services, health = machinery.services, Health(SERVICE_NAMES)
+async def _serving(
+    settings: Settings, machinery: Machinery, access: Access, health: Health
+) -> AsyncIterator[str]:
+    """Start in the order of use and yield the address; stop in the reverse: nobody loses what they still use."""
+    services = machinery.services
     server = await build_server(services, health, access.guard)
     try:
         port = access.add_port(server, settings.listen)
     except RuntimeError as error:
         services.pools.close()
-        raise CannotStartError(f"cannot listen on {settings.listen}: is another program there?") from error
+        raise CannotStartError(
+            f"cannot listen on {settings.listen}: has another program just taken it?"
+        ) from error
     try:
         machinery.gates.start()
         machinery.scheduler.start()
@@ -159,7 +230,7 @@ async def _serving(settings: Settings, machinery: Machinery, access: Access) -> 
         address = _address(settings, port)
         _tell_address(settings, address)
         log.info("serving", address=address, workers=machinery.executor.worker_count)
-        yield
+        yield address
     finally:
         await health.set_not_serving()
         machinery.scheduler.begin_drain()

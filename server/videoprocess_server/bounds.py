@@ -17,6 +17,7 @@ from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.tasks import MediaLimits
 from videoprocess_server.rpc.call_limits import CallLimits, limits_within
+from videoprocess_server.rpc.capability_facts import AccessFacts, AuthMode
 from videoprocess_server.rpc.rate_limits import Rate
 from videoprocess_server.settings import Settings
 
@@ -110,6 +111,22 @@ def shared_roots(settings: Settings) -> Mapping[str, SharedRoot]:
         )
         for root in settings.shared_root
     }
+
+
+def access_facts(settings: Settings) -> AccessFacts:
+    """Return who gets in, as callers are told."""
+    taken = {
+        AuthMode.TOKEN: settings.token_file,
+        AuthMode.WEB_TOKEN: settings.jwks_file,
+        AuthMode.CLIENT_CERTIFICATE: settings.tls_client_ca,
+    }
+    modes = tuple(mode for mode, is_set in taken.items() if is_set)
+    unasked = AuthMode.EVERY_CALLER if settings.insecure_listen_anywhere else AuthMode.LOCAL_CALLERS
+    return AccessFacts(
+        modes=modes or (unasked,),
+        tls=settings.tls_cert is not None,
+        needs_client_certificate=settings.tls_client_ca is not None,
+    )
 
 
 def _retention(settings: Settings) -> Retention:

@@ -11,9 +11,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+from videoprocess_server.probe_settings import ProbeSettings
+from videoprocess_server.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, ConfigFileError, Settings
 
+EXIT_UNHEALTHY = 1
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 3
 
@@ -54,6 +57,7 @@ def serve(
         Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
     ] = None,
     listen: str | None = _option("listen"),
+    health_listen: str | None = _option("health_listen", metavar="HOST:PORT"),
     insecure_listen_anywhere: bool | None = _option("insecure_listen_anywhere"),
     tls_cert: Path | None = _option("tls_cert"),
     tls_key: Path | None = _option("tls_key"),
@@ -68,6 +72,9 @@ def serve(
     fd_socket: str | None = _option("fd_socket", metavar="PATH|off"),
     fd_users: list[str] | None = _option("fd_users", metavar="USER"),
     address_file: Path | None = _option("address_file"),
+    metrics_listen: str | None = _option("metrics_listen", metavar="[HOST:]PORT"),
+    otlp_endpoint: str | None = _option("otlp_endpoint", metavar="URL"),
+    trace_percent: float | None = _option("trace_percent"),
     workers: int | None = _option("workers"),
     max_running_jobs: int | None = _option("max_running_jobs"),
     segment_seconds: float | None = _option("segment_seconds"),
@@ -129,19 +136,94 @@ def serve(
         _die(str(error), EXIT_CANNOT_START)
 
 
+@app.command()
+def health(
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT or unix:PATH. Default: what environment and file tell of health_listen, or else of listen."
+        ),
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the authorities that sign the service's certificate.")
+    ] = None,
+    tls_name: Annotated[
+        str, typer.Option(help="Name in the service's certificate, where the target's is another.")
+    ] = "",
+    timeout_seconds: Annotated[float, typer.Option(min=0.1, help="It has so long to answer.")] = 5.0,
+) -> None:
+    """Ask whether the service is well: exit code 0 if it is SERVING, else 1. Asks the plain port for probes if there is one."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    try:
+        roots = tls_ca.read_bytes() if tls_ca else None
+        asked = target or ProbeSettings().target(has_tls_ca=roots is not None)
+    except (ConfigFileError, OSError, ValueError) as error:
+        _die(str(error), EXIT_USAGE)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from videoprocess_server.rpc.health_probe import SERVING, check
+
+    told = check(asked, timeout_seconds, root_certificates=roots, server_name=tls_name)
+    typer.echo(told)
+    raise typer.Exit(0 if told == SERVING else EXIT_UNHEALTHY)
+
+
+@app.command()
+def support_dump(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: NAME.tar.gz or NAME.zip.", show_default=False),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    data_dir: Path | None = _option("data_dir"),
+    log: Annotated[
+        Path | None,
+        typer.Option(help="File that the service's log lines go to; its end is taken.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a file for support, while the service runs or is dead: versions, settings, disk, gates, the last 100 jobs.
+
+    It holds no video and no credentials; names that callers gave are replaced by digests.
+    """
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    settings = _read({} if data_dir is None else {"data_dir": data_dir})
+    if not settings.data_dir.is_dir():
+        _die(f"there is no data directory {settings.data_dir}: name it with --data-dir", EXIT_USAGE)
+    from videoprocess_server.support.dump import CannotDumpError, write_dump
+    from videoprocess_server.support.parts import Finder
+
+    try:
+        problems = write_dump(output, Finder(settings, log).parts())
+    except CannotDumpError as error:
+        _die(str(error), EXIT_USAGE)
+    for name, problem in problems.items():
+        sys.stderr.write(f"videoprocess-server: {name} is missing: {problem}\n")
+    typer.echo(output)
+
+
 def _read(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value != []})
     except ValidationError as error:
-        lines = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        )
-        _die(lines, EXIT_USAGE)
-    except OSError as error:
+        _die("; ".join(_problem(problem) for problem in error.errors()), EXIT_USAGE)
+    except ConfigFileError as error:
         _die(str(error), EXIT_USAGE)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         _die(f"{os.environ.get(CONFIG_VARIABLE)}: {error}", EXIT_USAGE)
+
+
+def _problem(problem: ErrorDetails) -> str:
+    """Say what is wrong with a setting. Flags and variables of other names never get here: only the file's do."""
+    name = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"{os.environ.get(CONFIG_VARIABLE)}: there is no setting {name}: `serve --help` tells all"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _die(message: str, code: int) -> NoReturn:

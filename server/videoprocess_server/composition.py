@@ -21,9 +21,11 @@ from videoprocess_server.engine.gates import FOLDER_NAME, GATES, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
+from videoprocess_server.engine.recording import SILENT, Recorder
 from videoprocess_server.engine.removal import Removals
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
@@ -37,12 +39,15 @@ from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
+from videoprocess_server.execution.sandbox import missing_layers
 from videoprocess_server.machine.local import LocalMachine
 from videoprocess_server.model.clock import Clock, SystemClock
+from videoprocess_server.model.spans import NOWHERE, SpanSink
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo
 from videoprocess_server.rpc.call_pool import CallPools
-from videoprocess_server.rpc.capability_facts import CapabilityFacts
+from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
+from videoprocess_server.rpc.capability_facts import CapabilityFacts, IsolationFacts
 from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
@@ -61,6 +66,7 @@ class Machinery:
     gates: Gates
     conditions: Conditions
     executor: ProcessPoolExecutor
+    machine: LocalMachine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +81,10 @@ class _Ground:
     policy: Policy
     clock: Clock
     limits: Limits
+    machine: LocalMachine
+    recorder: Recorder
+    calls: CallRecorder
+    spans: SpanSink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +106,7 @@ class _Running:
 
     scheduler: Scheduler
     gates: Gates
+    parking_limits: ParkingLimits
 
     def has_space_left(self) -> bool:
         """Whether the disk has more than its reserve."""
@@ -118,6 +129,9 @@ def compose(
     executor: ProcessPoolExecutor,
     build: BuildInfo,
     policy: Policy,
+    recorder: Recorder = SILENT,
+    calls: CallRecorder = SILENT_CALLS,
+    spans: SpanSink = NOWHERE,
 ) -> Machinery:
     """Make all objects; nothing runs yet."""
     ground = _Ground(
@@ -129,6 +143,10 @@ def compose(
         policy=policy,
         clock=SystemClock(),
         limits=bounds.engine_limits(settings),
+        machine=LocalMachine(settings.data_dir),
+        recorder=recorder,
+        calls=calls,
+        spans=spans,
     )
     keeping = _keeping(ground)
     running = _running(ground, keeping)
@@ -141,6 +159,7 @@ def compose(
         gates=running.gates,
         conditions=keeping.conditions,
         executor=executor,
+        machine=ground.machine,
     )
 
 
@@ -164,6 +183,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
     """Make the scheduler and the gates, each of which asks the other."""
     settings, conditions = ground.settings, keeping.conditions
     capacity = bounds.capacity(settings, ground.executor.worker_count)
+    parking_limits = bounds.parking_limits(settings, capacity)
     scheduler = Scheduler(
         ground.repository,
         Workshop(
@@ -177,21 +197,23 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
             limits=ground.limits,
             plan_settings=bounds.plan_settings(settings),
             build=lambda: ground.build,
+            recorder=ground.recorder,
+            spans=ground.spans,
         ),
         capacity,
-        bounds.parking_limits(settings, capacity),
+        parking_limits,
         conditions,
         gate=lambda: gates.reason,
         over_quota=lambda user_id: bool(keeping.quotas.exceeded(user_id)),
     )
-    machine = LocalMachine(settings.data_dir)
+    machine = ground.machine
     gates = Gates(
         machine,
         bounds.gate_limits(settings, machine.disk_total_bytes()),
         settings.data_dir / FOLDER_NAME,
         changed=lambda: _tell_gates(gates, conditions, scheduler),
     )
-    return _Running(scheduler=scheduler, gates=gates)
+    return _Running(scheduler=scheduler, gates=gates, parking_limits=parking_limits)
 
 
 def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringing:
@@ -200,10 +222,28 @@ def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringin
     passed = PassedFiles(ground.policy, time.monotonic)
     return _Bringing(
         uploads=Uploads(
-            repository, blobs, keeping.sources, ground.policy, clock, limits, quotas, has_space_left
+            repository,
+            blobs,
+            keeping.sources,
+            ground.policy,
+            clock,
+            limits,
+            quotas,
+            has_space_left,
+            ground.recorder,
         ),
         passed_files=passed,
-        copies=CopiedFiles(repository, blobs, passed, keeping.sweeper, clock, limits, quotas, has_space_left),
+        copies=CopiedFiles(
+            repository,
+            blobs,
+            passed,
+            keeping.sweeper,
+            clock,
+            limits,
+            quotas,
+            has_space_left,
+            recorder=ground.recorder,
+        ),
     )
 
 
@@ -212,6 +252,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
     hub, sessions, sources = keeping.hub, keeping.sessions, keeping.sources
     sweeper, scheduler, copies = keeping.sweeper, running.scheduler, bringing.copies
     probes = Probes(ground.executor, limits)
+    call_limits = bounds.call_limits(ground.settings)
     media_limits, plan_settings = bounds.media_limits(ground.settings), bounds.plan_settings(ground.settings)
     return Services(
         repository=repository,
@@ -243,6 +284,11 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
         facts=CapabilityFacts(
             limits=limits,
             media_limits=media_limits,
+            call_limits=call_limits,
+            plan_settings=plan_settings,
+            parking_limits=running.parking_limits,
+            access=bounds.access_facts(ground.settings),
+            isolation=lambda: _isolation(ground.executor),
             build_info=lambda: ground.build,
             worker_count=ground.executor.worker_count,
             upload_commit_bytes=UPLOAD_COMMIT_BYTES,
@@ -251,10 +297,17 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             fd_token_seconds=bringing.passed_files.token_seconds,
             versions={"videoprocess": version("videoprocess"), "grpcio": grpc.__version__},
         ),
-        call_limits=bounds.call_limits(ground.settings),
+        call_limits=call_limits,
+        recorder=ground.calls,
+        spans=ground.spans,
         pools=CallPools.open(limits),
         draining=asyncio.Event(),
     )
+
+
+def _isolation(executor: ProcessPoolExecutor) -> IsolationFacts:
+    layers = tuple(executor.layers)
+    return IsolationFacts(layers=layers, missing=missing_layers(layers))
 
 
 def _housekeeping(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _Bringing) -> Housekeeping:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 LOCK_NAME = "lock"
 DATABASE_NAME = "videoprocess.sqlite3"
+_LOCK_TRIES, _LOCK_PAUSE_SECONDS = 5, 0.02
 DIRECTORY_MODE = 0o700  # uploads are private to the service
+_NO_DIRECTORY = ": that is a file; name a directory with --data-dir"
+_NOT_WRITABLE = ": let the service's user write there, or choose another --data-dir"
+#: why the system refuses → what to do
+_REMEDIES: Final[Mapping[int, str]] = {
+    errno.EEXIST: _NO_DIRECTORY,
+    errno.ENOTDIR: _NO_DIRECTORY,
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EPERM: _NOT_WRITABLE,
+    errno.EROFS: _NOT_WRITABLE,
+    errno.ENOENT: ": nothing can be made there; choose another --data-dir",
+    errno.ENOSPC: ": free space on its disk, or choose another --data-dir",
+}
 
 
 class DataDirectoryError(Exception):
@@ -29,9 +46,10 @@ class DataDirectory:
                 _sync(folder.parent)  # its name, if it was made just now
             self._fd = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise DataDirectoryError(f"data directory {self.path}: {error.strerror}") from error
+            remedy = _REMEDIES.get(error.errno or 0, "")
+            raise DataDirectoryError(f"data directory {self.path}: {error.strerror}{remedy}") from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._fd)
         except OSError as error:
             os.close(self._fd)
             raise DataDirectoryError(
@@ -50,6 +68,15 @@ class DataDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+
+def _lock(fd: int) -> None:
+    """Take the lock; a support-dump looks at it for an instant, so it is tried a few times."""
+    for _ in range(_LOCK_TRIES - 1):
+        with suppress(OSError):
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_LOCK_PAUSE_SECONDS)
+    return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync(folder: Path) -> None:

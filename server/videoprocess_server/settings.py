@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ MAX_PORT = 65_535
 _DAY = 24 * 3600.0
 _CENTURY = 36_525 * _DAY  # what is kept for longer is kept for ever
 FD_SOCKET_NAME = "fd.sock"
+_OTHER_CONFIG = "name a file that can be read with --config"
 _USER_ID = re.compile(r"-?\d{1,10}")
 _WRITABLE = "rw"
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -85,6 +87,30 @@ def _system_user(text: str) -> int:
         raise ValueError(f"there is no system user {text!r}") from None
 
 
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) <= MAX_PORT
+
+
+def _check_readable(config: Path) -> None:
+    """Return if it is a file that can be read: what reads it takes others for empty.
+
+    Raises:
+        ConfigFileError: it is none.
+    """
+    try:
+        if not stat.S_ISREG(config.stat().st_mode):
+            raise ConfigFileError(f"{config} is no file: {_OTHER_CONFIG}")
+        with config.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigFileError(f"{config}: {error.strerror}: {_OTHER_CONFIG}") from error
+
+
+class ConfigFileError(Exception):
+    """The file of settings cannot be read; the text says why and what to do."""
+
+
 class Settings(BaseSettings):
     """All settings of `serve`."""
 
@@ -95,6 +121,11 @@ class Settings(BaseSettings):
     listen: str = Field(
         "127.0.0.1:50051",
         description="Address to listen on, HOST:PORT or unix:PATH; port 0 picks a free one.",
+    )
+    health_listen: str = Field(
+        "",
+        description="Address, HOST:PORT, that answers health checks alone, in plain text and to everybody: "
+        "for probes that know no TLS.",
     )
     insecure_listen_anywhere: bool = Field(
         False, description="Listen beyond this machine without TLS, and let every caller act for every user."
@@ -148,6 +179,23 @@ class Settings(BaseSettings):
     address_file: Path | None = Field(
         None,
         description="File that the address is written to once the service is SERVING; tells the port that port 0 picked.",
+    )
+    metrics_listen: str = Field(
+        "",
+        description="Address to serve Prometheus metrics on over plain HTTP, at /metrics: PORT of 127.0.0.1, or HOST:PORT. "
+        "Default: nowhere.",
+    )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"(https?://[^\s/@]+:\d{1,5}/?)?",
+        description="URL of an OpenTelemetry collector's OTLP over gRPC that traces are sent to, e.g. http://127.0.0.1:4317; "
+        "https with TLS. Needs the extra tracing. Default: nowhere.",
+    )
+    trace_percent: float = Field(
+        100.0,
+        ge=0,
+        le=100,
+        description="Share of the traces that begin here that are sent; of a caller's trace the caller decides.",
     )
     workers: int = Field(0, ge=0, le=256, description="Worker processes that encode; 0 is one for each core.")
     max_running_jobs: int = Field(2, ge=1, le=64, description="Jobs that run at once and share the workers.")
@@ -281,6 +329,15 @@ class Settings(BaseSettings):
         "auto", description="auto is console on a terminal, else JSON."
     )
 
+    @field_validator("metrics_listen", mode="before")
+    @classmethod
+    def _parse_metrics_address(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
+        text = f"127.0.0.1:{value}" if str(value).isdecimal() else value
+        host, _, port = str(text).rpartition(":")
+        if text and not (host and port.isdecimal() and int(port) <= MAX_PORT):
+            raise ValueError(f"{text!r}: use PORT or HOST:PORT with a port up to {MAX_PORT}")
+        return text
+
     @field_validator("shared_root", mode="before")
     @classmethod
     def _parse_roots(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
@@ -332,10 +389,13 @@ class Settings(BaseSettings):
             _check_apart(root, self.data_dir)
         if self.longest_gop_seconds < self.segment_seconds:
             raise ValueError("longest_gop_seconds is less than segment_seconds")
-        host, _, port = self.listen.rpartition(":")
-        if not self.listen.startswith("unix:") and not (host and port.isdecimal() and int(port) <= MAX_PORT):
+        if not self.listen.startswith("unix:") and not _is_address(self.listen):
             raise ValueError(
                 f"listen {self.listen!r}: use HOST:PORT with a port up to {MAX_PORT}, or unix:PATH"
+            )
+        if self.health_listen and not _is_address(self.health_listen):
+            raise ValueError(
+                f"health_listen {self.health_listen!r}: use HOST:PORT with a port up to {MAX_PORT}"
             )
         self._check_access()
         return self
@@ -387,7 +447,6 @@ class Settings(BaseSettings):
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
         config = os.environ.get(CONFIG_VARIABLE)
         if config:
-            if not Path(config).is_file():
-                raise FileNotFoundError(f"{config}: there is no such file")
+            _check_readable(Path(config))
             sources.append(TomlConfigSettingsSource(settings_cls, Path(config)))
         return tuple(sources)

@@ -6,10 +6,12 @@ import asyncio
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,8 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         line = _cannot_start("--data-dir", str(tmp_path / "data"), "--listen", listen)
-    assert f"cannot listen on {listen}" in line
+    assert f"cannot listen on {listen}: another program listens there" in line
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_data_directory_in_use_is_told_in_one_line(lone: Server) -> None:
@@ -155,7 +158,68 @@ def test_a_data_directory_that_cannot_be_made_is_told_in_one_line() -> None:
 @pytest.mark.slow
 def test_a_database_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "videoprocess.sqlite3").write_bytes(b"no database at all, but long enough to look at" * 100)
-    _cannot_start("--data-dir", str(tmp_path))
+    assert "restore the data directory from a backup" in _cannot_start("--data-dir", str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_data_directory_of_a_newer_version_is_told_in_one_line_and_left_alone(tmp_path: Path) -> None:
+    database = tmp_path / "videoprocess.sqlite3"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA user_version = 1000")
+    before = database.read_bytes()
+    line = _cannot_start("--data-dir", str(tmp_path))
+    assert "schema version 1000" in line
+    assert "start the newer build again" in line
+    assert database.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} <= {database.name, "lock"}
+
+
+@pytest.mark.slow
+def test_a_socket_at_which_a_service_listens_is_not_taken_from_it(tmp_path: Path) -> None:
+    listen = f"unix:{tmp_path}/socket"
+    with Server(tmp_path / "first", "--workers", "1", "--listen", listen) as first:
+        line = _cannot_start("--data-dir", str(tmp_path / "second"), "--listen", listen)
+        assert f"cannot listen on {listen}: another program listens there" in line
+        with grpc.insecure_channel(first.address) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.slow
+def test_a_wheel_without_an_encoder_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_WITHOUT_X265)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    line = _cannot_start("--data-dir", str(tmp_path / "data"))
+    assert "lacks libx265 (H.265): install PyAV's own wheel" in line
+
+
+#: what Python runs first of all, in the workers too
+_WITHOUT_X265 = """
+import av.codec
+
+_all = av.codec.Codec
+
+def codec(name, mode="r"):
+    if name == "libx265":
+        raise ValueError(name)
+    return _all(name, mode)
+
+av.codec.Codec = codec
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_file_of_settings_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, name: str) -> None:
+    ended = _run("serve", "--data-dir", str(tmp_path / "data"), "--config", str(tmp_path / name))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"videoprocess-server: {tmp_path / name}")
+    assert line.endswith("name a file that can be read with --config")
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

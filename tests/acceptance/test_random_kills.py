@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 #: each group is one test, so that two groups share the cores
 GROUPS = 2
-RUNS_PER_GROUP = 20 if SOAKING else 3
+RUNS_PER_GROUP = 20 if SOAKING else 2
 #: kills of the service, of a group that soaks; it goes on until it has them
 LEAST_IN_EACH_PHASE = 3 if SOAKING else 0
 MAX_RUNS_PER_GROUP = 2 * RUNS_PER_GROUP

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 #: short segments, so that small clips have many
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
-KILLS = 10 if SOAKING else 3
+KILLS = 10 if SOAKING else 2
 INTENTS = (hdi.STREAM_INTENT_VIDEO, hdi.STREAM_INTENT_ANALYZE)
 
 HLG = "iphone12pm_hlg_main10_mebx.mp4"

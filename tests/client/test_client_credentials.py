@@ -103,7 +103,14 @@ async def test_every_kind_of_call_carries_the_token(serve: Callable[..., Any], t
 
 
 @pytest.mark.parametrize(
-    "target", ["192.0.2.1:1", "example.org:1", "127.0.0.1.example.org:1", "dns:///example.org:1"]
+    "target",
+    [
+        "192.0.2.1:1",
+        "example.org:1",
+        "127.0.0.1.example.org:1",
+        "dns:///example.org:1",
+        "ipv4:127.0.0.1:1,10.0.0.1:1",
+    ],
 )
 def test_no_token_travels_in_plain_text(target: str) -> None:
     with pytest.raises(ValueError, match="over TLS or to this machine only"):
@@ -111,7 +118,15 @@ def test_no_token_travels_in_plain_text(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/tmp/s", "dns:///localhost:1"]
+    "target",
+    [
+        "127.0.0.1:1",
+        "[::1]:1",
+        "localhost:1",
+        "unix:/tmp/s",
+        "dns:///localhost:1",
+        "ipv4:127.0.0.1:1,127.0.0.1:2",
+    ],
 )
 async def test_a_token_may_go_to_this_machine_and_over_tls(target: str) -> None:
     for made in (Client(target, token="t"), Client("grpcs://example.org:1", token="t")):

@@ -73,6 +73,7 @@ class TestRecords:
             assert reader.get_active_job(1, "x") is None
             assert reader.get_plan("x") is None
             assert reader.find_plan(1, "x", "") is None
+            assert reader.find_resume_point(1, "x", "") is None
             assert reader.get_upload("x") is None
             assert reader.get_artifact("x") is None
             assert reader.get_request(1, "x", "x") is None

@@ -190,6 +190,7 @@ def answers(reader: Reader) -> dict[str, object]:
                 reader.get_video(user, name),
                 reader.get_active_job(user, name),
                 reader.find_plan(user, name, "f"),
+                reader.find_resume_point(user, name, "f"),
                 list(reader.list_plans(user, name)),
                 list(reader.list_artifacts_of_video(user, name)),
                 reader.get_request(user, "ProcessVideo", name),

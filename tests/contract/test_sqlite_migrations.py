@@ -201,6 +201,10 @@ _NEW_FIELDS = {
         '"stop_requested":"",',
         '"execution_mode":3,',
         ',"deliveries":[]',
+        '"running_since_us":null,',
+        '"ran_us":0,',
+        '"traceparent":"",',
+        '"caller_span_id":"",',
     ),
 }
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from repository_records import a_job, a_video, an_event, an_upload
+from repository_records import a_job, a_plan, a_video, an_event, an_upload
 
-from videoprocess_server.model.records import Priority
-from videoprocess_server.model.states import JobState, UploadState, VideoState
+from videoprocess_server.model.records import Priority, SegmentRecord
+from videoprocess_server.model.states import JobState, SegmentState, UploadState, VideoState
 from videoprocess_server.store import filesystem
 from videoprocess_server.store.filesystem import NetworkFileSystemError, file_system_type
 from videoprocess_server.store.repository import Reader, Transaction
@@ -184,6 +184,23 @@ class TestCosts:
         few, many = costs
         assert few.keys() == many.keys()
         assert {name: cost for name, cost in many.items() if cost > few[name] * 1.2 + 20} == {}
+
+    def test_where_a_long_plan_goes_on_costs_no_more(self, repository: SqliteRepository) -> None:
+        """GetVideo asks for it each time."""
+        costs = []
+        for plan_id, done in (("short", 4), ("long", 4000)):
+            finished = [
+                SegmentRecord(plan_id=plan_id, index=index, state=SegmentState.DONE, path=f"{index}")
+                for index in range(done)
+            ]
+            waiting = [SegmentRecord(plan_id=plan_id, index=done + index) for index in range(done)]
+            with repository.transaction() as transaction:
+                transaction.add_plan(a_plan(plan_id, video_id=plan_id), [*finished, *waiting])
+            costs.append(
+                instructions(repository, lambda reader, name=plan_id: reader.find_resume_point(1, name, "f"))
+            )
+        short, long = costs
+        assert 0 < long < 1.2 * short + 20
 
 
 def put_queued_and_completed(transaction: Transaction, number: int, user_id: int) -> None:

@@ -8,7 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from videoprocess_server.access import load_access
+from videoprocess_server.bounds import access_facts
 from videoprocess_server.engine.authorisation import TrustEveryCaller, TrustLocalCallers
+from videoprocess_server.rpc.capability_facts import AuthMode
 from videoprocess_server.settings import Settings
 
 LOOPBACK, ANYWHERE = "127.0.0.1:0", "0.0.0.0:50051"
@@ -61,3 +63,25 @@ def test_without_credentials_this_machine_is_trusted_unless_everybody_is() -> No
     assert isinstance(local.policy, TrustLocalCallers)
     assert local.credentials is None
     assert isinstance(load_access(Settings(insecure_listen_anywhere=True)).policy, TrustEveryCaller)
+
+
+@pytest.mark.parametrize(
+    ("given", "modes", "certificate"),
+    [
+        ({}, [AuthMode.LOCAL_CALLERS], False),
+        ({"listen": ANYWHERE, "insecure_listen_anywhere": True}, [AuthMode.EVERY_CALLER], False),
+        (TOKENS, [AuthMode.TOKEN], False),
+        ({**TLS, **TOKENS, **WEB_TOKENS}, [AuthMode.TOKEN, AuthMode.WEB_TOKEN], False),
+        (
+            {**TLS, **TOKENS, "tls_client_ca": "ca.crt"},
+            [AuthMode.TOKEN, AuthMode.CLIENT_CERTIFICATE],
+            True,
+        ),
+    ],
+)
+def test_callers_are_told_how_they_get_in(
+    given: dict[str, Any], modes: list[AuthMode], certificate: bool
+) -> None:
+    told = access_facts(Settings(**({"listen": LOOPBACK} | given)))
+    assert (tuple(modes), certificate) == (told.modes, told.needs_client_certificate)
+    assert ("tls_cert" in given) == told.tls

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from test_convert_reports import unset
 
+from videoprocess.v1 import capabilities_pb2
 from videoprocess.v1 import hdi_enums_pb2 as hdi_pb
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
 from videoprocess_server.engine.sources import SharedRoot
 from videoprocess_server.enhance.chains import SUPPORTED_MODES, build_chain
@@ -24,10 +26,11 @@ from videoprocess_server.model.mode_setting import (
     require_extras,
     require_filters,
 )
-from videoprocess_server.model.plan import NoiseEstimate
+from videoprocess_server.model.plan import NoiseEstimate, PlanSettings
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, Watermark
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits
-from videoprocess_server.rpc.capability_facts import CapabilityFacts
+from videoprocess_server.rpc.call_limits import CallLimits
+from videoprocess_server.rpc.capability_facts import AccessFacts, AuthMode, CapabilityFacts, IsolationFacts
 from videoprocess_server.rpc.convert import capabilities
 
 
@@ -44,6 +47,11 @@ class TestCapabilities:
         return CapabilityFacts(
             limits=Limits(),
             media_limits=MediaLimits(),
+            call_limits=CallLimits(),
+            plan_settings=PlanSettings(),
+            parking_limits=ParkingLimits(),
+            access=AccessFacts(),
+            isolation=lambda: IsolationFacts(layers=("limits", "landlock 7"), missing=("seccomp",)),
             build_info=lambda: build,
             worker_count=3,
             upload_commit_bytes=1 << 20,
@@ -64,12 +72,56 @@ class TestCapabilities:
         assert {"max_source_bytes", "user_quota_bytes", "max_blocked_duration"} == unset(made.limits)
         assert made.fd_socket == "/data/fd.sock"
         assert set() == unset(made.retention)
+        assert set() == unset(made.call_limits)
+        assert set() == unset(made.checkpointing)
+        assert set() == unset(made.isolation)
+        assert 4.0 == made.checkpointing.segment_duration.ToTimedelta().total_seconds()
+        assert made.call_limits.prepare_timeout.seconds > made.call_limits.call_timeout.seconds
         assert made.retention.trash.seconds == 30 * 24 * 3600
         assert made.retention.session_idle_timeout.seconds == 1800
         assert made.retention.removed_results.seconds == 3600
         assert [root.name for root in made.shared_roots] == ["of-7"]
         assert {"videoprocess", "protocol", "pyav"} == {version.name for version in made.versions}
         assert [extra.name for extra in made.extras if extra.present] == ["stabilise"]
+
+    def test_a_bound_of_blocked_time_is_told(self) -> None:
+        facts = replace(self.facts(), limits=Limits(max_blocked_seconds=90.0))
+        assert capabilities.capabilities(facts, 7).limits.max_blocked_duration.seconds == 90
+
+    def test_what_is_absent_is_told_with_its_reason(self) -> None:
+        build = replace(self.BUILD, video_encoders=("libx264",), filters=("unsharp",), extras={})
+        made = capabilities.capabilities(self.facts(build), 7)
+        told = {feature.name: feature.reason for feature in made.absent_features}
+        assert {
+            "libx265",
+            "mjpeg",
+            "motion_denoise",
+            "cas",
+            "deband",
+            "lutyuv",
+            "tone_map",
+            "seccomp",
+        } <= told.keys()
+        assert {"video_stabilization", "SUPER_STAB", "tone_mapping"} <= told.keys()
+        assert "pip install -e '.[stabilise]'" in told["video_stabilization"]
+        assert all(reason.endswith((".", "]'.")) for reason in told.values())
+        supported = {support.name: support.supported for support in made.settings}
+        assert {name for name, there in supported.items() if not there} == told.keys() & supported.keys()
+        assert {OperationMode(one.mode).name for one in made.operation_modes}.isdisjoint(told)
+        assert not {encoder.name for encoder in made.encoders} & told.keys()
+
+    def test_where_everything_is_there_only_modes_without_an_enhancement_are_absent(self) -> None:
+        build = replace(self.BUILD, filters=FILTERS)
+        facts = replace(self.facts(build), isolation=lambda: IsolationFacts(layers=("landlock 7", "seccomp")))
+        made = capabilities.capabilities(facts, 7)
+        told = {feature.name for feature in made.absent_features}
+        assert told == {mode.name for mode in OperationMode} - {mode.name for mode in SUPPORTED_MODES}
+
+    @pytest.mark.parametrize("mode", AuthMode)
+    def test_each_way_to_say_who_one_is_has_its_name_in_the_contract(self, mode: AuthMode) -> None:
+        made = capabilities.capabilities(replace(self.facts(), access=AccessFacts(modes=(mode,))), 7)
+        assert [capabilities_pb2.AuthMode.Value(f"AUTH_MODE_{mode.name}")] == list(made.access.modes)
+        assert len(AuthMode) + 1 == len(capabilities_pb2.AuthMode.values())
 
     def test_each_intent_is_there_once_with_what_it_can_be_encoded_as(self) -> None:
         made = capabilities.capabilities(self.facts(), 7)
@@ -192,4 +244,4 @@ class TestCapabilities:
         made = capabilities.capabilities(self.facts(replace(self.BUILD, extras={})), 7)
         (stabilise,) = [extra for extra in made.extras if extra.name == "stabilise"]
         assert not stabilise.present
-        assert "pip install 'videoprocess[stabilise]'" in stabilise.note
+        assert "pip install -e '.[stabilise]'" in stabilise.note

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,9 @@ from videoprocess_server.model.plan import FilterPlan, NoiseEstimate, Plan, Segm
 from videoprocess_server.model.records import Job, PlanRecord, SegmentRecord
 from videoprocess_server.model.states import SegmentState, VideoState
 from videoprocess_server.rpc.catalog import Catalog
+from videoprocess_server.store.memory import MemoryRepository
+from videoprocess_server.store.repository import Repository
+from videoprocess_server.store.sqlite import SqliteRepository
 
 #: three segments of a second at 600 ticks, the first frame at tick 100
 SEGMENTS = tuple(
@@ -59,24 +63,31 @@ RECORD = PlanRecord(
 )
 
 
-@dataclass
-class OnePlan:
-    """A repository and its reader, with one plan of the video or none."""
+#: the states and lease tokens of segments that are not done
+UNDER_WAY = ((SegmentState.LEASED, "t"), (SegmentState.WAITING, ""), (SegmentState.LEASED, "u"))
+STORES: dict[str, Callable[[Path], Repository]] = {
+    "memory": lambda _folder: MemoryRepository(),
+    "sqlite": lambda folder: SqliteRepository(folder / "database"),
+}
 
-    done: set[int]
-    record: PlanRecord | None = RECORD
 
-    def read(self) -> AbstractContextManager[OnePlan]:
-        return nullcontext(self)
+@pytest.fixture(name="repository", params=STORES)
+def _repository(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Repository]:
+    repository = STORES[request.param](tmp_path)
+    yield repository
+    repository.close()
 
-    def find_plan(self, user_id: int, video_id: str, settings_fingerprint: str) -> PlanRecord | None:
-        assert (user_id, video_id, settings_fingerprint) == (0, "v", "f")
-        return self.record
 
-    def list_segments(self, plan_id: str) -> list[SegmentRecord]:
-        assert plan_id == "p"
-        states = [SegmentState.DONE if index in self.done else SegmentState.LEASED for index in range(3)]
-        return [SegmentRecord(plan_id="p", index=index, state=state) for index, state in enumerate(states)]
+def keep_plan(repository: Repository, done: set[int]) -> None:
+    """One plan of the video, with these segments finished and the others under way."""
+    segments = [
+        SegmentRecord(plan_id="p", index=index, state=SegmentState.DONE, path=f"p/{index}")
+        if index in done
+        else SegmentRecord(plan_id="p", index=index, state=state, lease_token=token)
+        for index, (state, token) in enumerate(UNDER_WAY)
+    ]
+    with repository.transaction() as transaction:
+        transaction.add_plan(RECORD, segments)
 
 
 class Idle:
@@ -93,10 +104,8 @@ class Lasting:
         assert view.video
 
 
-def show(repository: OnePlan, view: VideoView) -> Any:
-    catalog = Catalog(
-        videos=cast("Any", Lasting()), work=cast("Any", Idle()), repository=cast("Any", repository)
-    )
+def show(repository: Repository, view: VideoView) -> Any:
+    catalog = Catalog(videos=cast("Any", Lasting()), work=cast("Any", Idle()), repository=repository)
     return catalog.show(view)
 
 
@@ -118,13 +127,17 @@ def paused(state: VideoState = VideoState.PAUSED) -> VideoView:
         ({0, 1, 2}, 3_000_000),
     ],
 )
-def test_all_before_the_first_unfinished_segment_is_done(done: set[int], resume_us: int) -> None:
-    made = show(OnePlan(done), paused())
+def test_all_before_the_first_unfinished_segment_is_done(
+    repository: Repository, done: set[int], resume_us: int
+) -> None:
+    keep_plan(repository, done)
+    made = show(repository, paused())
     assert made.HasField("resume_timestamp_us")
     assert made.resume_timestamp_us == resume_us
 
 
-def test_without_a_plan_there_is_no_such_time() -> None:
-    assert not show(OnePlan(set(), record=None), paused()).HasField("resume_timestamp_us")
-    assert not show(OnePlan(set()), paused(VideoState.COMPLETED)).HasField("resume_timestamp_us")
-    assert not show(OnePlan(set()), replace(VIEW, job=None)).HasField("resume_timestamp_us")
+def test_without_a_plan_there_is_no_such_time(repository: Repository) -> None:
+    assert not show(repository, paused()).HasField("resume_timestamp_us")
+    keep_plan(repository, set())
+    assert not show(repository, paused(VideoState.COMPLETED)).HasField("resume_timestamp_us")
+    assert not show(repository, replace(VIEW, job=None)).HasField("resume_timestamp_us")

@@ -212,7 +212,7 @@ def test_stabilisation_without_its_extra_is_unsupported_and_tells_what_to_instal
     with pytest.raises(SettingError) as caught:
         require_extras(from_typed(setting), {"other"})
     assert (caught.value.kind, caught.value.field) == ("unsupported", field)
-    assert "pip install 'videoprocess[stabilise]'" in caught.value.message
+    assert "pip install -e '.[stabilise]'" in caught.value.message
 
 
 def test_what_does_not_stabilise_needs_no_extra() -> None:

@@ -21,10 +21,15 @@ ASKED_FOR = {
         *PROJECT["project"]["dependencies"],
         *_GROUPS["build"],
         *_EXTRAS["stabilise"],
+        *_EXTRAS["tracing"],
         *_EXTRAS["plots"],
         *_EXTRAS["dev"],
     ],
     "audit": _GROUPS["audit"],
+    "build": _GROUPS["build"],
+    "manifests": _GROUPS["manifests"],
+    "service": [*PROJECT["project"]["dependencies"], *_EXTRAS["tracing"]],
+    "service-stabilise": [*PROJECT["project"]["dependencies"], *_EXTRAS["stabilise"], *_EXTRAS["tracing"]],
 }
 
 
@@ -58,9 +63,10 @@ def test_every_package_has_hashes(name: str) -> None:
     assert all(hashes for _, hashes in _locked(name).values())
 
 
-def test_one_version_in_all_files() -> None:
+@pytest.mark.parametrize("name", ["runtime", "build", "service", "service-stabilise"])
+def test_one_version_in_all_files(name: str) -> None:
     dev = _locked("dev")
-    assert {package: version for package, (version, _) in _locked("runtime").items()}.items() <= {
+    assert {package: version for package, (version, _) in _locked(name).items()}.items() <= {
         package: version for package, (version, _) in dev.items()
     }.items()
 

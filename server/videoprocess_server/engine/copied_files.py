@@ -26,6 +26,7 @@ from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.passed_files import PassedFile, PassedFiles
 from videoprocess_server.engine.quotas import Quotas
+from videoprocess_server.engine.recording import SILENT, Recorder
 from videoprocess_server.engine.side_thread import OverError, SideThread, StalledError
 from videoprocess_server.engine.source_files import CopiedReference, FileReference, TokenReference
 from videoprocess_server.engine.sweeper import Sweeper, bury
@@ -67,6 +68,7 @@ class CopiedFiles:
         quotas: of users.
         space_left: whether the disk has more than its reserve.
         stall_seconds: see `STALL_SECONDS`.
+        recorder: told what is stored.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class CopiedFiles:
         quotas: Quotas,
         space_left: Callable[[], bool],
         stall_seconds: float = STALL_SECONDS,
+        recorder: Recorder = SILENT,
     ) -> None:
         self._repository = repository
         self._blobs = blobs
@@ -90,6 +93,7 @@ class CopiedFiles:
         self._quotas = quotas
         self._space_left = space_left
         self._stall_seconds = stall_seconds
+        self._recorder = recorder
         self._lock = threading.Lock()
         #: user → files being copied, those that hang included
         self._copying: Counter[int] = Counter()
@@ -257,6 +261,7 @@ class CopiedFiles:
             self._blobs.publish(upload.upload_id, BlobKind.UPLOAD, upload.upload_id)
             with self._repository.transaction() as tx:
                 tx.put_upload(finished)
+            self._recorder.bytes_received(copy.size_bytes)
         except BaseException:
             self._blobs.delete(BlobKind.WORK, upload.upload_id)
             self._drop_unused([upload.upload_id])

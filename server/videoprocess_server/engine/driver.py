@@ -15,6 +15,7 @@ from videoprocess_server.engine import endings, faults
 from videoprocess_server.engine.assignment import Assignment
 from videoprocess_server.engine.delivery_batch import DeliveryRefusedError
 from videoprocess_server.engine.durable import Durable
+from videoprocess_server.engine.job_spans import JobSpans
 from videoprocess_server.engine.production import Production
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.sources import SourceChangedError
@@ -22,9 +23,11 @@ from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
 from videoprocess_server.engine.work import FREEZES, Stop, StopReason
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import TaskFailedError, TaskStalledError, WorkerCrashedError
+from videoprocess_server.model import job_times
 from videoprocess_server.model.execution_modes import MODES
 from videoprocess_server.model.records import Job, QueueClass, Video
 from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
+from videoprocess_server.model.trace_context import parse_traceparent
 from videoprocess_server.store.repository import Reader, Transaction
 
 log = structlog.get_logger(__name__)
@@ -68,7 +71,7 @@ class JobDriver:
         self._changed = changed
         self._assignment = Assignment(job, video)
         self._meter = ProgressMeter()
-        self._runner = TaskRunner(shop.executor, shop.limits.stall_seconds, self._pause)
+        self._runner = TaskRunner(shop.executor, shop.limits.stall_seconds, self._pause, JobSpans(shop.spans))
         self._runner.niceness = MODES[job.execution_mode].niceness
         self._production = Production(self._assignment, self._runner, self._meter, durable, shop, changed)
         #: True: the assigned job is to be worked on; False: give up
@@ -146,7 +149,8 @@ class JobDriver:
         """Wait for `go_on`, then work until the job has ended or was given back to the queue, and no other takes over."""
         if not self._awaited.get():
             return
-        log.info("job_started", **self._names())
+        self._name_lines()
+        log.info("job_started")
         try:
             self._production.run()
         except StoppedError:
@@ -154,6 +158,7 @@ class JobDriver:
         except _FAILURES as error:
             self._end_failed(error)
         finally:
+            self._runner.spans.end()
             self._delete_nobodys_segments()
             self._told_end(self.job)
 
@@ -197,13 +202,18 @@ class JobDriver:
             return
         self._assignment.release()
         job, begin = self.job, time.monotonic()
-        log.info("job_parked", resident_bytes=self.resident_bytes(), **self._names())
+        log.info("job_parked", resident_bytes=self.resident_bytes())
+        self._shop.recorder.work_parked()
+        self._runner.spans.end()
         self._parked(self)
         self._told_end(job)
         if not self._awaited.get():
+            self._shop.recorder.work_given_up()
             raise StoppedError
+        self._shop.recorder.work_resumed()
         self._production.resumed(time.monotonic() - begin)
-        log.info("job_went_on", **self._names())
+        self._name_lines()
+        log.info("job_went_on")
         self._runner.thaw()
 
     def _stopped(self, tx: Transaction, request: Stop) -> None:
@@ -217,7 +227,7 @@ class JobDriver:
             return
         before = None if self._production.has_advanced else job.blocked_since_us
         requeued = replace(
-            job,
+            job_times.ceased(job, now),
             state=JobState.QUEUED,
             queue_class=QueueClass.PAUSED,
             blocked_by=request.blocked_by,
@@ -237,11 +247,11 @@ class JobDriver:
         except TypeError:
             raise error from None
         if policy.max_tries == 0:
-            log.warning("job_waits", reason=str(error), blocked_by=policy.blocked_by.value, **self._names())
+            log.warning("job_waits", reason=str(error), blocked_by=policy.blocked_by.value)
             self.waits_for = policy.blocked_by
             self.give_back(policy.blocked_by)
             return
-        log.warning("job_failed", error=str(error), **self._names())
+        log.warning("job_failed", error=str(error))
         self._end(faults.verdict(error))
 
     def _end(self, verdict: faults.Verdict) -> None:
@@ -270,6 +280,14 @@ class JobDriver:
         if self._durable.read(lambda reader: reader.get_plan(plan_id)) is None:
             self._shop.blobs.delete(BlobKind.SEGMENT, plan_id)
 
-    def _names(self) -> dict[str, object]:
+    def _name_lines(self) -> None:
+        """Name the job from now on in spans, and in lines of its driver's thread and of its workers' threads."""
         job = self.job
-        return {"job_id": job.job_id, "user_id": job.user_id, "video_id": job.video_id}
+        trace = parse_traceparent(job.traceparent)
+        self._runner.spans.begin(job)
+        structlog.contextvars.bind_contextvars(
+            job_id=job.job_id,
+            user_id=job.user_id,
+            video_id=job.video_id,
+            trace_id=trace.trace_id if trace is not None else "",
+        )

@@ -15,6 +15,7 @@ from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.progress import ProgressMeter
+from videoprocess_server.engine.recording import Recorder
 from videoprocess_server.engine.segment_passes import SegmentPass
 from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
@@ -71,6 +72,7 @@ class Encoding:
         still_mine: Callable[[], None],
         told: Callable[[], None],
         demand_changed: Callable[[], None],
+        recorder: Recorder,
     ) -> None:
         self._record = record
         self._pass = segment_pass
@@ -84,6 +86,9 @@ class Encoding:
         self._still_mine = still_mine
         self._told = told
         self._demand_changed = demand_changed
+        self._recorder = recorder
+        #: segments that some attempt has begun
+        self._begun: set[int] = set()
         self._waiting: set[int] = set()
         self._done: dict[int, SegmentRecord] = {}
         self._leases: dict[TaskHandle, _Open] = {}
@@ -144,6 +149,8 @@ class Encoding:
         for row in rows:
             self._runner.check()
             self._tries[row.index] = faults.Tries(row.crash_count)
+            if row.attempt_count:
+                self._begun.add(row.index)
             if row.state is SegmentState.DONE and self._is_whole(row):
                 self._done[row.index] = row
                 continue
@@ -152,6 +159,7 @@ class Encoding:
                 self._durable.write(partial(_reset, plan_id=row.plan_id, index=row.index))
             self._waiting.add(row.index)
         self.reused_count = len(self._done)
+        self._recorder.segments_reused(self._pass.phase, self.reused_count)
         self._count()
         self._demand_changed()
 
@@ -188,6 +196,8 @@ class Encoding:
                 f"segments {indices} of plan {self._record.plan_id} are leased by somebody else"
             )
         self._waiting.difference_update(indices)
+        self._recorder.segments_redone(self._pass.phase, len(self._begun.intersection(indices)))
+        self._begun.update(indices)
         paths = tuple(str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices)
         task = self._pass.task(run, paths)
         handle = self._runner.submit(
@@ -228,6 +238,7 @@ class Encoding:
         )
         if self._durable.write(lambda tx: tx.finish_segment(row, lease.token)):
             self._done[done.index] = row
+            self._recorder.segment_finished(self._pass.phase, row.size_bytes, row.frame_count)
             if done.index in self._alone:
                 self._alone.remove(done.index)
                 self._demand_changed()
@@ -281,6 +292,7 @@ class Encoding:
         policy = faults.POLICIES[cause]
         self._release(lease, culprit if policy.counts_as_crash else None)
         self._waiting.update(left)
+        self._recorder.attempt_failed(self._pass.phase, cause)
         if self._ending:
             return
         log.warning(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from videoprocess_server.engine.checkpoints import discard_plans
 from videoprocess_server.engine.deliveries import bury_deliveries
 from videoprocess_server.engine.work import StopReason
+from videoprocess_server.model import job_times
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import Artifact, Event, EventKind, Fault, Job, Report, Video
 from videoprocess_server.model.states import JobState, Trigger, VideoState, next_state
@@ -82,7 +83,8 @@ def move(
 
 def _ended(job: Job, state: JobState, now_us: int) -> Job:
     snapshot = job.snapshot.without_picture() if job.snapshot else None
-    return replace(job, state=state, end_time_us=now_us, snapshot=snapshot, deliveries=())
+    ceased = job_times.ceased(job, now_us)
+    return replace(ceased, state=state, end_time_us=now_us, snapshot=snapshot, deliveries=())
 
 
 def _event(

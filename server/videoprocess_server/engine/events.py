@@ -104,6 +104,11 @@ class EventHub:
             if not readers:
                 self._subscriptions.pop(subscription.user_id, None)
 
+    def subscription_count(self) -> int:
+        """Return how many readers there are."""
+        with self._lock:
+            return sum(map(len, self._subscriptions.values()))
+
     def has_subscriber(self, user_id: int, session_id: str) -> bool:
         """Return whether somebody follows this session, or all of the user's."""
         with self._lock:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import structlog
+
 from videoprocess_server.engine import endings, fingerprint
 from videoprocess_server.engine.authorisation import Caller
 from videoprocess_server.engine.events import EventHub
@@ -23,6 +25,7 @@ from videoprocess_server.model.records import Fault, Job, Priority, QueueClass, 
 from videoprocess_server.model.settings_snapshot import SharedDirectory, Snapshot
 from videoprocess_server.model.states import JobState, Trigger, VideoState
 from videoprocess_server.model.tasks import BuildInfo
+from videoprocess_server.model.trace_context import CURRENT_TRACE
 from videoprocess_server.store.repository import Reader, Repository, Transaction
 
 _QUEUE_CLASSES = {VideoState.PAUSED: QueueClass.PAUSED, VideoState.FAILED: QueueClass.FAILED}
@@ -46,6 +49,9 @@ class ProcessRequest:
     #: None: NORMAL for a new job; one that is joined keeps its own
     priority: Priority | None
     request_id: str
+
+
+log = structlog.get_logger(__name__)
 
 
 class SlipError(Exception):
@@ -91,6 +97,7 @@ class Jobs:
             raise VideoProcessError("DRAINING", "the service is stopping", retry_after_seconds=2)
         with self._repository.transaction() as tx:
             accepted = self._accept(tx, session.session_id, request)
+        log.info("job_accepted", job_id=accepted.job.job_id, state=accepted.job.state.value)
         self._hub.committed(session.user_id)
         self._work.wake()
         return accepted
@@ -108,6 +115,7 @@ class Jobs:
         return Accepted(job=job, view=view_of(tx, video) if video else None)
 
     def _admit(self, tx: Transaction, session: Session, request: ProcessRequest) -> Job:
+        trace = CURRENT_TRACE.get()
         job = Job(
             job_id=new_id(),
             user_id=session.user_id,
@@ -119,6 +127,8 @@ class Jobs:
             accept_number=tx.next_accept_number(),
             create_time_us=self._clock.now_us(),
             event_sequence=tx.event_bounds(session.user_id)[1],
+            traceparent=trace.child().traceparent if trace is not None else "",
+            caller_span_id=trace.span_id if trace is not None else "",
             timestamp_us=request.timestamp_us,
         )
         try:
@@ -149,7 +159,7 @@ class Jobs:
             repeated = self._repeat(tx, video, job)
             if repeated is not None:
                 return repeated
-        if tx.find_plan(job.user_id, job.video_id, settings) is None:
+        if tx.find_resume_point(job.user_id, job.video_id, settings) is None:
             _check_timestamp(video, job.timestamp_us)
         self._check_queue(tx, job.user_id)
         tx.put_job(job)

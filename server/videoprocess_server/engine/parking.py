@@ -72,6 +72,10 @@ class ParkingLot(Generic[W]):
             parked = self._parked.pop((user_id, video_id), None)
         return parked.work if parked is not None else None
 
+    def count(self) -> int:
+        """Return how much work waits."""
+        return len(self._all())
+
     def resident_bytes(self) -> int:
         """Return the memory all of it holds."""
         return sum(parked.work.resident_bytes() for parked in self._all())

@@ -80,9 +80,11 @@ class Production:
         self._durable = durable
         self._shop = shop
         self._demand_changed = demand_changed
-        self._costs = Costs()
+        self._costs = Costs(shop.recorder)
         self._guard = SourceGuard(assignment, shop.sources)
-        self._tasks = SingleTasks(runner, meter, self._costs, shop.limits, self._tell, demand_changed)
+        self._tasks = SingleTasks(
+            runner, meter, self._costs, shop.limits, self._tell, demand_changed, shop.recorder
+        )
         self._planning = Planning(assignment, self._tasks, self._guard, self._costs, durable, shop)
         self._encoding: Encoding | None = None
         #: of those whose encoding is over
@@ -203,6 +205,7 @@ class Production:
         """Return the plan's segments when the pass is through with them."""
         rows = self._durable.read(lambda reader: reader.list_segments(record.plan_id))
         done = [row for row in rows if row.state is SegmentState.DONE]
+        self._runner.spans.enter(segment_pass.phase)
         self._meter.enter(
             segment_pass.phase,
             sum(segment.frame_count for segment in record.plan.segments),
@@ -221,6 +224,7 @@ class Production:
             still_mine=self._check_mine,
             told=self._tell,
             demand_changed=self._demand_changed,
+            recorder=self._shop.recorder,
         )
         since = self._costs.now()
         self._encoding = encoding
@@ -237,6 +241,7 @@ class Production:
 
     def _publish(self, record: PlanRecord, outcome: Outcome) -> None:
         """Name all files, then tell of all of them in one transaction with the job's end."""
+        self._runner.spans.enter(Phase.PUBLISH)
         self._meter.enter(Phase.PUBLISH)
         self._runner.check()
         now = self._shop.clock.now_us()

@@ -29,9 +29,14 @@ def recover(repository: Repository, blobs: BlobStore, clock: Clock) -> int:
             video = tx.get_video(job.user_id, job.video_id)
             assert video is not None
             if job.stop_requested:
-                endings.stop(tx, job, video, StopReason[job.stop_requested], now)
+                ended = replace(job, running_since_us=None)
+                endings.stop(tx, ended, video, StopReason[job.stop_requested], now)
             else:
-                tx.put_job(replace(job, state=JobState.QUEUED, queue_class=QueueClass.PAUSED))
+                # nobody knows when it ceased to run: what it did since it began counts as paused
+                queued = replace(
+                    job, state=JobState.QUEUED, queue_class=QueueClass.PAUSED, running_since_us=None
+                )
+                tx.put_job(queued)
                 endings.move(tx, video, Trigger.REQUEUE, now)
         for plan_id in tx.list_all_plan_ids():
             tx.release_segments(plan_id)

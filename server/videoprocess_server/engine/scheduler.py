@@ -20,6 +20,7 @@ from videoprocess_server.engine.queue_view import Driven, QueueView
 from videoprocess_server.engine.usage import Usage
 from videoprocess_server.engine.work import Stop, StopReason
 from videoprocess_server.engine.workshop import Workshop
+from videoprocess_server.model import job_times
 from videoprocess_server.model.hdi import SessionStatus
 from videoprocess_server.model.records import Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, Decision, Situation, decide
@@ -151,6 +152,10 @@ class Scheduler:
         """Return how many jobs have a driver."""
         with self._changed:
             return len(self._running)
+
+    def parked_count(self) -> int:
+        """Return how many jobs' frozen workers wait."""
+        return self._lot.count()
 
     def parked_bytes(self) -> int:
         """Return the memory of frozen workers."""
@@ -328,9 +333,8 @@ class Scheduler:
         oldest = tx.get_oldest_queued(job.user_id)
         now = self._shop.clock.now_us()
         begun = replace(
-            job,
+            job_times.begun(job, now),
             state=JobState.RUNNING,
-            start_time_us=job.start_time_us or now,
             blocked_by=BlockReason.NONE,  # but not `blocked_since_us`: it may meet the same full disk again at once
         )
         tx.put_job(begun)

@@ -11,6 +11,7 @@ from videoprocess_server.engine import faults
 from videoprocess_server.engine.costs import Costs
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.progress import ProgressMeter
+from videoprocess_server.engine.recording import Recorder
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
 from videoprocess_server.execution.executor import (
     TaskCancelledError,
@@ -33,6 +34,7 @@ class SingleTasks:
         limits: of retries.
         tell: called when the meter has news.
         demand_changed: called when a task needs the machine for itself, or does not any more.
+        recorder: told of tries that fail.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SingleTasks:
         limits: Limits,
         tell: Callable[[], None],
         demand_changed: Callable[[], None],
+        recorder: Recorder,
     ) -> None:
         self._runner = runner
         self._meter = meter
@@ -50,6 +53,7 @@ class SingleTasks:
         self._limits = limits
         self._tell = tell
         self._demand_changed = demand_changed
+        self._recorder = recorder
         #: the one that runs needs the machine for itself: it ran out of memory
         self.alone = False
         #: since the present job began
@@ -78,6 +82,7 @@ class SingleTasks:
             TaskFailedError, TaskStalledError, WorkerCrashedError: for good.
         """
         self._meter.enter(phase, frames_total, frames_done)
+        self._runner.spans.enter(phase)
         self._tell()
         tries = faults.Tries()
         while True:
@@ -88,8 +93,10 @@ class SingleTasks:
             except TaskCancelledError as error:
                 raise StoppedError from error
             except (TaskFailedError, WorkerCrashedError) as error:
+                cause = faults.cause_of(error)
+                self._recorder.attempt_failed(phase, cause)
                 failed = tries.failed(error)
-                self._run_alone(needed=self.alone or faults.POLICIES[faults.cause_of(error)].runs_alone)
+                self._run_alone(needed=self.alone or faults.POLICIES[cause].runs_alone)
                 log.warning("task_attempt_failed", phase=phase.name, error=str(error))
                 self._sleep(faults.backoff_seconds(self._limits.retry_backoff_seconds, failed))
             else:

@@ -6,7 +6,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
+from videoprocess_server.engine.job_spans import JobSpans
 from videoprocess_server.engine.work import AT_CHECKPOINT, FREEZES, Stop, StopReason
 from videoprocess_server.execution.executor import Executor, TaskHandle
 from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
@@ -29,11 +31,19 @@ class TaskRunner:
         executor: runs the tasks.
         stall_seconds: the least time without progress after which a task is killed.
         pause: called in the driver's thread when all tasks have stopped.
+        spans: of the job that the tasks are for.
     """
 
-    def __init__(self, executor: Executor, stall_seconds: float, pause: Callable[[Stop], None]) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        stall_seconds: float,
+        pause: Callable[[Stop], None],
+        spans: JobSpans | None = None,
+    ) -> None:
         self.niceness = 0
         self.stall_seconds = stall_seconds
+        self.spans = spans or JobSpans()
         self._executor = executor
         self._pause = pause
         self._lock = threading.Lock()
@@ -164,13 +174,16 @@ class TaskRunner:
         self, task: Task, source_fd: int | None, on_message: Callable[[TaskMessage], None] | None = None
     ) -> TaskHandle:
         """Start a task; if the job is to stop by now it is frozen or cancelled at once."""
-        handle = self._executor.submit(
-            task,
-            source_fd=source_fd,
-            stall_seconds=self.stall_seconds,
-            niceness=self.niceness,
-            on_message=on_message,
-        )
+        with self.spans.submitting(task) as span:
+            handle = self._executor.submit(
+                task,
+                source_fd=source_fd,
+                stall_seconds=self.stall_seconds,
+                niceness=self.niceness,
+                on_message=on_message,
+            )
+        if span is not None:
+            handle.add_done_callback(partial(self.spans.task_ended, span))
         with self._lock:
             self._handles.add(handle)
             request = self._request

@@ -14,6 +14,7 @@ from videoprocess_server.engine.authorisation import Caller, Policy, authorise
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.quotas import Quotas
+from videoprocess_server.engine.recording import SILENT, Recorder
 from videoprocess_server.engine.sources import Sources
 from videoprocess_server.engine.sweeper import bury
 from videoprocess_server.engine.upload_digests import RunningDigest, RunningDigests
@@ -69,6 +70,7 @@ class Uploads:
         limits: of sizes and retention.
         quotas: of users.
         space_left: whether the disk has more than its reserve.
+        recorder: told what is stored.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Uploads:
         limits: Limits,
         quotas: Quotas,
         space_left: Callable[[], bool],
+        recorder: Recorder = SILENT,
     ) -> None:
         self._repository = repository
         self._blobs = blobs
@@ -90,10 +93,16 @@ class Uploads:
         self._limits = limits
         self._quotas = quotas
         self._space_left = space_left
+        self._recorder = recorder
         #: an upload's writer changes under the lock of its stripe only, and so does its blob
         self._stripes = [threading.Lock() for _ in range(LOCK_STRIPES)]
         self._writers: dict[str, Writer] = {}
         self._digests = RunningDigests()
+
+    @property
+    def writing_count(self) -> int:
+        """How many streams write an upload now."""
+        return len(self._writers)
 
     def open(
         self,
@@ -260,6 +269,7 @@ class Uploads:
                 raise VideoProcessError("STORE_UNAVAILABLE", "the message could not be written") from error
             finally:
                 self._quotas.written(writer.upload, writer.committed_size)
+            self._recorder.bytes_received(len(data))
             writer.digest.add(offset, data)
             self._touch(writer, self._limits.retention.unfinished_uploads_us // TOUCHES_PER_LIFE)
         return writer.committed_size

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from videoprocess_server.execution.worker_spans import TaskSpans, Traced
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import NoiseEstimate, Plan
 from videoprocess_server.model.tasks import (
@@ -88,11 +89,21 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     VerifyTask: VerifyResult,
 }
 
-Message = Task | TaskResult | Progress | SegmentDone | Ready | Heartbeat | Failed
+Message = Task | TaskResult | Progress | SegmentDone | Ready | Heartbeat | Failed | Traced | TaskSpans
 
 _CLASSES: Mapping[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (*RESULT_OF.keys(), *RESULT_OF.values(), Progress, SegmentDone, Ready, Heartbeat, Failed)
+    for kind in (
+        *RESULT_OF.keys(),
+        *RESULT_OF.values(),
+        Progress,
+        SegmentDone,
+        Ready,
+        Heartbeat,
+        Failed,
+        Traced,
+        TaskSpans,
+    )
 }
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-
-import structlog
+import time
 
 from videoprocess_server.execution.codec import RESULT_OF, CodecError, Failed, Heartbeat
 from videoprocess_server.execution.executor import (
@@ -17,9 +16,9 @@ from videoprocess_server.execution.task_run import TaskRun, error_of
 from videoprocess_server.execution.watchdog import NoProgressError, SilentError, Watchdog
 from videoprocess_server.execution.worker_process import WorkerProcess
 from videoprocess_server.execution.worker_settings import WorkerSettings
+from videoprocess_server.execution.worker_spans import TaskSpans, Traced, fit_spans
+from videoprocess_server.model.spans import NOWHERE
 from videoprocess_server.model.tasks import Progress, SegmentDone, TaskMessage, TaskResult
-
-_log = structlog.get_logger(__name__)
 
 
 class Conversation:
@@ -36,6 +35,9 @@ class Conversation:
         self._run = run
         self._settings = settings
         self._kind = type(run.task).__name__
+        is_kept = settings.spans is not NOWHERE and run.trace is not None and run.trace.sampled
+        self._trace = run.trace if is_kept else None
+        self._began_ns = time.time_ns()
         self._watchdog = Watchdog(run, settings.silence_seconds)
         self._oom_kills_before = settings.oom_kill_count()
 
@@ -43,6 +45,8 @@ class Conversation:
         """Hold it to its end."""
         run, patience = self._run, self._watchdog.patience
         try:
+            if self._trace is not None:
+                self._worker.channel.send(Traced(traceparent=self._trace.traceparent), patience=patience)
             self._worker.channel.send(run.task, fd=run.source_fd, patience=patience)
             run.close_source()
             return self._listen()
@@ -52,9 +56,9 @@ class Conversation:
             return self._fell_silent()
         except NoProgressError:
             return self._stalled()
-        except Exception:  # noqa: BLE001  CodecError, a bad descriptor, a mistake of ours: the task ends, this thread does not
+        except Exception:
             self._worker.end()
-            _log.exception("worker_misunderstood", task=self._kind)
+            run.log.exception("worker_misunderstood", task=self._kind, pid=self._worker.pid)
             return TaskFailedError("INTERNAL", "the service and its worker did not understand each other")
 
     def _listen(self) -> TaskResult | Exception:
@@ -66,8 +70,12 @@ class Conversation:
                 if refusal is not None:
                     self._end_by_ladder()
                     return refusal
+            elif isinstance(message, TaskSpans) and self._trace is not None:
+                trace, self._trace = self._trace, None  # once for a task
+                for span in fit_spans(message, trace, self._began_ns):
+                    self._settings.spans.record(span)
             elif isinstance(message, Failed):
-                return error_of(self._run.task, message)
+                return error_of(self._run, message)
             elif isinstance(message, RESULT_OF[type(self._run.task)]):
                 return message
             elif not isinstance(message, Heartbeat):
@@ -83,7 +91,13 @@ class Conversation:
         exit_code = self._worker.end(let_it_end=True)
         cause = self._cause(exit_code)
         if not self._run.cancelled:
-            _log.error("worker_crashed", task=self._kind, exit_code=exit_code, cause=cause.value)
+            self._run.log.error(
+                "worker_crashed",
+                task=self._kind,
+                pid=self._worker.pid,
+                exit_code=exit_code,
+                cause=cause.value,
+            )
         return WorkerCrashedError(exit_code, cause)
 
     def _cause(self, exit_code: int) -> CrashCause:
@@ -94,12 +108,19 @@ class Conversation:
 
     def _fell_silent(self) -> WorkerCrashedError:
         exit_code = self._end_by_ladder()
-        _log.error("worker_silent", task=self._kind, silence_seconds=self._settings.silence_seconds)
+        self._run.log.error(
+            "worker_silent",
+            task=self._kind,
+            pid=self._worker.pid,
+            silence_seconds=self._settings.silence_seconds,
+        )
         return WorkerCrashedError(exit_code, CrashCause.SILENT)
 
     def _stalled(self) -> TaskStalledError:
         self._end_by_ladder()
-        _log.error("task_stalled", task=self._kind, stall_seconds=self._run.stall_seconds)
+        self._run.log.error(
+            "task_stalled", task=self._kind, pid=self._worker.pid, stall_seconds=self._run.stall_seconds
+        )
         return TaskStalledError(f"no progress for {self._run.stall_seconds} s")
 
     def _end_by_ladder(self) -> int:

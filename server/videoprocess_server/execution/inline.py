@@ -102,4 +102,4 @@ class InlineExecutor:
             reply = answer(self._handlers, run.task, -1 if run.source_fd is None else run.source_fd, emit)
         except TaskCancelledError as cancelled:
             return cancelled.__cause__ if isinstance(cancelled.__cause__, Exception) else cancelled
-        return error_of(run.task, reply) if isinstance(reply, Failed) else reply
+        return error_of(run, reply) if isinstance(reply, Failed) else reply

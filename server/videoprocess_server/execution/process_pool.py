@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from videoprocess_server.execution.cgroup import oom_kill_count
 from videoprocess_server.execution.executor import Slot, TaskCancelledError, TaskHandle
 from videoprocess_server.execution.sandbox import Confinement
 from videoprocess_server.execution.task_run import TaskRun
-from videoprocess_server.execution.worker_group import WorkerGroup
+from videoprocess_server.execution.worker_group import Usage, WorkerGroup
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.execution.worker_thread import WorkerThread, no_worker_error
+from videoprocess_server.model.spans import NOWHERE, SpanSink
 from videoprocess_server.model.tasks import Task, TaskMessage
 
 #: nothing may be written, and only the machine bounds memory and time
@@ -36,6 +37,7 @@ class ProcessPoolExecutor:
         confinement: what is around the others.
         oom_kills: how many processes of the service's control group were killed for want of memory; None where nothing
             tells.
+        spans: where workers' spans go.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ProcessPoolExecutor:
         probe_confinement: Confinement = UNBOUNDED,
         confinement: Confinement = UNBOUNDED,
         oom_kills: Callable[[], int | None] = oom_kill_count,
+        spans: SpanSink = NOWHERE,
     ) -> None:
         if worker_count < 1:
             raise ValueError("worker_count must be at least 1")
@@ -62,6 +65,7 @@ class ProcessPoolExecutor:
                 oom_kill_count=oom_kills,
                 confinement=around,
                 tell_layers=self._note_layers,
+                spans=spans,
             )
             for slot, around in ((Slot.PROBE, probe_confinement), (Slot.GENERAL, confinement))
         }
@@ -118,6 +122,10 @@ class ProcessPoolExecutor:
     def worker_pids(self) -> Sequence[int]:
         """Return the process ids of the workers there are, frozen ones too."""
         return [pid for group in self._groups.values() for pid in group.pids()]
+
+    def usage(self) -> Mapping[Slot, Usage]:
+        """Return what the workers of each slot have used, and hold."""
+        return {slot: group.usage() for slot, group in self._groups.items()}
 
     def ping(self) -> None:
         """Return if tasks can run; RuntimeError otherwise."""

@@ -40,6 +40,12 @@ LANDLOCK, SECCOMP = "landlock", "seccomp"
 OPTIONAL_LAYERS: Final = (LANDLOCK, SECCOMP)
 
 
+def missing_layers(layers: Sequence[str]) -> tuple[str, ...]:
+    """Return the optional layers that are not among those of a worker; none while no worker has told its own."""
+    there = {layer.partition(" ")[0] for layer in layers}
+    return tuple(name for name in OPTIONAL_LAYERS if there and name not in there)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Confinement:
     """What is around one worker; by default it may write nothing, and only the machine bounds its memory."""

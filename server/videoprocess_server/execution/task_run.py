@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -17,6 +17,7 @@ from videoprocess_server.execution.executor import TaskCancelledError, TaskFaile
 from videoprocess_server.execution.places import Line, Places
 from videoprocess_server.execution.stopwatch import Stopwatch
 from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
+from videoprocess_server.model.trace_context import CURRENT_TRACE
 
 _log = structlog.get_logger(__name__)
 
@@ -91,6 +92,10 @@ class TaskRun:
         self.source_fd = source_fd
         self.stall_seconds = stall_seconds
         self.niceness = niceness
+        #: what log lines about it carry: those of whoever submitted it, or let it go on
+        self.names = _names()
+        #: where its spans belong; None where nobody keeps them
+        self.trace = CURRENT_TRACE.get()
         #: whether it ended while it had a place; of a settled task
         self.holds_place = False
         self._on_message = on_message
@@ -149,6 +154,7 @@ class TaskRun:
         with self._lock:
             if self._cancelled:
                 return
+            self.names = _names()
             if self._state is RunState.SET_ASIDE:
                 self._state = RunState.QUEUED
                 self._places.line_up(self, Line.RETURNING)
@@ -172,6 +178,11 @@ class TaskRun:
                 self._callbacks.append(callback)
                 return
         self._call_back(callback)
+
+    @property
+    def log(self) -> Any:  # noqa: ANN401 - structlog's
+        """The log, with the names of whoever waits for the task."""
+        return _log.bind(**self.names)
 
     @property
     def cancelled(self) -> bool:
@@ -231,8 +242,10 @@ class TaskRun:
             return None
         try:
             self._on_message(message)
-        except Exception as error:  # noqa: BLE001  whatever the receiver raises is the outcome
-            _log.exception("message_refused", task=type(self.task).__name__, message=type(message).__name__)
+        except Exception as error:
+            self.log.exception(
+                "message_refused", task=type(self.task).__name__, message=type(message).__name__
+            )
             return error
         return None
 
@@ -275,13 +288,17 @@ class TaskRun:
     def _call_back(self, callback: Callable[[TaskHandle], None]) -> None:
         try:
             callback(self)
-        except Exception:  # noqa: BLE001  a callback must not end the worker's thread
-            _log.exception("done_callback_failed", task=type(self.task).__name__)
+        except Exception:
+            self.log.exception("done_callback_failed", task=type(self.task).__name__)
 
 
-def error_of(task: Task, failed: Failed) -> TaskFailedError:
+def _names() -> Mapping[str, Any]:
+    return dict(structlog.contextvars.get_contextvars())
+
+
+def error_of(run: TaskRun, failed: Failed) -> TaskFailedError:
     """Return the error a failed answer is raised as; what was not foreseen is logged."""
     if failed.detail:
-        _log.error("task_failed_unforeseen", task=type(task).__name__, detail=failed.detail)
+        run.log.error("task_failed_unforeseen", task=type(run.task).__name__, detail=failed.detail)
     reason = failed.reason if failed.reason in CATALOGUE else "INTERNAL"
     return TaskFailedError(reason, failed.message)

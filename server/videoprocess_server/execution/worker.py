@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TypeGuard
 
 from videoprocess_server.execution.channel import Channel
-from videoprocess_server.execution.codec import RESULT_OF, CodecError, Heartbeat, Message, Ready
+from videoprocess_server.execution.codec import RESULT_OF, CodecError, Failed, Heartbeat, Message, Ready
 from videoprocess_server.execution.handlers import Handlers, answer
 from videoprocess_server.execution.sandbox import Confinement, confine
 from videoprocess_server.execution.sandbox_limits import Renew, limited
 from videoprocess_server.execution.sandbox_privileges import prctl, set_no_new_privileges
+from videoprocess_server.execution.worker_spans import SpanBook, Traced
 from videoprocess_server.model.tasks import Task, TaskMessage
+from videoprocess_server.model.trace_context import TraceContext, parse_traceparent
 
 _PR_SET_PDEATHSIG = 1
 
@@ -67,18 +69,25 @@ def serve(post: Post, handlers: Handlers) -> None:
     try:
         channel.send(Ready(layers=layers))
         while True:
-            task, fd = _next_task(channel)
+            task, fd, trace = _next_task(channel)
+            book = SpanBook(trace, task) if trace is not None else None
             try:
                 with _heartbeats(channel), limited(task, fd, cpu_seconds) as renew:
 
-                    def emit(message: TaskMessage, renew: Renew = renew) -> None:
+                    def emit(
+                        message: TaskMessage, renew: Renew = renew, book: SpanBook | None = book
+                    ) -> None:
                         renew()
                         channel.send(message)
+                        if book is not None:
+                            book.told(message)
 
                     reply = answer(handlers, task, -1 if fd is None else fd, emit)
             finally:
                 if fd is not None:
                     os.close(fd)
+            if book is not None:
+                channel.send(book.close(reply.reason if isinstance(reply, Failed) else ""))
             channel.send(reply)
     except EOFError:
         return
@@ -103,11 +112,16 @@ def _heartbeats(channel: Channel) -> Iterator[None]:
         heart.join()
 
 
-def _next_task(channel: Channel) -> tuple[Task, int | None]:
+def _next_task(channel: Channel) -> tuple[Task, int | None, TraceContext | None]:
+    """Return the next task, its source, and where its spans belong; None where nobody keeps them."""
     message, fd = channel.receive_with_descriptor()
+    trace = None
+    if isinstance(message, Traced):
+        trace = parse_traceparent(message.traceparent)
+        message, fd = channel.receive_with_descriptor()
     if not _is_task(message):
         raise CodecError(f"{type(message).__name__} is no task")
-    return message, fd
+    return message, fd, trace
 
 
 def _is_task(message: Message) -> TypeGuard[Task]:

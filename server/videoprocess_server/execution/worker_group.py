@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from videoprocess_server.execution.places import Places
@@ -12,6 +13,21 @@ from videoprocess_server.execution.task_run import TaskRun
 
 #: idle workers kept beyond the free places, after frozen tasks came back; each holds some 60 MiB
 _SPARE_WORKERS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What workers have used, and what they hold."""
+
+    #: there are now
+    processes: int = 0
+    #: of these, those whose task stands still
+    frozen: int = 0
+    #: tasks that run
+    running: int = 0
+    #: of all there ever were
+    cpu_seconds: float = 0.0
+    resident_bytes: int = 0
 
 
 class GroupWorker(Protocol):
@@ -23,6 +39,10 @@ class GroupWorker(Protocol):
 
     def pid(self) -> int | None:
         """Return the process id of its worker; None while there is none."""
+        ...
+
+    def usage(self) -> Usage:
+        """Return what its workers have used, and what the one there is holds."""
         ...
 
     def kill_worker(self) -> None:
@@ -58,6 +78,7 @@ class WorkerGroup(Generic[W]):
         #: those that may still have a process
         self._workers: set[W] = set()
         self._broken: set[W] = set()
+        self._gone_cpu_seconds = 0.0
         #: those that do not leave
         self._staying = 0
         #: of these, those that have a task, running or frozen
@@ -89,6 +110,20 @@ class WorkerGroup(Generic[W]):
         """Return the process ids of the workers there are."""
         with self._lock:
             return [pid for worker in self._workers if (pid := worker.pid()) is not None]
+
+    def usage(self) -> Usage:
+        """Return what all workers have used, those that have left included."""
+        with self._lock:
+            workers, gone = list(self._workers), self._gone_cpu_seconds
+            busy, running = self._busy, min(self._busy, self.size - self.places.free)
+        used = [worker.usage() for worker in workers]
+        return Usage(
+            processes=sum(one.processes for one in used),
+            frozen=busy - running,
+            running=running,
+            cpu_seconds=gone + sum(one.cpu_seconds for one in used),
+            resident_bytes=sum(one.resident_bytes for one in used),
+        )
 
     @property
     def usable(self) -> bool:
@@ -131,7 +166,9 @@ class WorkerGroup(Generic[W]):
     def gone(self, worker: W) -> None:
         """Forget a worker that has left."""
         with self._lock:
-            self._workers.discard(worker)
+            if worker in self._workers:
+                self._workers.remove(worker)
+                self._gone_cpu_seconds += worker.usage().cpu_seconds
 
     def _balance(self) -> None:
         with self._lock:

@@ -42,6 +42,9 @@ _LAST_BREATH_SECONDS = 0.5
 _LONGEST_STOP_SECONDS = 2.0
 
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+#: of /proc/PID/stat, counted from what follows the program's name: time of its own, and of the kernel for it
+_USER_TICKS, _SYSTEM_TICKS = 11, 12
 
 
 class WorkerProcess:
@@ -62,6 +65,7 @@ class WorkerProcess:
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self._own_niceness = self._niceness
         self._frozen = False
+        self._last_cpu_seconds = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -122,6 +126,13 @@ class WorkerProcess:
             except OSError:
                 return 0
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time it has used, all threads together; what it had used once it is gone."""
+        with self._lock:
+            if self.exit_code is None:
+                self._last_cpu_seconds = _cpu_seconds_of(self.pid) or self._last_cpu_seconds
+            return self._last_cpu_seconds
+
     def end(self, *, let_it_end: bool = False) -> int:
         """Kill it, wait until it is gone, give everything back and return its exit code.
 
@@ -136,6 +147,7 @@ class WorkerProcess:
             self.kill()
         # Reaping frees the pid, so `kill` must not fall between the reaping and the knowledge of it.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self.cpu_seconds()  # the kernel forgets it with the process
         with self._lock:
             self.exit_code = self._process.wait()
             self.channel.close()
@@ -194,6 +206,14 @@ def spawn(module: str, confinement: Confinement) -> WorkerProcess:
             ours.close()
             raise
     return WorkerProcess(process, Channel(ours))
+
+
+def _cpu_seconds_of(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_SECOND
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from videoprocess_server.execution.sandbox import Confinement
+from videoprocess_server.model.spans import NOWHERE, SpanSink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +26,5 @@ class WorkerSettings:
     confinement: Confinement
     #: told of each worker that is ready: what confines it
     tell_layers: Callable[[tuple[str, ...]], None]
+    #: where workers' spans go
+    spans: SpanSink = NOWHERE

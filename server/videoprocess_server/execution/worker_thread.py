@@ -13,7 +13,7 @@ from videoprocess_server.execution.conversation import Conversation
 from videoprocess_server.execution.executor import TaskCancelledError, TaskFailedError
 from videoprocess_server.execution.places import Line
 from videoprocess_server.execution.task_run import TaskRun
-from videoprocess_server.execution.worker_group import WorkerGroup
+from videoprocess_server.execution.worker_group import Usage, WorkerGroup
 from videoprocess_server.execution.worker_process import WorkerProcess, spawn
 from videoprocess_server.execution.worker_settings import WorkerSettings
 
@@ -50,7 +50,10 @@ class WorkerThread:
         self._failures = 0
         self._left = False
         self._worker: WorkerProcess | None = None
+        #: of all workers before that one
+        self._cpu_seconds = 0.0
         self._tried = threading.Event()
+        self._counting = threading.Lock()
         # A thread that outlives the interpreter would keep it from ending; the worker dies with it either way.
         self._thread = threading.Thread(target=self._run, name=f"worker-{name}", daemon=True)
 
@@ -66,6 +69,17 @@ class WorkerThread:
         """Return the worker's process id; None while there is no worker."""
         worker = self._worker
         return worker.pid if worker is not None else None
+
+    def usage(self) -> Usage:
+        """Return what its workers have used, and what the one there is holds."""
+        with self._counting:
+            worker = self._worker
+            now = worker.cpu_seconds() if worker is not None else 0.0
+            return Usage(
+                processes=int(worker is not None),
+                cpu_seconds=self._cpu_seconds + now,
+                resident_bytes=worker.resident_bytes() if worker is not None else 0,
+            )
 
     def kill_worker(self) -> None:
         """Kill the worker there is."""
@@ -88,7 +102,9 @@ class WorkerThread:
             self._tried.set()
             self._live(worker)
             worker.end()
-            self._worker = None
+            with self._counting:
+                self._cpu_seconds += worker.cpu_seconds()
+                self._worker = None
         self._tried.set()
         self._group.gone(self)
 

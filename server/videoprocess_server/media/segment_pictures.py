@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
 
 import av.error
+from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.own_files import open_own
@@ -16,8 +19,7 @@ from videoprocess_server.media.source import prepare_decoder
 def picture_sizes(path: str, track: int) -> dict[Fraction, int]:
     """Tell when each picture of a track is shown, in seconds, and its bytes."""
     with open_own(path) as container:
-        packets = (packet for packet in container.demux(container.streams.video[track]) if packet.size)
-        return {(packet.pts or 0) * packet.time_base: packet.size for packet in packets}
+        return {(packet.pts or 0) * packet.time_base: packet.size for packet in _packets(container, track)}
 
 
 def decode_pictures(
@@ -25,27 +27,58 @@ def decode_pictures(
 ) -> Iterator[tuple[Fraction, VideoFrame]]:
     """Give the pictures that are shown at some times, with these, in order.
 
-    Of the others the decoder passes over those that no picture needs, which are most.
+    Of each GOP the decoder gets what comes before the last of them, and passes over pictures that no other needs: of most files
+    that leaves a third.
 
     Args:
-        path: of the file.
+        path: of the file, whose GOPs are closed.
         track: of its tracks of pictures.
         times: seconds; may lose those that were given.
 
     Raises:
         MediaFault: ENCODE_FAILED, what was encoded does not decode.
     """
+    wanted = frozenset(times)
     try:
+        leading = _leading(path, track, wanted)
         with open_own(path) as container:
             stream = container.streams.video[track]
             prepare_decoder(stream)
-            for packet in container.demux(stream):
-                is_wanted = packet.pts is None or packet.pts * packet.time_base in times
+            for number, packet in enumerate(_packets(container, track)):
+                if number not in leading:
+                    continue
+                if number and number - 1 not in leading:  # a key frame after what was left out
+                    yield from _shown_at(stream.decode(None), stream, wanted)
+                    stream.codec_context.flush_buffers()
+                is_wanted = (packet.pts or 0) * packet.time_base in wanted
                 stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-                for frame in packet.decode():
-                    if frame.pts is not None and frame.time_base is not None:
-                        shown_at = frame.pts * frame.time_base
-                        if shown_at in times:
-                            yield shown_at, frame
+                yield from _shown_at(packet.decode(), stream, wanted)
+            yield from _shown_at(stream.decode(None), stream, wanted)
     except av.error.FFmpegError as error:
         raise MediaFault("ENCODE_FAILED", "What was encoded does not decode.") from error
+
+
+def _packets(container: InputContainer, track: int) -> Iterator[Packet[VideoStream]]:
+    return (packet for packet in container.demux(container.streams.video[track]) if packet.size)
+
+
+def _leading(path: str, track: int, wanted: Collection[Fraction]) -> frozenset[int]:
+    """Give the numbers of the packets from each key frame to the last one before the next that is wanted."""
+    leading: set[int] = set()
+    key = 0
+    with open_own(path) as container:
+        for number, packet in enumerate(_packets(container, track)):
+            key = number if packet.is_keyframe else key
+            if (packet.pts or 0) * packet.time_base in wanted:
+                leading.update(range(key, number + 1))
+    return frozenset(leading)
+
+
+def _shown_at(
+    frames: Iterable[VideoFrame], stream: VideoStream, wanted: Collection[Fraction]
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    for frame in frames:
+        frame.time_base = stream.time_base or Fraction(1)  # those that were left in the decoder have none
+        shown_at = (frame.pts or 0) * frame.time_base
+        if shown_at in wanted:
+            yield shown_at, frame

@@ -201,7 +201,7 @@ def require_extras(setting: ModeSetting, extras: Container[str]) -> None:
     raise SettingError(
         "unsupported",
         "operation_mode" if by_mode else "video_stabilization",
-        f"stabilisation needs an extra that the server lacks: pip install 'videoprocess[{STABILISE_EXTRA}]'",
+        f"stabilisation needs an extra that the server lacks: pip install -e '.[{STABILISE_EXTRA}]'",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from fractions import Fraction
 
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.media_info import MediaInfo
@@ -261,6 +262,14 @@ class Job:
     event_sequence: int = 0
     start_time_us: int | None = None
     end_time_us: int | None = None
+    #: since when it is RUNNING; None while it is not
+    running_since_us: int | None = None
+    #: how long it was RUNNING before that; a stretch that the service's death ended is not counted
+    ran_us: int = 0
+    #: its span, of the trace of the call that it was accepted by, as W3C Trace Context tells it; "" for none
+    traceparent: str = ""
+    #: of that call
+    caller_span_id: str = ""
     #: as the caller gave it, microseconds of media time
     timestamp_us: int = 0
     snapshot: Snapshot | None = None
@@ -302,6 +311,17 @@ class PlanRecord:
     plan: Plan
     stages: tuple[StageCost, ...]
     create_time_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """Where an unfinished plan goes on: all before it is done. In the plan's own units."""
+
+    #: of the first segment that is not DONE; where the last frame's display ends if all are
+    pts: int
+    #: of the video's first frame
+    first_pts: int
+    time_base: Fraction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from videoprocess.v1 import video_catalog_pb2, video_pb2, video_process_session_pb2
 from videoprocess_server.engine.authorisation import Caller
 from videoprocess_server.engine.videos import PENDING_PAGE, Videos, VideoView
 from videoprocess_server.engine.work import Work
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
-from videoprocess_server.model.plan import Plan
-from videoprocess_server.model.records import Job, Video
-from videoprocess_server.model.states import SegmentState, VideoState
+from videoprocess_server.model.records import Job, ResumePoint, Video
+from videoprocess_server.model.states import VideoState
 from videoprocess_server.rpc.convert import fields, videos
-from videoprocess_server.rpc.convert.capabilities import LIST_PAGE, MAX_LIST_PAGE
+from videoprocess_server.rpc.convert.capability_limits import LIST_PAGE, MAX_LIST_PAGE
 from videoprocess_server.rpc.page_tokens import page_token, position_of
 from videoprocess_server.store.repository import Repository, StoreUnavailableError
 
@@ -96,17 +94,12 @@ class Catalog:
 
     def _resume_of_plan(self, video: Video, job: Job) -> int | None:
         with self.repository.read() as reader:
-            record = reader.find_plan(video.user_id, video.video_id, job.settings_fingerprint)
-            rows = reader.list_segments(record.plan_id) if record else ()
-        if record is None:
-            return None
-        open_indices = {row.index for row in rows if row.state is not SegmentState.DONE}
-        starts = [segment.start_pts for segment in record.plan.segments if segment.index in open_indices]
-        return _media_time_us(record.plan, min(starts, default=record.plan.end_pts))
+            point = reader.find_resume_point(video.user_id, video.video_id, job.settings_fingerprint)
+        return None if point is None else _media_time_us(point)
 
 
-def _media_time_us(plan: Plan, pts: int) -> int:
-    return round(Fraction(max(pts - plan.first_pts, 0)) * plan.time_base * MICROSECONDS_PER_SECOND)
+def _media_time_us(point: ResumePoint) -> int:
+    return round(max(point.pts - point.first_pts, 0) * point.time_base * MICROSECONDS_PER_SECOND)
 
 
 def _position(view: VideoView) -> tuple[int, str]:

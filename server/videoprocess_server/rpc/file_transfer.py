@@ -38,6 +38,7 @@ class FileTransferService(pb_grpc.FileTransferServiceServicer):
         self._files = services.pools.files
         self._uploads = services.uploads
         self._results = services.results
+        self._recorder = services.recorder
         self._stall_seconds = services.facts.limits.transfer_stall_seconds
         #: streams that have two messages in their hands; the others have one
         self._at_work = asyncio.Semaphore(FILE_THREADS)
@@ -90,8 +91,10 @@ class FileTransferService(pb_grpc.FileTransferServiceServicer):
             message.artifact.CopyFrom(artifact(file))
             while position < end:
                 async with _meanwhile(self._files.run(_chunk, descriptor, position, end)) as following:
+                    self._recorder.bytes_sent(len(message.data))
                     yield message
                     message, position = await following
+            self._recorder.bytes_sent(len(message.data))
             yield message
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -15,6 +15,8 @@ from videoprocess_server.rpc.convert.fields import invalid
 WHOLE_SERVER = ""  # the name that probes ask for when they ask for none
 #: anybody may ask, and a Watch keeps what it asks for
 MAX_NAME_CHARACTERS = 256
+#: a probe on the plain port has so long to say what it asks
+REQUEST_SECONDS = 2.0
 RETRY_SECONDS = 2.0  # until the successor of a service that stops is likely to be there
 
 
@@ -32,6 +34,30 @@ class Health:
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the health service."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    def add_check_to(self, server: grpc.aio.Server) -> None:
+        """Register Check alone: what goes on for long, as Watch does, could keep probes out."""
+        handler = grpc.stream_unary_rpc_method_handler(
+            self._check_soon,
+            request_deserializer=health_pb2.HealthCheckRequest.FromString,
+            response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+        )
+        server.add_registered_method_handlers(health.SERVICE_NAME, {"Check": handler})
+
+    async def _check_soon(
+        self,
+        requests: AsyncIterator[health_pb2.HealthCheckRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> health_pb2.HealthCheckResponse:
+        """Answer the one request of a Check, if it comes: gRPC would wait for it for ever, and keep a place for it."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                request = await anext(requests, None)
+        except TimeoutError:
+            request = None
+        if request is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no request came")
+        return await self._servicer.Check(request, context)
 
     async def set_serving(self) -> None:
         """Say that calls are welcome."""

@@ -17,13 +17,18 @@ from google.protobuf.message import DecodeError
 
 from videoprocess_server.engine.authorisation import Caller
 from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.spans import NOWHERE, Span, SpanKind, SpanSink
+from videoprocess_server.model.trace_context import CURRENT_TRACE
 from videoprocess_server.rpc.admission import Admission, Entry
 from videoprocess_server.rpc.auth.guard import Guard
+from videoprocess_server.rpc.call_limits import NEVER_LIMITED
+from videoprocess_server.rpc.call_recorder import SILENT_CALLS, CallRecorder
 from videoprocess_server.rpc.caller import Context
 from videoprocess_server.rpc.convert.fields import invalid
 from videoprocess_server.rpc.hang_up import hang_up
 from videoprocess_server.rpc.refusal_log import RefusalLog
 from videoprocess_server.rpc.status import as_catalogued, grpc_status, internal
+from videoprocess_server.rpc.trace import CallTrace, trace_of
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +37,9 @@ Parse: TypeAlias = Callable[[bytes], Any]
 Messages: TypeAlias = AsyncIterator[bytes]
 
 #: fields of requests that log lines carry
-LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id")
+LOGGED_FIELDS = ("user_id", "session_id", "video_id", "upload_id", "artifact_id", "request_id")
+#: and of answers
+ANSWERED_FIELDS = ("job_id",)
 MAX_LOGGED_CHARACTERS = 64  # of a caller's text
 INCIDENT_BYTES = 8
 
@@ -46,12 +53,22 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     Args:
         guard: lets calls in, before anything of their requests is read.
         admission: counts them, and knows how long they may take.
+        recorder: told of each.
+        spans: gets one of each, but of probes.
     """
 
-    def __init__(self, guard: Guard, admission: Admission) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        admission: Admission,
+        recorder: CallRecorder = SILENT_CALLS,
+        spans: SpanSink = NOWHERE,
+    ) -> None:
         self._guard = guard
         self._admission = admission
         self._refusals = RefusalLog(time.monotonic)
+        self._recorder = recorder
+        self._spans = spans
 
     async def intercept_service(
         self,
@@ -76,6 +93,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             self._guard,
             self._admission,
             self._refusals,
+            self._recorder,
+            self._spans,
         )
         # Every request is a stream of bytes here. gRPC would wait for a single message for ever, before anybody is asked;
         # and would answer what does not parse with UNKNOWN, or break the call in its middle.
@@ -99,13 +118,15 @@ class _Method:
     guard: Guard
     admission: Admission
     refusals: RefusalLog
+    recorder: CallRecorder
+    spans: SpanSink
 
     async def answer(self, messages: Messages, context: Context) -> bytes:
         """Serve a call with one answer."""
         async with self._entered(context, streams=self.streams_requests) as (entry, caller):
-            answer: bytes = self.serialize(
-                await self.behaviour(await self._request(messages, entry, caller), context)
-            )
+            made = await self.behaviour(await self._request(messages, entry, caller), context)
+            _name(made, ANSWERED_FIELDS)
+            answer: bytes = self.serialize(made)
         return answer
 
     async def stream(self, messages: Messages, context: Context) -> None:
@@ -125,7 +146,7 @@ class _Method:
         """Let the call in, and end it with a status if it raises or takes too long."""
         limits = self.admission.limits
         try:
-            async with _watched(self.name, context, self.refusals):
+            async with _watched(self, context):
                 headers = context.invocation_metadata() or ()
                 with self.admission.entered(self.name, context.peer(), headers) as entry:
                     seconds = limits.seconds_of(self.name, streams=streams)
@@ -205,10 +226,21 @@ def _parsed(parse: Parse, message: bytes) -> Any:  # noqa: ANN401 - any message
 
 
 @asynccontextmanager
-async def _watched(method: str, context: Context, refusals: RefusalLog) -> AsyncIterator[None]:
-    """Log the call and end it with a status if it raises."""
-    structlog.contextvars.bind_contextvars(method=method)
-    begin = time.monotonic()
+async def _watched(method: _Method, context: Context) -> AsyncIterator[None]:
+    """Log, count and trace the call, and end it with a status if it raises."""
+    trace = trace_of(context.invocation_metadata(), method.spans)
+    CURRENT_TRACE.set(trace.context)
+    structlog.contextvars.bind_contextvars(method=method.name, trace_id=trace.context.trace_id)
+    began, began_ns = time.monotonic(), time.time_ns()
+    method.recorder.call_began(method.name)
+
+    def ended(code: str, reason: str = "") -> float:
+        seconds = time.monotonic() - began
+        method.recorder.call_ended(method.name, code, reason, seconds)
+        if method.name not in NEVER_LIMITED:
+            method.spans.record(_span(method.name, trace, began_ns, code, reason))
+        return round(seconds, 6)
+
     try:
         try:
             yield
@@ -218,11 +250,11 @@ async def _watched(method: str, context: Context, refusals: RefusalLog) -> Async
             # not this call, but something that it waited for: gRPC would leave the client without an answer
             raise RuntimeError("what the call waited for was cancelled") from error
     except asyncio.CancelledError:
-        log.debug("rpc", code="CANCELLED", seconds=round(time.monotonic() - begin, 6))
+        log.debug("rpc", code="CANCELLED", seconds=ended("CANCELLED"))
         raise
     except grpc.aio.BaseError as error:
         # somebody aborted already, or the peer is gone
-        log.info("rpc", code="ENDED", error=type(error).__name__, seconds=round(time.monotonic() - begin, 6))
+        log.info("rpc", code="ENDED", error=type(error).__name__, seconds=ended("ENDED"))
         raise
     except Exception as error:
         known = as_catalogued(error)
@@ -231,16 +263,31 @@ async def _watched(method: str, context: Context, refusals: RefusalLog) -> Async
             incident = secrets.token_hex(INCIDENT_BYTES)
             log.exception("rpc_broke", incident=incident)
             known = internal(incident)
-        seconds = round(time.monotonic() - begin, 6)
-        refusals.tell(
-            code=known.row.status.name,
-            reason=known.reason,
-            message=known.message[:200],
-            seconds=seconds,
+        code = known.row.status.name
+        method.refusals.tell(
+            code=code, reason=known.reason, message=known.message[:200], seconds=ended(code, known.reason)
         )
         await context.abort_with_status(grpc_status(known))
     else:
-        log.debug("rpc", code="OK", seconds=round(time.monotonic() - begin, 6))
+        log.debug("rpc", code="OK", seconds=ended("OK"))
+
+
+def _span(method: str, trace: CallTrace, began_ns: int, code: str, reason: str) -> Span:
+    names = structlog.contextvars.get_contextvars()
+    return Span(
+        name=method.lstrip("/"),
+        context=trace.context,
+        parent_span_id=trace.parent_span_id,
+        start_ns=began_ns,
+        end_ns=time.time_ns(),
+        kind=SpanKind.SERVER,
+        attributes={
+            "rpc.system": "grpc",
+            "rpc.code": code,
+            **{name: str(names[name]) for name in ("session_id", "job_id", "upload_id") if name in names},
+        },
+        error=reason,
+    )
 
 
 def _is_cancelled() -> bool:
@@ -248,9 +295,9 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _name(request: Any) -> None:  # noqa: ANN401 - any message
-    """Name what a request is about in the call's log lines."""
-    found = {name: getattr(request, name, "") for name in LOGGED_FIELDS}
+def _name(message: Any, fields: tuple[str, ...] = LOGGED_FIELDS) -> None:  # noqa: ANN401 - any message
+    """Name what a request or an answer is about in the call's log lines."""
+    found = {name: getattr(message, name, "") for name in fields}
     structlog.contextvars.bind_contextvars(
         **{
             name: value[:MAX_LOGGED_CHARACTERS] if isinstance(value, str) else value

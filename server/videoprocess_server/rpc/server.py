@@ -25,7 +25,7 @@ from videoprocess_server.rpc.admission import Admission
 from videoprocess_server.rpc.auth.guard import Guard
 from videoprocess_server.rpc.call_limits import MAX_HEADER_BYTES
 from videoprocess_server.rpc.catalog import Catalog
-from videoprocess_server.rpc.convert.capabilities import MAX_MESSAGE_BYTES
+from videoprocess_server.rpc.convert.capability_limits import MAX_MESSAGE_BYTES
 from videoprocess_server.rpc.file_transfer import FileTransferService
 from videoprocess_server.rpc.hardened_server import hardened_server
 from videoprocess_server.rpc.health import Health
@@ -101,7 +101,7 @@ async def build_server(services: Services, health_status: Health, guard: Guard) 
     owners = SessionOwners(services.repository, services.pools.calls)
     admission = Admission(limits, services.policy, owners.find, time.monotonic)
     server = hardened_server(
-        interceptors=(StatusInterceptor(guard, admission),),
+        interceptors=(StatusInterceptor(guard, admission, services.recorder, services.spans),),
         options=(*OPTIONS, ("grpc.max_allowed_incoming_connections", limits.max_connections)),
         max_calls=limits.max_calls + SPARE_CALLS,
     )

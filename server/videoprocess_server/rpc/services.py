@@ -18,8 +18,10 @@ from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.work import Work
 from videoprocess_server.model.clock import Clock
+from videoprocess_server.model.spans import SpanSink
 from videoprocess_server.rpc.call_limits import CallLimits
 from videoprocess_server.rpc.call_pool import CallPools
+from videoprocess_server.rpc.call_recorder import CallRecorder
 from videoprocess_server.rpc.capability_facts import CapabilityFacts
 from videoprocess_server.store.repository import Repository
 
@@ -44,6 +46,8 @@ class Services:
     work: Work
     facts: CapabilityFacts
     call_limits: CallLimits
+    recorder: CallRecorder
+    spans: SpanSink
     #: closed after the server has stopped and the executor is closed
     pools: CallPools
     #: set from the event loop when the service begins to stop: subscriptions end, so that the server can

@@ -14,6 +14,7 @@ from videoprocess_server.model.records import (
     Job,
     PlanRecord,
     Request,
+    ResumePoint,
     SegmentRecord,
     Session,
     Tombstone,
@@ -23,6 +24,8 @@ from videoprocess_server.model.records import (
 
 Record = Artifact | Event | Job | PlanRecord | Request | SegmentRecord | Session | Tombstone | Upload | Video
 R = TypeVar("R", bound=Record)
+#: what a row may hold: a record, or what a query makes of one
+K = TypeVar("K", bound=Record | ResumePoint)
 SqlValue = str | int | float | None
 
 _COLUMNS: dict[type[Record], tuple[str, ...]] = {
@@ -66,8 +69,8 @@ def to_row(record: Record) -> dict[str, SqlValue]:
     return row
 
 
-def from_row(kind: type[R], row: Mapping[str, Any]) -> R:
-    """Return the record that a row of its table holds."""
+def from_row(kind: type[K], row: Mapping[str, Any]) -> K:
+    """Return the record that a row of its table holds, or what a row of a query tells."""
     fields = dict(row)
     fields |= {name: from_column(row[name]) for name, (_, from_column) in _CONVERTED.items() if name in row}
     fields |= msgspec.json.decode(fields.pop("document", "{}"))

@@ -12,6 +12,7 @@ from videoprocess_server.model.records import (
     PlanRecord,
     Priority,
     Request,
+    ResumePoint,
     SegmentRecord,
     Session,
     Tombstone,
@@ -165,6 +166,18 @@ class MemoryReader:
             if plan.settings_fingerprint == settings_fingerprint and plan.plan_id not in worked_off - {""}
         ]
         return unfinished[-1] if unfinished else None
+
+    def find_resume_point(self, user_id: int, video_id: str, settings_fingerprint: str) -> ResumePoint | None:
+        """See `Reader`."""
+        record = self.find_plan(user_id, video_id, settings_fingerprint)
+        if record is None:
+            return None
+        plan = record.plan
+        starts = {segment.index: segment.start_pts for segment in plan.segments}
+        rows = self.list_segments(record.plan_id)
+        first = next((row.index for row in rows if row.state is not SegmentState.DONE), None)
+        pts = plan.end_pts if first is None else starts.get(first, plan.end_pts)
+        return ResumePoint(pts=pts, first_pts=plan.first_pts, time_base=plan.time_base)
 
     def list_plans(self, user_id: int, video_id: str) -> Sequence[PlanRecord]:
         """See `Reader`."""

@@ -16,6 +16,7 @@ from videoprocess_server.model.records import (
     Job,
     PlanRecord,
     Request,
+    ResumePoint,
     SegmentRecord,
     Session,
     Tombstone,
@@ -114,6 +115,10 @@ class Reader(Protocol):
 
     def find_plan(self, user_id: int, video_id: str, settings_fingerprint: str) -> PlanRecord | None:
         """Return the newest unfinished plan of the video under these settings: no completed job was made by it."""
+        ...
+
+    def find_resume_point(self, user_id: int, video_id: str, settings_fingerprint: str) -> ResumePoint | None:
+        """Return where the plan that `find_plan` finds goes on; its segments' number hardly matters to what that takes."""
         ...
 
     def list_plans(self, user_id: int, video_id: str) -> Sequence[PlanRecord]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from videoprocess_server.model.records import Job
 from videoprocess_server.store.filesystem import refuse_network_file_system
 from videoprocess_server.store.repository import Reader, StoreUnavailableError, Transaction
 from videoprocess_server.store.schema import migrate
@@ -41,6 +42,7 @@ class SqliteRepository:
         path: the file, made where there is none.
         busy_timeout_seconds: how long to wait for another thread or process, each.
         reader_count: how many reads may be open at once.
+        job_ended: told of each job whose end has become durable; never raises.
 
     Raises:
         StoreUnavailableError: the file cannot be opened, or stays locked.
@@ -48,10 +50,18 @@ class SqliteRepository:
         SchemaTooNewError: a newer build has written the database.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_seconds: float = 5.0, reader_count: int = 16) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_seconds: float = 5.0,
+        reader_count: int = 16,
+        job_ended: Callable[[Job], None] = lambda _job: None,
+    ) -> None:
         refuse_network_file_system(path.parent)
         self._path = path
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._job_ended = job_ended
         self._opener = Opener(path=path, busy_timeout_seconds=busy_timeout_seconds)
         self._readers = ReaderPool(self._opener, reader_count)
         self._lock = threading.Lock()
@@ -81,14 +91,18 @@ class SqliteRepository:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See `Repository`. A second one in the same thread raises RuntimeError."""
+        ended: Sequence[Job] = ()
         with self._exclusively():
             self._settle()
             try:
                 with self._written() as transaction:
                     yield transaction
+                ended = transaction.ended_jobs()
             finally:
                 with suppress(StoreUnavailableError):  # the failure that led here is the one to tell
                     self._settle()
+        for job in ended:
+            self._job_ended(job)
 
     def ping(self) -> None:
         """See `Repository`."""

@@ -15,6 +15,7 @@ from videoprocess_server.model.records import (
     Job,
     PlanRecord,
     Request,
+    ResumePoint,
     SegmentRecord,
     Session,
     Tombstone,
@@ -160,6 +161,16 @@ class SqliteReader:
             video_id=video_id,
             settings_fingerprint=settings_fingerprint,
         )
+
+    def find_resume_point(self, user_id: int, video_id: str, settings_fingerprint: str) -> ResumePoint | None:
+        """See `Reader`."""
+        rows = self._rows(
+            "find_resume_point",
+            user_id=user_id,
+            video_id=video_id,
+            settings_fingerprint=settings_fingerprint,
+        )
+        return from_row(ResumePoint, dict(rows[0])) if rows else None
 
     def list_plans(self, user_id: int, video_id: str) -> Sequence[PlanRecord]:
         """See `Reader`."""

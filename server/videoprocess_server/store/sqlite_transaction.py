@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from videoprocess_server.model.records import (
     Upload,
     Video,
 )
+from videoprocess_server.model.states import TERMINAL_JOB_STATES
 from videoprocess_server.store.codec import Record, SqlValue, to_row
 from videoprocess_server.store.sql import QUERIES
 from videoprocess_server.store.sqlite_reader import SqliteReader
@@ -25,6 +27,14 @@ from videoprocess_server.store.sqlite_reader import SqliteReader
 
 class SqliteTransaction(SqliteReader):
     """Reads and writes on the writing connection. After an error it can only be undone, whoever catches that error."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._ended_jobs: dict[str, Job] = {}
+
+    def ended_jobs(self) -> Sequence[Job]:
+        """Return the jobs that this change ended."""
+        return tuple(self._ended_jobs.values())
 
     def put_session(self, session: Session) -> None:
         """See `Transaction`."""
@@ -41,6 +51,8 @@ class SqliteTransaction(SqliteReader):
     def put_job(self, job: Job) -> None:
         """See `Transaction`."""
         self._put("put_job", job)
+        if job.state in TERMINAL_JOB_STATES:
+            self._ended_jobs[job.job_id] = job
 
     def next_accept_number(self) -> int:
         """See `Transaction`."""

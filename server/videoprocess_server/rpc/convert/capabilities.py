@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from videoprocess.v1 import capabilities_pb2, hdi_enums_pb2, report_pb2, video_process_service_pb2
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
-from videoprocess_server.engine.videos import PENDING_PAGE
 from videoprocess_server.model.hdi import EncodeType, OperationMode, StreamIntent, VideoStabilisation
 from videoprocess_server.model.mode_setting import (
     MAX_BITRATE_BPS,
@@ -24,13 +23,9 @@ from videoprocess_server.model.mode_setting import (
     TONE_MAPPING_FILTER,
 )
 from videoprocess_server.model.tasks import BuildInfo
-from videoprocess_server.rpc.capability_facts import CapabilityFacts
-from videoprocess_server.rpc.convert import times
-from videoprocess_server.rpc.convert.files import MAX_UPLOAD_CHUNK_BYTES
+from videoprocess_server.rpc.capability_facts import AccessFacts, CapabilityFacts, IsolationFacts
+from videoprocess_server.rpc.convert import capability_limits
 
-MAX_MESSAGE_BYTES = 4 << 20  # gRPC's own default on both sides
-LIST_PAGE = 100
-MAX_LIST_PAGE = 500
 PROTOCOL = "videoprocess.v1"
 
 #: FFmpeg's names of what Prepare takes and of what results are
@@ -130,8 +125,8 @@ def capabilities(
     build = facts.build_info()
     fd_socket = facts.fd_socket() if is_local else None
     return video_process_service_pb2.GetCapabilitiesResponse(
-        limits=_limits(facts),
-        retention=_retention(facts),
+        limits=capability_limits.limits(facts),
+        retention=capability_limits.retention(facts),
         decoders=build.video_decoders,
         encoders=_encoders(build),
         intents=_intents(build),
@@ -147,47 +142,69 @@ def capabilities(
             for root in facts.shared_roots(user_id)
         ],
         fd_socket=str(fd_socket or ""),
+        call_limits=capability_limits.call_limits(facts),
+        checkpointing=capability_limits.checkpointing(facts),
+        isolation=_isolation(facts.isolation()),
+        access=_access(facts.access),
+        absent_features=_absent(build, facts.isolation()),
     )
 
 
-def _limits(facts: CapabilityFacts) -> capabilities_pb2.Limits:
-    limits, media = facts.limits, facts.media_limits
-    return capabilities_pb2.Limits(
-        max_message_bytes=MAX_MESSAGE_BYTES,
-        max_upload_chunk_bytes=MAX_UPLOAD_CHUNK_BYTES,
-        upload_commit_bytes=facts.upload_commit_bytes,
-        max_upload_bytes=limits.max_upload_bytes,
-        max_video_id_bytes=limits.max_video_id_bytes,
-        max_sessions_per_user=limits.max_sessions_per_user,
-        max_streams_per_session=limits.max_streams_per_session,
-        max_mode_setting_bytes=limits.max_setting_bytes,
-        max_queued_jobs_per_user=limits.max_active_jobs_per_user,
-        max_queued_jobs=limits.max_active_jobs,
-        max_running_jobs=limits.max_running_jobs,
-        worker_count=facts.worker_count,
-        max_subscribers_per_user=limits.max_subscribers_per_user,
-        max_pending_page_size=PENDING_PAGE,
-        max_list_page_size=MAX_LIST_PAGE,
-        max_frame_pixels=media.max_pixels,
-        max_video_duration=times.duration_of_seconds(media.max_duration_seconds),
-        max_tracks=media.max_tracks,
-        user_quota_bytes=limits.user_quota_bytes,
+def _isolation(isolation: IsolationFacts) -> capabilities_pb2.Isolation:
+    return capabilities_pb2.Isolation(layers=isolation.layers, missing_layers=isolation.missing)
+
+
+def _access(access: AccessFacts) -> capabilities_pb2.Access:
+    return capabilities_pb2.Access(
+        tls=access.tls,
+        modes=[capabilities_pb2.AuthMode.Value(f"AUTH_MODE_{mode.name}") for mode in access.modes],
+        needs_client_certificate=access.needs_client_certificate,
     )
 
 
-def _retention(facts: CapabilityFacts) -> capabilities_pb2.Retention:
-    kept = facts.limits.retention
-    return capabilities_pb2.Retention(
-        session_idle_timeout=times.duration_of_us(facts.limits.session_idle_timeout_us),
-        results=times.duration_of_us(kept.results_us),
-        trash=times.duration_of_us(kept.trash_us),
-        removed_results=times.duration_of_us(kept.removed_results_us),
-        checkpoints=times.duration_of_us(kept.checkpoints_us),
-        events=times.duration_of_us(kept.events_us),
-        unfinished_uploads=times.duration_of_us(kept.unfinished_uploads_us),
-        unused_uploads=times.duration_of_us(kept.unused_uploads_us),
-        fd_tokens=times.duration_of_seconds(facts.fd_token_seconds),
-    )
+def _absent(build: BuildInfo, isolation: IsolationFacts) -> list[capabilities_pb2.AbsentFeature]:
+    """Return what the contract has and this service has not, each with its reason."""
+    found = {
+        **{
+            name: f"This build of FFmpeg lacks it: nothing is encoded as {row.codec}."
+            for name, row in _ENCODERS.items()
+            if name not in build.video_encoders
+        },
+        **{
+            name: "This build lacks the filter: what it is for is left out, or refused."
+            for name in (
+                *_MODE_FILTERS,
+                *dict.fromkeys(sum(map(tuple, _MORE_FILTERS.values()), ())),
+                TONE_MAPPING_FILTER,
+            )
+            if name not in build.filters
+        },
+        **{
+            setting: f"{_extra_note(extra, build)}."
+            for setting, (extra, _) in _NEED_EXTRAS.items()
+            if extra not in build.extras
+        },
+        **{
+            setting: f"It needs the filter {name}, which this build lacks."
+            for setting, (name, _) in _NEED_FILTERS.items()
+            if name not in build.filters
+        },
+        **{
+            mode.name: f"{_extra_note(extra, build)}."
+            for mode, extra in _MODES_NEED_EXTRAS.items()
+            if extra not in build.extras
+        },
+        **{
+            mode.name: "It has no enhancement in this version."
+            for mode in OperationMode
+            if mode not in SUPPORTED_OPERATION_MODES
+        },
+        **dict.fromkeys(
+            isolation.missing,
+            "This machine's kernel does not have it, or does not allow it; the other layers hold.",
+        ),
+    }
+    return [capabilities_pb2.AbsentFeature(name=name, reason=reason) for name, reason in found.items()]
 
 
 def _encoders(build: BuildInfo) -> list[capabilities_pb2.EncoderSupport]:
@@ -275,7 +292,7 @@ def _extras(build: BuildInfo) -> list[capabilities_pb2.Extra]:
 def _extra_note(name: str, build: BuildInfo) -> str:
     if name in build.extras:
         return f"{_EXTRAS[name]} {build.extras[name]} is there."
-    return f"{_EXTRAS[name]} is missing: pip install 'videoprocess[{name}]'"
+    return f"{_EXTRAS[name]} is missing: pip install -e '.[{name}]'"
 
 
 def _versions(facts: CapabilityFacts, build: BuildInfo) -> list[report_pb2.SoftwareVersion]:

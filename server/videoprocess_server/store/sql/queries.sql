@@ -222,6 +222,31 @@ WHERE user_id = :user_id
 ORDER BY create_time_us DESC, plan_id DESC
 LIMIT 1;
 
+-- name: find_resume_point
+-- Where that plan goes on: at its first segment that is not done, else at its end. Nothing but these few values leaves SQLite.
+SELECT
+    coalesce(
+        json_extract(document, '$.plan.segments[' || (
+            SELECT min(first) FROM (
+                SELECT min("index") AS first FROM segments WHERE plan_id = plans.plan_id AND state = 'waiting'
+                UNION ALL
+                SELECT min("index") FROM segments WHERE plan_id = plans.plan_id AND state = 'leased'
+            )
+        ) || '].start_pts'),
+        json_extract(document, '$.plan.end_pts')
+    ) AS pts,
+    json_extract(document, '$.plan.first_pts') AS first_pts,
+    json_extract(document, '$.plan.time_base') AS time_base
+FROM plans
+WHERE user_id = :user_id
+    AND video_id = :video_id
+    AND settings_fingerprint = :settings_fingerprint
+    AND NOT EXISTS (
+        SELECT 1 FROM jobs WHERE jobs.plan_id = plans.plan_id AND jobs.state = 'completed' AND jobs.plan_id <> ''
+    )
+ORDER BY create_time_us DESC, plan_id DESC
+LIMIT 1;
+
 -- name: list_plans
 -- Plans of a video, oldest first.
 SELECT * FROM plans WHERE user_id = :user_id AND video_id = :video_id ORDER BY create_time_us, plan_id;
