@@ -252,5 +252,5 @@ def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert 3 == ended.returncode
     (line,) = ended.stderr.splitlines()
-    assert f"cannot serve metrics on 127.0.0.1:{port}" in line
+    assert f"cannot listen on 127.0.0.1:{port}" in line
     assert "--metrics-listen" in line
