@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +27,10 @@ settings.register_profile("sample", parent=settings.get_profile("default"), max_
 settings.load_profile("default" if SOAKING else "sample")
 #: what a soak found, by test file
 _found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+# What a shell runs in the background ignores Ctrl-C, and so would all programs that tests start there and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
