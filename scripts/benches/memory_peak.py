@@ -1,13 +1,17 @@
 """The most memory that a process and its children hold together, looked at now and then.
 
 Counted is the proportional set size, so that what they share counts once; where the kernel does not tell it to this user, the
-resident set size.
+resident set size. The kernel walks over all pages to tell the former (6 ms for 250 MB), so it is asked only when the latter is
+larger than ever before, and every tenth time: who watches must not take the processors' time from what is watched.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +19,7 @@ from typing import Self
 import psutil
 
 LOOK_SECONDS = 0.5
+_LOOKS_BETWEEN = 10
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -30,17 +35,27 @@ def held_bytes(pid: int) -> int:
         raise psutil.NoSuchProcess(pid) from None
     except PermissionError:
         told = None
-    return int(told[1]) * 1024 if told else int(psutil.Process(pid).memory_info().rss)
+    return int(told[1]) * 1024 if told else _resident_bytes(pid)
 
 
 def held_by_all(pid: int) -> int:
     """Return what a process and all its children hold now; those that end meanwhile count as nothing."""
-    total = held_bytes(pid)
+    return held_bytes(pid) + _of_children(pid, held_bytes)
+
+
+def _resident_by_all(pid: int) -> int:
+    return _resident_bytes(pid) + _of_children(pid, _resident_bytes)
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def _of_children(pid: int, of: Callable[[int], int]) -> int:
+    total = 0
     for child in psutil.Process(pid).children(recursive=True):
-        try:
-            total += held_bytes(child.pid)
-        except psutil.NoSuchProcess:
-            continue
+        with suppress(psutil.NoSuchProcess):
+            total += of(child.pid)
     return total
 
 
@@ -57,10 +72,17 @@ class MemoryPeak:
         self._look_seconds = look_seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-peak")
-        #: the most that was seen
-        self.peak_bytes = 0
-        #: the most that the process itself held, without its children
-        self.own_peak_bytes = 0
+        self._own, self._all = _Peak(), _Peak()
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that was seen."""
+        return self._all.held_bytes
+
+    @property
+    def own_peak_bytes(self) -> int:
+        """The most that the process itself held, without its children."""
+        return self._own.held_bytes
 
     def __enter__(self) -> Self:
         self._look()
@@ -81,5 +103,20 @@ class MemoryPeak:
                 return
 
     def _look(self) -> None:
-        self.own_peak_bytes = max(self.own_peak_bytes, held_bytes(self._pid))
-        self.peak_bytes = max(self.peak_bytes, held_by_all(self._pid))
+        self._own.look(_resident_bytes(self._pid), lambda: held_bytes(self._pid))
+        self._all.look(_resident_by_all(self._pid), lambda: held_by_all(self._pid))
+
+
+class _Peak:
+    """The most that was held when more was resident than ever before."""
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+        self._resident_bytes = 0
+        self._looks = itertools.count()
+
+    def look(self, resident_bytes: int, held_bytes: Callable[[], int]) -> None:
+        is_due = next(self._looks) % _LOOKS_BETWEEN == 0
+        if is_due or resident_bytes > self._resident_bytes:
+            self._resident_bytes = max(self._resident_bytes, resident_bytes)
+            self.held_bytes = max(self.held_bytes, held_bytes())

@@ -37,7 +37,7 @@ allowed is {workers} times the program's with one thread and 250 MB.
 STAGES = """
 Where the service's time goes: wall and CPU seconds of each phase in the last run. ANALYZE measures the noise, PLAN reads the
 packet index, ENHANCE decodes, filters, encodes and measures all segments, JOIN writes the file, VERIFY decodes it and compares it
-with plan and source. CPU seconds of ANALYZE and PLAN are not told by themselves.
+with plan and source. PLAN does not tell its CPU seconds.
 
 | case | ANALYZE | PLAN | ENHANCE | JOIN | VERIFY |
 |---|---|---|---|---|---|
