@@ -25,6 +25,7 @@ from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.noise import analyze
 from videoprocess_server.media.plan import make_plan
 from videoprocess_server.media.segments import filtered_frames
+from videoprocess_server.model.noise import noise_of
 from videoprocess_server.model.plan import Plan, PlanSettings, SegmentPlan
 from videoprocess_server.model.settings_snapshot import ModeSetting, Snapshot
 from videoprocess_server.model.tasks import AnalyzeTask, PlanTask
@@ -46,7 +47,7 @@ def plan_clip(path: Path) -> Plan:
     """Plan as a job does, with the noise measured."""
     media = probe_file(path)
     with opened(path) as fd:
-        noise = analyze(AnalyzeTask(video=media.video), fd)
+        noise = noise_of([analyze(AnalyzeTask(video=media.video), fd)])
     task = PlanTask(
         media=media,
         snapshot=Snapshot(streams=(VIDEO_STREAM,), mode_setting=ModeSetting()),

@@ -77,8 +77,8 @@ def join_again(
         return join(task, fd, lambda message: None)
 
 
-def verified(made: Joined, data: bytes | None = None) -> VerifyResult:
-    """Verifies a result, or other bytes that pretend to be it.
+def verified(made: Joined, data: bytes | None = None, *, part: int = 0, part_count: int = 1) -> VerifyResult:
+    """Verifies a part of a result, or of other bytes that pretend to be it.
 
     Raises:
         MediaFault: VERIFY_FAILED.
@@ -88,7 +88,15 @@ def verified(made: Joined, data: bytes | None = None) -> VerifyResult:
         path = made.path.with_name(f"pretended{made.path.suffix}")
         path.write_bytes(data)
         result = replace(result, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    task = VerifyTask(plan=made.plan, rendition_index=0, media=made.media, join=result, path=str(path))
+    task = VerifyTask(
+        plan=made.plan,
+        rendition_index=0,
+        media=made.media,
+        join=result,
+        path=str(path),
+        part=part,
+        part_count=part_count,
+    )
     with opened(made.source) as fd:
         return verify(task, fd, lambda message: None)
 

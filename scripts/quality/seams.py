@@ -20,6 +20,7 @@ from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.noise import analyze
 from videoprocess_server.media.plan import make_plan
 from videoprocess_server.media.segments import filtered_frames
+from videoprocess_server.model.noise import noise_of
 from videoprocess_server.model.plan import EncoderPlan, Plan, PlanSettings
 from videoprocess_server.model.settings_snapshot import ModeSetting, Snapshot
 from videoprocess_server.model.tasks import AnalyzeTask, PlanTask
@@ -113,7 +114,7 @@ def _measure(work: Path, path: Path) -> dict[str, Any]:
 def _plan(path: Path) -> Plan:
     media = probe_file(path)
     with opened(path) as fd:
-        noise = analyze(AnalyzeTask(video=media.video), fd)
+        noise = noise_of([analyze(AnalyzeTask(video=media.video), fd)])
     task = PlanTask(
         media=media,
         snapshot=Snapshot(streams=(VIDEO_STREAM,), mode_setting=ModeSetting(crf=CRF)),

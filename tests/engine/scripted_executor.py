@@ -24,7 +24,8 @@ from videoprocess_server.execution.places import Places
 from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.task_threads import TaskThread, TaskThreads
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.plan import SegmentPlan
+from videoprocess_server.model.noise import AnalyzeResult, FrameNoise
+from videoprocess_server.model.plan import FrameScore, SegmentPlan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     DescribeTask,
@@ -348,10 +349,22 @@ def _join(task: JoinTask) -> JoinResult:
     )
 
 
+_NOISE = FrameNoise(place=None, pts=0, sigmas=(NOISE.sigma_y, NOISE.sigma_u, NOISE.sigma_v))
+
+
+def _analyze(_task: AnalyzeTask) -> AnalyzeResult:
+    return AnalyzeResult(
+        frames=(_NOISE,), scores=(FrameScore(pts=0, sharpness=1.0, exposure=1.0),), cpu_seconds=0.0
+    )
+
+
 def _verify(task: VerifyTask) -> VerifyResult:
+    first, following = (
+        task.plan.frame_count * part // task.part_count for part in (task.part, task.part + 1)
+    )
     return VerifyResult(
-        frame_count=task.plan.frame_count,
-        noise=NOISE,
+        frame_count=following - first,
+        noise=(_NOISE,),
         duration_us=task.plan.end_pts * 1000,
         cpu_seconds=0.0,
     )
@@ -379,7 +392,7 @@ _ANSWERS: Mapping[type[Task], Callable[[Any], TaskResult]] = {
     MakerTask: _write_maker,
     StripTask: _write_strip,
     WatermarkTask: lambda _: WatermarkInfo(width=1, height=1),
-    AnalyzeTask: lambda _: NOISE,
+    AnalyzeTask: _analyze,
     ProbeTask: lambda _: MEDIA,
     DescribeTask: lambda _: BUILD,
     DigestTask: lambda task: DigestResult(input_sha256=("00",) * len(task.plan.segments)),

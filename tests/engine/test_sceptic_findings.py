@@ -19,7 +19,6 @@ from videoprocess_server.engine.work import StopReason
 from videoprocess_server.model.hdi import ErrorCode
 from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState, VideoState
-from videoprocess_server.model.tasks import Progress
 from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
 
 ABORTED = (ErrorCode.ABORT, "INTERRUPTED")
@@ -303,7 +302,7 @@ def test_no_progress_is_told_of_a_job_that_has_ended(engine: Engine, at_work: At
     at_work.park()
     driver = engine.scheduler._lot.get(USER, "v")
     assert driver is not None
-    driver._production._tasks._on_message(Progress(frames=1, bytes=1))
+    driver._production._tell()
     assert not engine.hub._last_progress
 
 

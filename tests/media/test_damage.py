@@ -18,6 +18,7 @@ from soaking import SOAKING
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import analyze
 from videoprocess_server.model.losses import Loss
+from videoprocess_server.model.noise import noise_of
 from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.settings_snapshot import ModeSetting
 from videoprocess_server.model.tasks import AnalyzeTask, SegmentDone
@@ -213,7 +214,7 @@ def test_a_first_key_frame_that_does_not_decode_shows_the_first_good_frame(
     path = break_packet(whole, tmp_path / "broken.mp4", coded_packets(whole)[0], "zeroed", Random(1))
     media = probe_file(path)
     with opened(path) as fd:
-        assert analyze(AnalyzeTask(video=media.video), fd).frame_count
+        assert noise_of([analyze(AnalyzeTask(video=media.video), fd)]).frame_count
     plan = _plain(_plan(path))
     shown = filtered_hashes(path, plan, plan.segments)
     assert len(shown) == 30

@@ -17,9 +17,9 @@ from media_factory import make_clip
 from media_tasks import opened, probe_file
 from noisy_clips import read_clip, to_frames, with_noise
 from videoprocess_server.media import noise
-from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import analyze, estimate_frames, sample_places
 from videoprocess_server.media.noise_blocks import estimate_plane
+from videoprocess_server.model.noise import noise_of
 from videoprocess_server.model.tasks import AnalyzeTask
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
@@ -131,8 +131,31 @@ def test_the_edges_of_graphics_are_not_taken_for_noise() -> None:
 
 
 def test_nothing_to_measure_is_a_fault() -> None:
-    with pytest.raises(MediaFault, match="DECODE_FAILED"):
+    with pytest.raises(ValueError, match="frame"):
         estimate_frames([])
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9"])
+def test_what_is_passed_over_before_a_place_changes_nothing_there(
+    codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", frames=60, gop=30, noise_sigma=3, codec=codec)
+    found = _analyzed(clip.path)
+    monkeypatch.setattr(noise, "_PASSED_OVER", "DEFAULT")
+    assert _analyzed(clip.path) == found
+
+
+@pytest.mark.parametrize("part_count", [2, 3, 4, 9])
+def test_parts_of_the_places_together_are_the_whole(part_count: int, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=96, gop=6, noise_sigma=3)
+    video = probe_file(clip.path).video
+    with opened(clip.path) as fd:
+        parts = [
+            analyze(AnalyzeTask(video=video, part=part, part_count=part_count), fd)
+            for part in range(part_count)
+        ]
+    assert noise_of(parts) == _analyzed(clip.path)
+    assert sum(bool(part.frames) for part in parts) == min(part_count, 8)
 
 
 @pytest.mark.parametrize(("first", "duration", "count"), [(0, 8000, 8), (-5, 3, 3), (7, 0, 1), (7, None, 1)])
@@ -167,4 +190,4 @@ def _analyzed(path: Path) -> noise.NoiseEstimate:
     video = probe_file(path).video
     assert video.time_base > Fraction(0)
     with opened(path) as fd:
-        return analyze(AnalyzeTask(video=video), fd)
+        return noise_of([analyze(AnalyzeTask(video=video), fd)])

@@ -11,6 +11,7 @@ from media_tasks import opened, plan_file, probe_file
 from videoprocess_server.media import pulse as pulse_module
 from videoprocess_server.media.noise import analyze
 from videoprocess_server.media.pulse import Pulse, sha256_of
+from videoprocess_server.model.noise import noise_of
 from videoprocess_server.model.tasks import AnalyzeTask, Progress, TaskMessage
 
 
@@ -58,7 +59,7 @@ def test_analysis_and_planning_tell_what_they_have_done(
     assert [message.frames for message in told if isinstance(message, Progress)] == list(range(1, 41))
     told.clear()
     with opened(path) as fd:
-        found = analyze(AnalyzeTask(video=probe_file(path).video), fd, told.append)
+        found = noise_of([analyze(AnalyzeTask(video=probe_file(path).video), fd, told.append)])
     frames = [message.frames for message in told if isinstance(message, Progress)]
     assert frames == list(range(1, len(frames) + 1))
     assert len(frames) >= found.frame_count > 0

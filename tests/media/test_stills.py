@@ -38,6 +38,7 @@ from videoprocess_server.media.tone_mapping.stages import STILL_COLOUR, HdrLight
 from videoprocess_server.media.upright import plan_upright
 from videoprocess_server.model.hdi import EncodeType, PixelFormat, StreamIntent
 from videoprocess_server.model.media_info import Colour
+from videoprocess_server.model.noise import noise_of
 from videoprocess_server.model.plan import FrameScore, Plan
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting, Rect, StreamInfo
 from videoprocess_server.model.tasks import AnalyzeTask, DigestTask, StillsTask
@@ -180,7 +181,7 @@ def test_the_analysis_judges_frames_of_the_video(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=40, **SMALL).path
     video = probe_file(path).video
     with opened(path) as fd:
-        noise = analyze(AnalyzeTask(video=video), fd)
+        noise = noise_of([analyze(AnalyzeTask(video=video), fd)])
     assert len(noise.frames) == noise.frame_count
     plan = plan_file(path, streams=[COVER], noise=noise)
     best = max(noise.frames, key=lambda score: score.sharpness)

@@ -21,6 +21,8 @@ def of_type(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (UnionType, typing.Union):
         return st.one_of(*(of_type(argument) for argument in arguments))
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return st.tuples(*(of_type(argument) for argument in arguments))
     if origin is tuple:
         return st.lists(of_type(arguments[0]), max_size=2).map(tuple)
     if origin is dict:

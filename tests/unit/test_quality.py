@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from engine.made_up_media import MEASURES, plan_of
+from engine.made_up_media import ENCODER, MEASURES, plan_of
 from videoprocess_server.engine.quality import quality_of, shortened
 from videoprocess_server.media.measure.samples import judged_numbers, sampled_numbers
 from videoprocess_server.model.hdi import VideoStabilisation
-from videoprocess_server.model.plan import StabilisationPlan
+from videoprocess_server.model.plan import EncoderPlan, StabilisationPlan
 from videoprocess_server.model.quality import MotionFigures, SegmentMeasures
 
 
@@ -64,20 +64,31 @@ class TestWhole:
         assert shortened(quality, 4) is quality
 
 
+def _encoder(width: int, height: int, gop_frames: int = 30) -> EncoderPlan:
+    return replace(ENCODER, width=width, height=height, options={"g": str(gop_frames)})
+
+
 class TestSamples:
     @pytest.mark.parametrize("frame_count", [1, 2, 4, 5, 15, 120, 2000])
     def test_the_ends_and_some_between(self, frame_count: int) -> None:
-        numbers = sampled_numbers(frame_count, 1920 * 1080)
+        numbers = sampled_numbers(frame_count, _encoder(1920, 1080))
         assert numbers <= set(range(frame_count))
         assert {0, frame_count - 1} <= numbers
         assert len(numbers) == min(frame_count, 4 + min(2, frame_count // 30))
 
-    def test_those_between_are_spread(self) -> None:
-        assert sorted(sampled_numbers(120, 1)) == [0, 1, 31, 89, 118, 119]
+    @pytest.mark.parametrize(
+        ("gop_frames", "between"),
+        [(1, [31, 89]), (30, [31, 62]), (25, [27, 77]), (60, [31, 62]), (240, [31, 89])],
+    )
+    def test_those_between_are_spread_and_early_in_their_gops(
+        self, gop_frames: int, between: list[int]
+    ) -> None:
+        numbers = sampled_numbers(120, _encoder(64, 48, gop_frames))
+        assert sorted(numbers) == [0, 1, *between, 118, 119]
 
     @pytest.mark.parametrize("frame_count", [1, 2, 4, 5, 15, 120, 2000])
     def test_noise_is_measured_at_every_second_and_the_first(self, frame_count: int) -> None:
-        numbers = sampled_numbers(frame_count, 1920 * 1080)
+        numbers = sampled_numbers(frame_count, _encoder(1920, 1080))
         judged = judged_numbers(numbers)
         assert judged <= numbers
         assert 0 in judged
@@ -85,5 +96,5 @@ class TestSamples:
 
     def test_fewer_of_large_pictures(self) -> None:
         """They are held until they are compared."""
-        assert len(sampled_numbers(120, 3840 * 2160)) == 5
-        assert len(sampled_numbers(120, 8192 * 4320)) == 4
+        assert len(sampled_numbers(120, _encoder(3840, 2160))) == 5
+        assert len(sampled_numbers(120, _encoder(8192, 4320))) == 4

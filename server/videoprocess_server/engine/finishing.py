@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.engine import analysis
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.media_times import microseconds
-from videoprocess_server.engine.outcome import Outcome
+from videoprocess_server.engine.outcome import Outcome, Verification, verification_of
 from videoprocess_server.engine.products import Product
 from videoprocess_server.engine.single_tasks import SingleTasks
 from videoprocess_server.engine.source_guard import SourceGuard
@@ -39,6 +40,12 @@ _HOLDS_MAKER = frozenset({"mp4", "mov", "3gp"})
 _MAKER_EXTENSION = ".mp4"
 _REPORT_EXTENSION = ".json"
 _STRIP_EXTENSION = ".jpg"
+#: frames of a part that is verified at least, and of more than so many parts; and parts at most: what runs side by side gives its
+#: place to another user's job when it ends
+_PART_FRAMES = 120
+_LONG_PART_FRAMES = 1800
+_USUAL_PARTS = 8
+_MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -142,24 +149,35 @@ class Finishing:
             )
 
         number = sum(before.is_moving for before in self._plan.renditions[:index])
-        return _Joined(index, cast("JoinResult", self._over_videos(Phase.JOIN, task, number)), key)
+        (result,) = self._over_videos(Phase.JOIN, [task], number)
+        return _Joined(index, cast("JoinResult", result), key)
 
-    def _verify(self, number: int, joined: _Joined) -> VerifyResult:
-        task = VerifyTask(
-            plan=self._plan,
-            rendition_index=joined.index,
-            media=self._guard.companion_media,
-            join=joined.result,
-            path=str(self._blobs.path(BlobKind.WORK, joined.work_key)),
-        )
-        return cast("VerifyResult", self._over_videos(Phase.VERIFY, lambda: task, number))
+    def _verify(self, number: int, joined: _Joined) -> Verification:
+        """Have the parts of a video checked side by side."""
+        count = _part_count(self._plan.frame_count, len(self._paths))
 
-    def _over_videos(self, phase: Phase, make: Callable[[], Task], number: int) -> TaskResult:
-        """Run the task of a phase that goes over all frames of a video, the `number`th of several."""
+        def part(index: int) -> Task:
+            return VerifyTask(
+                plan=self._plan,
+                rendition_index=joined.index,
+                media=self._guard.companion_media,
+                join=joined.result,
+                path=str(self._blobs.path(BlobKind.WORK, joined.work_key)),
+                part=index,
+                part_count=count,
+            )
+
+        results = self._over_videos(Phase.VERIFY, [partial(part, index) for index in range(count)], number)
+        return verification_of(self._plan, cast("list[VerifyResult]", results))
+
+    def _over_videos(
+        self, phase: Phase, makes: Sequence[Callable[[], Task]], number: int
+    ) -> list[TaskResult]:
+        """Run the tasks of a phase that go over all frames of a video, the `number`th of several."""
         frames = self._plan.frame_count
-        return self._tasks.run(
+        return self._tasks.run_all(
             phase,
-            make,
+            makes,
             self._guard.open_companion,
             frames_total=frames * self._moving_count,
             frames_done=frames * number,
@@ -276,3 +294,9 @@ class Finishing:
         """Return where a worker makes the file; what an earlier try left is gone."""
         self._blobs.delete(BlobKind.WORK, key)
         return str(self._blobs.path(BlobKind.WORK, key))
+
+
+def _part_count(frames: int, segments: int) -> int:
+    """In how many parts a video is verified, whatever the machine: what is measured on the way must not depend on it."""
+    most = max(_USUAL_PARTS, min(_MOST_PARTS, frames // _LONG_PART_FRAMES))
+    return max(1, min(most, frames // _PART_FRAMES, segments))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from videoprocess_server.engine.media_times import enhance_from_pts, microseconds
 from videoprocess_server.engine.products import Product
 from videoprocess_server.engine.quality import quality_of
+from videoprocess_server.execution.executor import TaskFailedError
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import MediaInfo
+from videoprocess_server.model.noise import estimate_of
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, Rendition
 from videoprocess_server.model.quality import Quality, SegmentMeasures, main_rendition
 from videoprocess_server.model.records import Encoding
@@ -34,6 +36,35 @@ class FrameTotals:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What a video decodes to."""
+
+    frame_count: int
+    noise: NoiseEstimate
+    duration_us: int
+
+
+def verification_of(plan: Plan, parts: Sequence[VerifyResult]) -> Verification:
+    """Put together what the parts of a video decode to.
+
+    Raises:
+        TaskFailedError: VERIFY_FAILED, they do not hold every frame once.
+    """
+    frame_count = sum(part.frame_count for part in parts)
+    if frame_count != plan.frame_count:
+        raise TaskFailedError(
+            "VERIFY_FAILED",
+            "The result is not what was planned:"
+            f" {frame_count} frames decode in parts where the plan has {plan.frame_count}.",
+        )
+    return Verification(
+        frame_count=frame_count,
+        noise=estimate_of([frame for part in parts for frame in part.noise]),
+        duration_us=max(part.duration_us for part in parts),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """All that was made for one job."""
 
@@ -43,7 +74,7 @@ class Outcome:
     products: tuple[Product, ...]
     #: of plan.renditions, by index: of those that are videos
     joins: Mapping[int, JoinResult]
-    verifications: Mapping[int, VerifyResult]
+    verifications: Mapping[int, Verification]
     #: one a segment, in order
     measures: tuple[SegmentMeasures | None, ...] = ()
 

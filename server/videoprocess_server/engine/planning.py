@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import structlog
@@ -18,6 +19,9 @@ from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.single_tasks import SingleTasks
 from videoprocess_server.engine.source_guard import SourceGuard
 from videoprocess_server.engine.workshop import Workshop
+from videoprocess_server.execution.executor import TaskFailedError
+from videoprocess_server.model.media_info import VideoTrackInfo
+from videoprocess_server.model.noise import AnalyzeResult, noise_of
 from videoprocess_server.model.plan import NoiseEstimate, Plan
 from videoprocess_server.model.records import Phase, PlanRecord, SegmentRecord
 from videoprocess_server.model.tasks import AnalyzeTask, PathResult, PathTask, PlanTask
@@ -27,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 #: of the camera path, beside the plan's segments
 _CAMERA_PATH = "camera-path"
+#: the noise is measured in so many parts at most, and of videos that are so much longer: whatever the machine
+_MOST_PARTS = 4
+_PART_SECONDS = 4
 
 
 class Planning:
@@ -85,10 +92,7 @@ class Planning:
         assert media is not None
         assert snapshot is not None
         change_ns = self._guard.change_time_ns()
-        noise = cast(
-            "NoiseEstimate",
-            self._tasks.run(Phase.ANALYZE, lambda: AnalyzeTask(video=media.video), self._guard.open),
-        )
+        noise = self._noise(media.video)
         plan = cast(
             "Plan",
             self._tasks.run(
@@ -105,6 +109,22 @@ class Planning:
             ),
         )
         return self._keep(new_id(), plan, change_ns, job.timestamp_us)
+
+    def _noise(self, video: VideoTrackInfo) -> NoiseEstimate:
+        """Have the noise measured, in parts side by side where the video is long enough to have key frames for each."""
+        seconds = video.duration or 0
+        count = max(1, min(_MOST_PARTS, int(seconds / _PART_SECONDS)))
+        results = self._tasks.run_all(
+            Phase.ANALYZE,
+            [partial(AnalyzeTask, video=video, part=part, part_count=count) for part in range(count)],
+            self._guard.open,
+        )
+        try:
+            return noise_of(cast("list[AnalyzeResult]", results))
+        except ValueError as error:
+            raise TaskFailedError(
+                "DECODE_FAILED", "No frame decodes at any place the noise is measured at."
+            ) from error
 
     def finish(self, draft: PlanRecord, motions: Sequence[SegmentRecord]) -> PlanRecord:
         """Have the draft's measured motion made into a camera path, and keep the plan that follows in its place.

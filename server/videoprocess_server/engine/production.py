@@ -96,7 +96,7 @@ class Production:
     def demand(self) -> int:
         """How many workers could do something now, at least 1."""
         encoding = self._encoding
-        return max(1, encoding.demand) if encoding is not None else 1
+        return max(1, encoding.demand) if encoding is not None else self._tasks.demand
 
     @property
     def alone(self) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from videoprocess_server.engine.job_spans import JobSpans
 from videoprocess_server.engine.work import AT_CHECKPOINT, FREEZES, Stop, StopReason
 from videoprocess_server.execution.executor import Executor, TaskHandle
-from videoprocess_server.model.tasks import Task, TaskMessage, TaskResult
+from videoprocess_server.model.tasks import Task, TaskMessage
 
 Action = Callable[[], None]
 
@@ -191,25 +191,6 @@ class TaskRunner:
         if request is not None and request.reason not in AT_CHECKPOINT:
             _halt(handle, request.reason)
         return handle
-
-    def run(
-        self, task: Task, source_fd: int | None, on_message: Callable[[TaskMessage], None] | None = None
-    ) -> TaskResult:
-        """Run a task to its end and return its answer.
-
-        Raises:
-            StoppedError: the driver is to end; the task has.
-        """
-        ended: list[TaskHandle] = []
-        handle = self.submit(task, source_fd, on_message)
-        handle.add_done_callback(lambda done: self.post(lambda: ended.append(done)))
-        try:
-            while not ended:
-                self.wait()
-        except BaseException:
-            self.end_all(lambda: bool(ended))
-            raise
-        return handle.result()
 
     def _forget(self, handle: TaskHandle) -> None:
         with self._lock:

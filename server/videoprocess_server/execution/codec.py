@@ -11,7 +11,8 @@ import msgspec
 
 from videoprocess_server.execution.worker_spans import TaskSpans, Traced
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.plan import NoiseEstimate, Plan
+from videoprocess_server.model.noise import AnalyzeResult
+from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     BuildInfo,
@@ -76,7 +77,7 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     DescribeTask: BuildInfo,
     ProbeTask: MediaInfo,
     WatermarkTask: WatermarkInfo,
-    AnalyzeTask: NoiseEstimate,
+    AnalyzeTask: AnalyzeResult,
     PlanTask: Plan,
     EncodeTask: EncodeResult,
     MotionTask: EncodeResult,

@@ -95,17 +95,32 @@ def encode_file(
     """
     with path.open("xb"):
         pass
+    meter = _meter(plan, segment)
+    present = renditions_in(plan, segment)
+    main = None if meter is None else present.index(plan.renditions[main_rendition(plan) or 0])
+    parameter_sets_sha256 = _write(path, plan, segment, frames, beat, meter, main)
+    measures = None if meter is None or main is None else meter.compare(path, main)
+    return EncodedFile(parameter_sets_sha256=parameter_sets_sha256, measures=measures)
+
+
+def _write(
+    path: Path,
+    plan: Plan,
+    segment: SegmentPlan,
+    frames: Iterable[EnhancedFrame],
+    beat: Beat,
+    meter: SegmentMeter | None,
+    main: int | None,
+) -> str:
+    """Write the file and return the SHA-256 of the parameter sets; the encoders, which hold many pictures, are gone then."""
     ticks = str(plan.output_time_base.denominator)
     # Both time scales make every time stamp exact, also the start, which an edit list of movie ticks tells.
     options = {"movie_timescale": ticks, "video_track_timescale": ticks}
     count = 0
-    meter = _meter(plan, segment)
-    present = renditions_in(plan, segment)
-    main = None if meter is None else plan.renditions[main_rendition(plan) or 0]
     with av.open(str(path), "w", format="mp4", options=options) as container:
         channels = [
-            _Channel(container, plan, segment, rendition, beat, meter if rendition is main else None)
-            for rendition in present
+            _Channel(container, plan, segment, rendition, beat, meter if number == main else None)
+            for number, rendition in enumerate(renditions_in(plan, segment))
         ]
         _start(container)
         for frame in frames:
@@ -126,8 +141,7 @@ def encode_file(
         for channel in channels:
             if channel.rendition.is_moving:
                 digest.update(channel.parameter_sets)
-    measures = None if meter is None or main is None else meter.compare(path, present.index(main))
-    return EncodedFile(parameter_sets_sha256=digest.hexdigest(), measures=measures)
+    return digest.hexdigest()
 
 
 def _meter(plan: Plan, segment: SegmentPlan) -> SegmentMeter | None:

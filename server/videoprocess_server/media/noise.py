@@ -8,17 +8,15 @@ frames read 8.6. What stands still cannot be averaged away. docs/picture.md has 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
 import av.error
-import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from videoprocess_server.media.cover import score_frame
 from videoprocess_server.media.decode import decode_tolerantly
@@ -27,33 +25,36 @@ from videoprocess_server.media.noise_blocks import MOST_BLOCKS, PlaneBlocks
 from videoprocess_server.media.planes import read_plane
 from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import open_source
-from videoprocess_server.model.plan import FrameScore, NoiseEstimate, PlaceNoise
+from videoprocess_server.model.noise import AnalyzeResult, FrameNoise, estimate_of
+from videoprocess_server.model.plan import FrameScore, NoiseEstimate
 from videoprocess_server.model.tasks import AnalyzeTask, TaskMessage
 
 #: places spread over the video, and consecutive frames at each: an encoder treats I, P and B frames' noise differently
 PLACES: Final = 8
 FRAMES_PER_PLACE: Final = 3
-#: frames decoded from one key frame at most: of a longer GOP only the first frames are measured
+#: packets decoded from one key frame at most: of a longer GOP only the first frames are measured
 LONGEST_RUN: Final = 300
+#: what a decoder passes over before a place: frames that no others are made from
+_PASSED_OVER: Final = "NONREF"
 #: packets read for them at most: those that do not decode give no frame
 _MOST_PACKETS: Final = 4 * LONGEST_RUN
 
 
-def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | None = None) -> NoiseEstimate:
+def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | None = None) -> AnalyzeResult:
     """Measures the noise at fixed places of the source.
 
     Args:
-        task: says which track.
+        task: says which track, and which part of the places.
         fd: the source, opened for reading.
         emit: is told about twice a second how many frames were decoded.
 
     Returns:
-        The median over the frames measured, in code values of 255, rounded to hundredths: a plan holds it. And how good
-        each of the frames is as a cover.
+        What each frame measures, and how good it is as a cover; nothing where no frame at these places decodes.
 
     Raises:
-        MediaFault: DECODE_FAILED, no frame at any place decodes.
+        MediaFault: DECODE_FAILED, the track is no video any more.
     """
+    started = time.process_time()
     with open_source(fd) as container:
         stream = container.streams[task.video.index]
         if not isinstance(stream, VideoStream):
@@ -61,11 +62,10 @@ def analyze(task: AnalyzeTask, fd: int, emit: Callable[[TaskMessage], None] | No
         stream.thread_count = 1
         scores: list[FrameScore] = []
         meter = NoiseMeter()
-        for place, frame in _sampled(container, stream, Pulse(emit)):
+        for place, frame in _sampled(container, stream, task, Pulse(emit)):
             scores.append(_score(frame))
             meter.add(frame, place)
-        noise = meter.estimate()
-    return replace(noise, frames=tuple(scores))
+    return AnalyzeResult(frames=meter.frames, scores=tuple(scores), cpu_seconds=time.process_time() - started)
 
 
 def _score(frame: VideoFrame) -> FrameScore:
@@ -85,7 +85,7 @@ def estimate_frames(frames: Iterable[VideoFrame]) -> NoiseEstimate:
         The median over the frames, in code values of 255, rounded to hundredths.
 
     Raises:
-        MediaFault: DECODE_FAILED, there is no frame.
+        ValueError: there is no frame.
     """
     meter = NoiseMeter()
     for frame in frames:
@@ -102,7 +102,7 @@ class NoiseMeter:
 
     def __init__(self, most_blocks: int = MOST_BLOCKS) -> None:
         self._most_blocks = most_blocks
-        self._found: list[_Found] = []
+        self._frames: list[FrameNoise] = []
         self._before: tuple[int, list[PlaneBlocks]] | None = None
 
     def add(self, frame: VideoFrame, place: int | None = None) -> None:
@@ -115,75 +115,43 @@ class NoiseMeter:
         """
         frame = _planar(frame)
         planes = [
-            PlaneBlocks(_plane_values(frame, index), self._most_blocks)
+            PlaneBlocks(
+                read_plane(frame, index),
+                self._most_blocks,
+                2.0 ** (frame.format.components[index].bits - 8),
+            )
             for index in range(min(3, len(frame.planes)))
         ]
-        found = _Found(place, frame.pts, [plane.sigma for plane in planes])
+        changes = levels = None
         if place is not None:
-            found.levels = planes[0].levels()
+            levels = planes[0].levels()
             if self._before is not None and self._before[0] == place:
                 pairs = zip(planes, self._before[1], strict=True)
-                found.changes = [plane.change_since(before) for plane, before in pairs]
+                changes = _padded([plane.change_since(before) for plane, before in pairs])
             self._before = (place, planes)
-        self._found.append(found)
+        sigmas = _padded([plane.sigma for plane in planes])
+        self._frames.append(
+            FrameNoise(place=place, pts=frame.pts, sigmas=sigmas, changes=changes, levels=levels)
+        )
+
+    @property
+    def frames(self) -> tuple[FrameNoise, ...]:
+        """What each frame measured."""
+        return tuple(self._frames)
 
     def estimate(self) -> NoiseEstimate:
         """The median over the frames, in code values of 255, rounded to hundredths.
 
         Raises:
-            MediaFault: DECODE_FAILED, there was no frame.
+            ValueError: there was no frame.
         """
-        if not self._found:
-            raise MediaFault("DECODE_FAILED", "No frame decodes at any place the noise is measured at.")
-        y, u, v = _medians([found.sigmas for found in self._found]) or (0.0, 0.0, 0.0)
-        temporal = _medians([found.changes for found in self._found if found.changes])
-        levels = _medians([found.levels for found in self._found if found.levels])
-        return NoiseEstimate(
-            sigma_y=y,
-            sigma_u=u,
-            sigma_v=v,
-            frame_count=len(self._found),
-            temporal_sigma_y=temporal[0] if temporal else None,
-            temporal_sigma_u=temporal[1] if temporal else None,
-            temporal_sigma_v=temporal[2] if temporal else None,
-            sigma_y_at_black=levels[0] if levels else None,
-            sigma_y_at_white=levels[1] if levels else None,
-            places=tuple(self._places()),
-        )
-
-    def _places(self) -> Iterator[PlaceNoise]:
-        for place, group in itertools.groupby(self._found, key=lambda found: found.place):
-            frames = list(group)
-            if place is None or frames[0].pts is None:
-                continue
-            temporal = _medians([found.changes for found in frames if found.changes])
-            yield PlaceNoise(
-                pts=frames[0].pts,
-                sigma_y=(_medians([found.sigmas for found in frames]) or (0.0,))[0],
-                temporal_sigma_y=temporal[0] if temporal else None,
-            )
+        return estimate_of(self._frames)
 
 
-@dataclass
-class _Found:
-    """What one frame measured."""
-
-    place: int | None
-    pts: int | None
-    sigmas: Sequence[float]
-    #: from the frame before
-    changes: Sequence[float] = ()
-    #: at black and white
-    levels: Sequence[float] | None = None
-
-
-def _medians(rows: Sequence[Sequence[float]]) -> tuple[float, ...] | None:
-    """The median of each column, planes that are not there as 0, rounded to hundredths; None of no rows."""
-    if not rows:
-        return None
-    width = 2 if len(rows[0]) == 2 else 3
-    full = [(*row, *(0.0,) * width)[:width] for row in rows]
-    return tuple(round(float(value), 2) for value in np.median(np.asarray(full), axis=0))
+def _padded(sigmas: Sequence[float]) -> tuple[float, float, float]:
+    """Planes that are not there as 0."""
+    y, u, v = (*sigmas, 0.0, 0.0)[:3]
+    return float(y), float(u), float(v)
 
 
 def sample_places(first: int, duration: int | None) -> list[int]:
@@ -209,16 +177,10 @@ def _is_planar_yuv(frame: VideoFrame) -> bool:
     }
 
 
-def _plane_values(frame: VideoFrame, index: int) -> NDArray[np.float32]:
-    """A plane in code values of 255."""
-    values: NDArray[np.float32] = read_plane(frame, index).astype(np.float32)
-    return values / np.float32(2 ** (frame.format.components[index].bits - 8))
-
-
 def _sampled(
-    container: InputContainer, stream: VideoStream, pulse: Pulse
+    container: InputContainer, stream: VideoStream, task: AnalyzeTask, pulse: Pulse
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """The places and the frames there, none twice; a place that does not decode is passed over."""
+    """The part's places and the frames there, none twice; a place that does not decode is passed over."""
     time_base = stream.time_base or Fraction(1)
     first, duration = stream.start_time or 0, stream.duration
     if duration is None and container.duration is not None:
@@ -226,7 +188,9 @@ def _sampled(
         duration = int(Fraction(container.duration, 1_000_000) / time_base) - max(0, first)
     last: int | None = None
     decoded = itertools.count(1)
-    for places in _by_key_frame(container, stream, sample_places(first, duration)):
+    groups = _by_key_frame(container, stream, sample_places(first, duration))
+    begin, end = (len(groups) * part // task.part_count for part in (task.part, task.part + 1))
+    for places in groups[begin:end]:
         for place, frame in _run(container, stream, places, lambda: pulse.beat(frames=next(decoded))):
             if frame.pts is not None and (last is None or frame.pts > last):
                 last = frame.pts
@@ -254,23 +218,25 @@ def _run(
     before: VideoFrame | None = None
     try:
         container.seek(places[0], stream=stream, backward=True)
-        packets = itertools.islice(container.demux(stream), _MOST_PACKETS)
-        # Where one does not decode, later ones may.
-        for number, frame in enumerate(frame for packet in packets for frame in decode_tolerantly(packet)):
-            decoded()
+        for number, packet in enumerate(itertools.islice(container.demux(stream), _MOST_PACKETS)):
             at_its_end = number >= LONGEST_RUN
-            if frame.pts is None or frame.is_corrupt:
-                continue
-            if frame.pts < waiting[0] and not at_its_end:
-                before = frame
-                continue
-            before = None
-            given += 1
-            yield waiting[0], frame
-            if given == FRAMES_PER_PLACE:
-                waiting, given = [place for place in waiting if place > frame.pts], 0
-                if at_its_end or not waiting:
-                    return
+            is_needed = packet.pts is None or packet.pts >= waiting[0] or at_its_end or not number
+            # Before a place only what others are made from needs to be decoded. dav1d is told once, when the first packet opens it.
+            stream.codec_context.skip_frame = "DEFAULT" if is_needed else _PASSED_OVER
+            for frame in decode_tolerantly(packet):  # where one does not decode, later ones may
+                decoded()
+                if frame.pts is None or frame.is_corrupt:
+                    continue
+                if frame.pts < waiting[0] and not at_its_end:
+                    before = frame
+                    continue
+                before = None
+                given += 1
+                yield waiting[0], frame
+                if given == FRAMES_PER_PLACE:
+                    waiting, given = [place for place in waiting if place > frame.pts], 0
+                    if at_its_end or not waiting:
+                        return
     except av.error.FFmpegError:
         return
     if before is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +72,13 @@ class PlaneBlocks:
     """The blocks of a plane and what their noise tells.
 
     Args:
-        values: code values of 255, rows by columns.
+        values: samples, rows by columns.
         most_blocks: that are looked at.
+        scale: how many of a sample's steps are a code value of 255.
     """
 
-    def __init__(self, values: NDArray[np.float32], most_blocks: int = MOST_BLOCKS) -> None:
-        blocks = _blocks(values, most_blocks)
+    def __init__(self, values: NDArray[Any], most_blocks: int = MOST_BLOCKS, scale: float = 1.0) -> None:
+        blocks = _blocks(values, most_blocks).astype(np.float32) / np.float32(scale)
         self._means = blocks.mean(axis=1)
         self._varied = np.ptp(blocks, axis=1) > 0
         self._coefficients = (blocks * _WHOLE).astype(np.float64) @ _DCT
@@ -212,7 +213,7 @@ def _line(points: Sequence[tuple[float, float, int]]) -> tuple[float, float] | N
     return dark, bright
 
 
-def _blocks(values: NDArray[np.float32], most_blocks: int) -> NDArray[np.float32]:
+def _blocks(values: NDArray[Any], most_blocks: int) -> NDArray[Any]:
     """The plane's blocks as rows, every nth where they are more than enough."""
     rows, columns = values.shape[0] // _SIDE, values.shape[1] // _SIDE
     whole = values[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE)

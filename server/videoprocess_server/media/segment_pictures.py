@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from fractions import Fraction
 
 import av.error
@@ -23,7 +23,10 @@ def picture_sizes(path: str, track: int) -> dict[Fraction, int]:
 
 
 def decode_pictures(
-    path: str, track: int, times: Collection[Fraction]
+    path: str,
+    track: int,
+    times: Collection[Fraction],
+    count_bytes: Callable[[int], None] = lambda _size: None,
 ) -> Iterator[tuple[Fraction, VideoFrame]]:
     """Give the pictures that are shown at some times, with these, in order.
 
@@ -34,26 +37,29 @@ def decode_pictures(
         path: of the file, whose GOPs are closed.
         track: of its tracks of pictures.
         times: seconds; may lose those that were given.
+        count_bytes: told the size of each picture of the track.
 
     Raises:
         MediaFault: ENCODE_FAILED, what was encoded does not decode.
     """
     wanted = frozenset(times)
     try:
-        leading = _leading(path, track, wanted)
         with open_own(path) as container:
             stream = container.streams.video[track]
             prepare_decoder(stream)
-            for number, packet in enumerate(_packets(container, track)):
-                if number not in leading:
+            for gop in _gops(_packets(container, track)):
+                last = 0
+                for number, packet in enumerate(gop, 1):
+                    count_bytes(packet.size)
+                    last = number if _is_shown_at(packet, wanted) else last
+                if not last:
                     continue
-                if number and number - 1 not in leading:  # a key frame after what was left out
-                    yield from _shown_at(stream.decode(None), stream, wanted)
-                    stream.codec_context.flush_buffers()
-                is_wanted = (packet.pts or 0) * packet.time_base in wanted
-                stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-                yield from _shown_at(packet.decode(), stream, wanted)
-            yield from _shown_at(stream.decode(None), stream, wanted)
+                for packet in gop[:last]:
+                    is_wanted = _is_shown_at(packet, wanted)
+                    stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
+                    yield from _shown_at(packet.decode(), stream, wanted)
+                yield from _shown_at(stream.decode(None), stream, wanted)
+                stream.codec_context.flush_buffers()
     except av.error.FFmpegError as error:
         raise MediaFault("ENCODE_FAILED", "What was encoded does not decode.") from error
 
@@ -62,16 +68,19 @@ def _packets(container: InputContainer, track: int) -> Iterator[Packet[VideoStre
     return (packet for packet in container.demux(container.streams.video[track]) if packet.size)
 
 
-def _leading(path: str, track: int, wanted: Collection[Fraction]) -> frozenset[int]:
-    """Give the numbers of the packets from each key frame to the last one before the next that is wanted."""
-    leading: set[int] = set()
-    key = 0
-    with open_own(path) as container:
-        for number, packet in enumerate(_packets(container, track)):
-            key = number if packet.is_keyframe else key
-            if (packet.pts or 0) * packet.time_base in wanted:
-                leading.update(range(key, number + 1))
-    return frozenset(leading)
+def _gops(packets: Iterable[Packet[VideoStream]]) -> Iterator[list[Packet[VideoStream]]]:
+    gop: list[Packet[VideoStream]] = []
+    for packet in packets:
+        if packet.is_keyframe and gop:
+            yield gop
+            gop = []
+        gop.append(packet)
+    if gop:
+        yield gop
+
+
+def _is_shown_at(packet: Packet[VideoStream], times: Collection[Fraction]) -> bool:
+    return (packet.pts or 0) * packet.time_base in times
 
 
 def _shown_at(

@@ -171,7 +171,7 @@ def _samples(plan: Plan, segments: Sequence[SegmentPlan]) -> list[frozenset[int]
     if main is None:
         return [frozenset() for _ in segments]
     encoder = plan.renditions[main].encoder
-    return [sampled_numbers(segment.frame_count, encoder.width * encoder.height) for segment in segments]
+    return [sampled_numbers(segment.frame_count, encoder) for segment in segments]
 
 
 def _burner(plan: Plan) -> Callable[[VideoFrame], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from videoprocess_server.model.media_info import MediaInfo, VideoTrackInfo
+from videoprocess_server.model.noise import AnalyzeResult, FrameNoise
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, PlanSettings, SegmentPlan
 from videoprocess_server.model.quality import SegmentMeasures
 from videoprocess_server.model.settings_snapshot import Snapshot
@@ -75,9 +76,12 @@ class WatermarkInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyzeTask:
-    """Measures the noise on frames spread over the video. Answer: NoiseEstimate."""
+    """Measures the noise on frames spread over the video, at a part of the places. Answer: AnalyzeResult."""
 
     video: VideoTrackInfo
+    #: which of so many parts
+    part: int = 0
+    part_count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,9 +308,9 @@ class StripResult:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyTask:
-    """Decodes the joined file and compares every frame, time stamp and stream with plan and source. Answer: VerifyResult.
+    """Decodes a part of the joined file; the first one compares time stamps and streams with plan and source, too.
 
-    The source is the join's.
+    The source is the join's. All parts together hold every frame once. Answer: VerifyResult.
     """
 
     plan: Plan
@@ -315,14 +319,19 @@ class VerifyTask:
     media: MediaInfo
     join: JoinResult
     path: str
+    #: which of so many parts
+    part: int = 0
+    part_count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What the decoded result is."""
+    """What a part of the result decodes to."""
 
     frame_count: int
-    noise: NoiseEstimate
+    #: of sampled frames
+    noise: tuple[FrameNoise, ...]
+    #: of the whole result, told by the first part
     duration_us: int
     cpu_seconds: float
 
@@ -355,7 +364,7 @@ TaskResult = (
     BuildInfo
     | MediaInfo
     | WatermarkInfo
-    | NoiseEstimate
+    | AnalyzeResult
     | Plan
     | EncodeResult
     | PathResult

@@ -16,7 +16,7 @@ from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.measure.pictures import laplacian_square, luma_of, sharpness, ssim, xpsnr_db
 from videoprocess_server.media.measure.samples import judged_numbers, sampled_numbers
 from videoprocess_server.media.noise import NoiseMeter
-from videoprocess_server.media.segment_pictures import decode_pictures, picture_sizes
+from videoprocess_server.media.segment_pictures import decode_pictures
 from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
 from videoprocess_server.model.quality import (
     SEAM_FRAMES,
@@ -48,9 +48,7 @@ class SegmentMeter:
         self._segment = segment
         self._time_base = plan.output_time_base
         self._is_last = segment.end_pts >= plan.end_pts
-        self._numbers = sampled_numbers(
-            segment.frame_count, rendition.encoder.width * rendition.encoder.height
-        )
+        self._numbers = sampled_numbers(segment.frame_count, rendition.encoder)
         self._judged = judged_numbers(self._numbers)
         self._comparable = _lie_on_one_another(plan, rendition)
         self._before, self._after = _PictureMeter(), _PictureMeter()
@@ -93,9 +91,10 @@ class SegmentMeter:
         Raises:
             MediaFault: ENCODE_FAILED, a frame does not decode.
         """
+        sizes: list[int] = []
         compared = [
             self._compared(self._held.pop(shown_at), frame)
-            for shown_at, frame in decode_pictures(str(path), track, self._held)
+            for shown_at, frame in decode_pictures(str(path), track, self._held, sizes.append)
         ]
         if self._held:
             raise MediaFault("ENCODE_FAILED", "A frame that was encoded does not decode.")
@@ -107,7 +106,7 @@ class SegmentMeter:
         assert coding is not None
         return SegmentMeasures(
             sample_count=len(compared),
-            size_bytes=sum(picture_sizes(str(path), track).values()),
+            size_bytes=sum(sizes),
             before=self._before.figures(),
             after=after,
             coding=coding,
