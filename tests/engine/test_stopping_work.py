@@ -253,7 +253,7 @@ def test_results_of_a_removed_video_can_be_fetched_for_an_hour(engine: Engine) -
     os.close(fd)
     engine.clock.advance(1)
     engine.housekeeping.tidy()
-    until(lambda: not engine.blobs.keys(BlobKind.RESULT))  # by a sweep of the driver's, where one is under way
+    until(lambda: not engine.blobs.keys(BlobKind.RESULT))  # a driver may be sweeping
     with pytest.raises(VideoProcessError, match="ARTIFACT_NOT_FOUND"):
         engine.results.open(CALLER, USER, artifact.artifact_id, 0)
 

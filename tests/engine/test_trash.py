@@ -246,7 +246,7 @@ def test_what_expired_in_the_trash_is_gone_with_all_it_had(short: Engine, worker
     short.clock.advance(1)
     short.housekeeping.tidy()
     assert short.video() is None
-    until(lambda: not short.blobs.keys(BlobKind.SEGMENT))  # by a sweep of the driver's, where one is under way
+    until(lambda: not short.blobs.keys(BlobKind.SEGMENT))  # a driver may be sweeping
     assert (short.shared / "v.mp4").exists()
     fresh = short.ready_session()
     short.prepare(fresh, "v", b"another video")
