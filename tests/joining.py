@@ -14,12 +14,20 @@ import imageio_ffmpeg
 from av.stream import Stream
 
 from media_tasks import encode, opened, plan_file, probe_file
+from videoprocess_server.media.check import check_segment
 from videoprocess_server.media.join import join
 from videoprocess_server.media.units import count_units, single_units
 from videoprocess_server.media.verify import verify
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import Plan
-from videoprocess_server.model.tasks import JoinResult, JoinTask, VerifyResult, VerifyTask
+from videoprocess_server.model.tasks import (
+    CheckedVideo,
+    CheckTask,
+    JoinResult,
+    JoinTask,
+    VerifyResult,
+    VerifyTask,
+)
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,8 @@ def join_again(
         return join(task, fd, lambda message: None)
 
 
-def verified(made: Joined, data: bytes | None = None, *, part: int = 0, part_count: int = 1) -> VerifyResult:
-    """Verifies a part of a result, or of other bytes that pretend to be it.
+def verified(made: Joined, data: bytes | None = None) -> VerifyResult:
+    """Verifies a result, or other bytes that pretend to be it.
 
     Raises:
         MediaFault: VERIFY_FAILED.
@@ -88,17 +96,22 @@ def verified(made: Joined, data: bytes | None = None, *, part: int = 0, part_cou
         path = made.path.with_name(f"pretended{made.path.suffix}")
         path.write_bytes(data)
         result = replace(result, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    task = VerifyTask(
-        plan=made.plan,
-        rendition_index=0,
-        media=made.media,
-        join=result,
-        path=str(path),
-        part=part,
-        part_count=part_count,
-    )
+    task = VerifyTask(plan=made.plan, rendition_index=0, media=made.media, join=result, path=str(path))
     with opened(made.source) as fd:
         return verify(task, fd, lambda message: None)
+
+
+def checked(made: Joined) -> tuple[CheckedVideo, ...]:
+    """What the segments of a result decode to.
+
+    Raises:
+        MediaFault: VERIFY_FAILED.
+    """
+    results = [
+        check_segment(CheckTask(plan=made.plan, segment=segment, path=path), lambda message: None)
+        for segment, path in zip(made.plan.segments, made.segment_paths, strict=True)
+    ]
+    return tuple(video for result in results for video in result.videos)
 
 
 def losses_of(made: Joined) -> set[tuple[str, int | None, int]]:

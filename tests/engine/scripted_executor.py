@@ -28,6 +28,9 @@ from videoprocess_server.model.noise import AnalyzeResult, FrameNoise
 from videoprocess_server.model.plan import FrameScore, SegmentPlan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
+    CheckedVideo,
+    CheckResult,
+    CheckTask,
     DescribeTask,
     DigestResult,
     DigestTask,
@@ -358,13 +361,27 @@ def _analyze(_task: AnalyzeTask) -> AnalyzeResult:
     )
 
 
-def _verify(task: VerifyTask) -> VerifyResult:
-    first, following = (
-        task.plan.frame_count * part // task.part_count for part in (task.part, task.part + 1)
+def _packets_of(segment: SegmentPlan) -> str:
+    return f"packets of {segment.index}"
+
+
+def _check(task: CheckTask) -> CheckResult:
+    videos = tuple(
+        CheckedVideo(
+            rendition_index=index,
+            frame_count=task.segment.frame_count,
+            packets_sha256=_packets_of(task.segment),
+            noise=(_NOISE,),
+        )
+        for index, rendition in enumerate(task.plan.renditions)
+        if rendition.is_moving
     )
+    return CheckResult(index=task.segment.index, videos=videos, cpu_seconds=0.0)
+
+
+def _verify(task: VerifyTask) -> VerifyResult:
     return VerifyResult(
-        frame_count=following - first,
-        noise=(_NOISE,),
+        packets_sha256=tuple(_packets_of(segment) for segment in task.plan.segments),
         duration_us=task.plan.end_pts * 1000,
         cpu_seconds=0.0,
     )
@@ -387,6 +404,7 @@ def _write_strip(task: StripTask) -> StripResult:
 _ANSWERS: Mapping[type[Task], Callable[[Any], TaskResult]] = {
     PathTask: _smooth,
     JoinTask: _join,
+    CheckTask: _check,
     VerifyTask: _verify,
     StillsTask: _write_stills,
     MakerTask: _write_maker,

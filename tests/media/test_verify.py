@@ -5,21 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
-from joining import Joined, joined, verified
+from joining import Joined, checked, joined, verified
 from media_factory import make_clip
-from videoprocess_server.media import verify
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.model.media_info import Colour
 from videoprocess_server.model.noise import estimate_of
 from videoprocess_server.model.settings_snapshot import FrameRateRange, ModeSetting
-from videoprocess_server.model.tasks import VerifyResult
 
 
 @pytest.fixture(name="made", scope="module")
@@ -37,75 +32,74 @@ def _refused(made: Joined, data: bytes | None = None) -> str:
 
 
 def test_a_result_as_planned_is_described(made: Joined) -> None:
-    found = verified(made)
-    assert found.frame_count == 45
+    found, videos = verified(made), checked(made)
     assert found.duration_us == 1_500_000
-    assert len(found.noise) == 24
-    assert 0 < estimate_of(found.noise).sigma_y < 2
-
-
-@pytest.mark.parametrize("name", ["clip.mkv", "clip.mov"])
-def test_other_containers_are_verified_too(name: str, tmp_path: Path) -> None:
-    sound = "pcm_s16le"
-    clip = make_clip(tmp_path / name, width=128, height=96, frames=30, fps=Fraction(30000, 1001), audio=sound)
-    made = joined(clip.path, tmp_path)
-    assert verified(made).frame_count == 30
-
-
-def _of_many_segments(folder: Path, name: str = "clip.mp4", **asked: Any) -> Joined:
-    clip = make_clip(folder / name, width=64, height=48, frames=90, gop=12, noise_sigma=3)
-    made = joined(clip.path, folder, Fraction(2, 5), **asked)
-    assert len(made.plan.segments) > 4
-    return made
-
-
-def _parts(made: Joined, count: int, data: bytes | None = None) -> list[VerifyResult]:
-    return [verified(made, data, part=part, part_count=count) for part in range(count)]
+    assert found.packets_sha256 == tuple(video.packets_sha256 for video in videos)
+    assert sum(video.frame_count for video in videos) == 45
+    noise = [frame for video in videos for frame in video.noise]
+    assert len(noise) == 24
+    assert 0 < estimate_of(noise).sigma_y < 2
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize(
     "rates", [None, FrameRateRange(min_fps=24, max_fps=24)], ids=["as recorded", "24 fps"]
 )
-def test_parts_together_are_the_whole(name: str, rates: FrameRateRange | None, tmp_path: Path) -> None:
-    made = _of_many_segments(tmp_path, name, setting=ModeSetting(frame_rate_range=rates))
-    whole = verified(made)
-    segments = len(made.plan.segments)
-    for count in (2, 3, segments):
-        parts = _parts(made, count)
-        assert sum(part.frame_count for part in parts) == whole.frame_count == made.plan.frame_count
-        assert tuple(each for part in parts for each in part.noise) == whole.noise
-        assert parts[0].duration_us == whole.duration_us
+def test_a_result_is_made_of_the_very_packets_that_were_checked(
+    name: str, codec: str, rates: FrameRateRange | None, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / name, width=64, height=48, frames=60, gop=12, codec=codec, audio="pcm_s16le")
+    made = joined(clip.path, tmp_path, Fraction(2, 5), setting=ModeSetting(frame_rate_range=rates))
+    assert len(made.plan.segments) > 3
+    videos = checked(made)
+    assert verified(made).packets_sha256 == tuple(video.packets_sha256 for video in videos)
+    assert sum(video.frame_count for video in videos) == made.plan.frame_count
 
 
-def test_a_part_is_found_where_a_seek_leads_past_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = _of_many_segments(tmp_path)
-    segments = len(made.plan.segments)
-    usual = _parts(made, segments)
-    sought = []
-
-    def lead_past(container: InputContainer, stream: VideoStream, ticks: int, time_base: Fraction) -> None:
-        sought.append(ticks)
-        seek_near(container, stream, ticks + round(1 / time_base), time_base)
-
-    seek_near = verify.seek_near
-    monkeypatch.setattr(verify, "seek_near", lead_past)
-    assert [part.frame_count for part in _parts(made, segments)] == [part.frame_count for part in usual]
-    assert sought
+def _is_seen(made: Joined, data: bytes) -> bool:
+    """Whether other bytes than the result's are refused, or tell of other packets."""
+    try:
+        return verified(made, data).packets_sha256 != verified(made).packets_sha256
+    except MediaFault as fault:
+        return fault.reason == "VERIFY_FAILED"
 
 
-@pytest.mark.parametrize("where", [0, 1, 2])
-def test_damage_is_found_by_the_part_that_has_it(where: int, tmp_path: Path) -> None:
-    made = _of_many_segments(tmp_path)
-    keys = sum(part.frame_count for part in _parts(made, 3)[:where]) // 12
-    data = _damaged(made, key=keys + 1)
-    told = []
-    for part in range(3):
-        try:
-            verified(made, data, part=part, part_count=3)
-        except MediaFault as fault:
-            told.append((part, fault.reason))
-    assert told == [(where, "VERIFY_FAILED")]
+@pytest.mark.parametrize("key", [0, 1, 3])
+def test_a_damaged_frame_is_seen_even_if_the_digest_is_right(key: int, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", width=64, height=48, frames=60, gop=12)
+    made = joined(clip.path, tmp_path, Fraction(2, 5))
+    assert not _is_seen(made, made.path.read_bytes())
+    assert _is_seen(made, _with_a_damaged_key_frame(made.path, key))
+
+
+def test_one_bit_of_one_packet_is_seen(made: Joined) -> None:
+    data = bytearray(made.path.read_bytes())
+    with av.open(str(made.path)) as container:
+        packet = [packet for packet in container.demux(container.streams.video[0]) if packet.size][20]
+    assert packet.pos is not None
+    data[packet.pos + packet.size - 1] ^= 1
+    usual, found = verified(made).packets_sha256, verified(made, bytes(data)).packets_sha256
+    assert [a == b for a, b in zip(usual, found, strict=True)].count(False) == 1
+
+
+@pytest.mark.parametrize("segment", [0, 1])
+def test_a_damaged_segment_is_refused(made: Joined, segment: int, tmp_path: Path) -> None:
+    paths = list(made.segment_paths)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(_with_a_damaged_key_frame(Path(paths[segment]), 0))
+    paths[segment] = str(damaged)
+    with pytest.raises(MediaFault, match="decode") as caught:
+        checked(replace(made, segment_paths=tuple(paths)))
+    assert caught.value.reason == "VERIFY_FAILED"
+
+
+def test_a_segment_with_a_frame_less_is_refused(made: Joined) -> None:
+    first = made.plan.segments[0]
+    one_more = replace(first, frame_count=first.frame_count + 1)
+    plan = replace(made.plan, segments=(one_more, *made.plan.segments[1:]))
+    with pytest.raises(MediaFault, match="frames decode"):
+        checked(replace(made, plan=plan))
 
 
 @pytest.mark.parametrize(
@@ -159,17 +153,13 @@ def test_changed_bytes_are_refused(made: Joined, tmp_path: Path) -> None:
     assert "bytes" in _refused(replace(made, path=tmp_path / "changed.mp4"))
 
 
-def _damaged(made: Joined, key: int = 1) -> bytes:
+def _with_a_damaged_key_frame(path: Path, key: int) -> bytes:
     """The file with most of one of its key frames overwritten."""
-    with av.open(str(made.path)) as container:
+    with av.open(str(path)) as container:
         packets = [p for p in container.demux(container.streams.video[0]) if p.size]
         damaged = [p for p in packets if p.is_keyframe][key]
         place, size = damaged.pos, damaged.size
     assert place is not None
-    data = bytearray(made.path.read_bytes())
+    data = bytearray(path.read_bytes())
     data[place + size // 3 : place + size] = bytes(size - size // 3)
     return bytes(data)
-
-
-def test_a_damaged_frame_is_refused_even_if_the_digest_is_right(made: Joined) -> None:
-    assert "decode" in _refused(made, _damaged(made))

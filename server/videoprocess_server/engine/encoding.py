@@ -16,6 +16,7 @@ from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.recording import Recorder
+from videoprocess_server.engine.segment_checks import SegmentChecks
 from videoprocess_server.engine.segment_passes import SegmentPass
 from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
@@ -96,6 +97,9 @@ class Encoding:
         self._not_before: dict[int, float] = {}
         self._tries: dict[int, faults.Tries] = {}
         self._ending = False
+        self.checks = SegmentChecks(
+            record.plan, segment_pass, runner, lambda row: self._path(row.path), demand_changed
+        )
         #: segments that were finished before the present job began
         self.reused_count = 0
         self.cpu_seconds = 0.0
@@ -110,7 +114,17 @@ class Encoding:
     @property
     def demand(self) -> int:
         """How many workers could do something now."""
-        return 1 if self.alone else len(self._waiting) + len(self._leases)
+        if self.alone:
+            return 1
+        return (
+            len(self._waiting)
+            + self._busy_count
+            + (self.checks.count_waiting(self._done) if self._leases else 0)
+        )
+
+    @property
+    def _busy_count(self) -> int:
+        return len(self._leases) + self.checks.open_count
 
     @property
     def done_count(self) -> int:
@@ -126,9 +140,12 @@ class Encoding:
         """
         try:
             self._take_up()
-            while self._waiting or self._leases:
+            while self._waiting or self._busy_count:
                 self._runner.check()
-                self._runner.wait(self._start_leases())
+                again_in_seconds = self._start_leases()
+                if self._leases and not self.alone:
+                    self.checks.start(self._done, self._runner.workers - self._busy_count)
+                self._runner.wait(again_in_seconds)
         except BaseException:
             self._stop_all()
             raise
@@ -179,7 +196,7 @@ class Encoding:
         now = time.monotonic()
         self._not_before = {index: until for index, until in self._not_before.items() if until > now}
         workers = int(self._runner.has_machine) if self.alone else self._runner.workers
-        while len(self._leases) < workers:
+        while self._busy_count < workers:
             ready = self._waiting - self._not_before.keys()
             run = next_run(self._record.plan.segments, ready & self._alone or ready, workers)
             if not run:
@@ -198,13 +215,16 @@ class Encoding:
         self._waiting.difference_update(indices)
         self._recorder.segments_redone(self._pass.phase, len(self._begun.intersection(indices)))
         self._begun.update(indices)
-        paths = tuple(str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices)
+        paths = tuple(self._path(self._key(lease, index)) for index in indices)
         task = self._pass.task(run, paths)
         handle = self._runner.submit(
             task, self._open_source(), lambda message: self._on_message(lease, message)
         )
         self._leases[handle] = _Open(lease, time.monotonic())
         handle.add_done_callback(lambda ended: self._runner.post(lambda: self._end(ended)))
+
+    def _path(self, key: str) -> str:
+        return str(self._blobs.path(BlobKind.SEGMENT, key))
 
     def _key(self, lease: Lease, index: int) -> str:
         return f"{self._record.plan_id}/{index:06d}-{lease.token}{self._pass.extension}"
@@ -324,7 +344,8 @@ class Encoding:
     def _stop_all(self) -> None:
         """Wait until no worker has a lease of ours; what they finished on the way stays finished."""
         self._ending = True
-        self._runner.end_all(lambda: not self._leases)
+        self.checks.begin_to_end()
+        self._runner.end_all(lambda: not self._busy_count)
 
     def _count(self, finished_by: str | None = None) -> None:
         self._meter.segments(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -14,13 +14,15 @@ from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.media_times import microseconds
 from videoprocess_server.engine.outcome import Outcome, Verification, verification_of
 from videoprocess_server.engine.products import Product
-from videoprocess_server.engine.single_tasks import SingleTasks
+from videoprocess_server.engine.single_tasks import SingleTasks, frames_of
 from videoprocess_server.engine.source_guard import SourceGuard
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.plan import Plan, Rendition
+from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
 from videoprocess_server.model.records import Phase, SegmentRecord
 from videoprocess_server.model.tasks import (
+    CheckResult,
+    CheckTask,
     JoinResult,
     JoinTask,
     MakerResult,
@@ -30,7 +32,6 @@ from videoprocess_server.model.tasks import (
     StripResult,
     StripTask,
     Task,
-    TaskResult,
     VerifyResult,
     VerifyTask,
 )
@@ -40,12 +41,6 @@ _HOLDS_MAKER = frozenset({"mp4", "mov", "3gp"})
 _MAKER_EXTENSION = ".mp4"
 _REPORT_EXTENSION = ".json"
 _STRIP_EXTENSION = ".jpg"
-#: frames of a part that is verified at least, and of more than so many parts; and parts at most: what runs side by side gives its
-#: place to another user's job when it ends
-_PART_FRAMES = 120
-_LONG_PART_FRAMES = 1800
-_USUAL_PARTS = 8
-_MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,7 @@ class Finishing:
         plan: of the results.
         media: of the file that pictures come from.
         segments: all of the plan, DONE.
+        checks: what segments decode to, by index, as far as that is known.
         tasks: has the work done.
         guard: opens the sources.
         blobs: keeps the files.
@@ -76,6 +72,7 @@ class Finishing:
         plan: Plan,
         media: MediaInfo,
         segments: Sequence[SegmentRecord],
+        checks: Mapping[int, CheckResult],
         tasks: SingleTasks,
         guard: SourceGuard,
         blobs: BlobStore,
@@ -84,6 +81,7 @@ class Finishing:
         self._plan = plan
         self._media = media
         self._paths = tuple(str(blobs.path(BlobKind.SEGMENT, row.path)) for row in segments)
+        self._checks = checks
         self._measures = tuple(row.measures for row in segments)
         self._tasks = tasks
         self._guard = guard
@@ -110,7 +108,7 @@ class Finishing:
             [] if self._has_maker_inside() else [self._make_maker(id_) for id_ in self._plan.maker_stream_ids]
         )
         self._guard.check()
-        verified = {each.index: self._verify(number, each) for number, each in enumerate(joined)}
+        verified = self._verify(joined)
         videos = {each.index: [self._video(each)] for each in joined}
         products = [
             file for index in range(len(self._plan.renditions)) for file in (videos | pictures)[index]
@@ -149,39 +147,54 @@ class Finishing:
             )
 
         number = sum(before.is_moving for before in self._plan.renditions[:index])
-        (result,) = self._over_videos(Phase.JOIN, [task], number)
-        return _Joined(index, cast("JoinResult", result), key)
-
-    def _verify(self, number: int, joined: _Joined) -> Verification:
-        """Have the parts of a video checked side by side."""
-        count = _part_count(self._plan.frame_count, len(self._paths))
-
-        def part(index: int) -> Task:
-            return VerifyTask(
-                plan=self._plan,
-                rendition_index=joined.index,
-                media=self._guard.companion_media,
-                join=joined.result,
-                path=str(self._blobs.path(BlobKind.WORK, joined.work_key)),
-                part=index,
-                part_count=count,
-            )
-
-        results = self._over_videos(Phase.VERIFY, [partial(part, index) for index in range(count)], number)
-        return verification_of(self._plan, cast("list[VerifyResult]", results))
-
-    def _over_videos(
-        self, phase: Phase, makes: Sequence[Callable[[], Task]], number: int
-    ) -> list[TaskResult]:
-        """Run the tasks of a phase that go over all frames of a video, the `number`th of several."""
         frames = self._plan.frame_count
-        return self._tasks.run_all(
-            phase,
-            makes,
+        result = self._tasks.run(
+            Phase.JOIN,
+            task,
             self._guard.open_companion,
             frames_total=frames * self._moving_count,
             frames_done=frames * number,
         )
+        return _Joined(index, cast("JoinResult", result), key)
+
+    def _verify(self, joined: Sequence[_Joined]) -> dict[int, Verification]:
+        """Have the videos compared with plan and source, and the segments decoded that nobody has decoded yet, side by side."""
+        if not joined:
+            return {}
+        plan = self._plan
+        unchecked = [
+            (segment, path)
+            for segment, path in zip(plan.segments, self._paths, strict=True)
+            if segment.index not in self._checks
+        ]
+
+        def verify(each: _Joined) -> Task:
+            return VerifyTask(
+                plan=plan,
+                rendition_index=each.index,
+                media=self._guard.companion_media,
+                join=each.result,
+                path=str(self._blobs.path(BlobKind.WORK, each.work_key)),
+            )
+
+        def check(segment: SegmentPlan, path: str) -> Task:
+            return CheckTask(plan=plan, segment=segment, path=path)
+
+        results = self._tasks.run_all(
+            Phase.VERIFY,
+            [*(partial(verify, each) for each in joined), *(partial(check, *each) for each in unchecked)],
+            self._guard.open_companion,
+            frames_total=plan.frame_count * self._moving_count,
+            frames_done=sum(frames_of(check) for check in self._checks.values()),
+        )
+        found = cast("list[VerifyResult]", results[: len(joined)])
+        later = cast("list[CheckResult]", results[len(joined) :])
+        checks = {**self._checks, **{each.index: each for each in later}}
+        in_order = [checks[segment.index] for segment in plan.segments]
+        return {
+            each.index: verification_of(plan, each.index, in_order, result)
+            for each, result in zip(joined, found, strict=True)
+        }
 
     def _video(self, joined: _Joined) -> Product:
         made = self._plan.renditions[joined.index]
@@ -294,9 +307,3 @@ class Finishing:
         """Return where a worker makes the file; what an earlier try left is gone."""
         self._blobs.delete(BlobKind.WORK, key)
         return str(self._blobs.path(BlobKind.WORK, key))
-
-
-def _part_count(frames: int, segments: int) -> int:
-    """In how many parts a video is verified, whatever the machine: what is measured on the way must not depend on it."""
-    most = max(_USUAL_PARTS, min(_MOST_PARTS, frames // _LONG_PART_FRAMES))
-    return max(1, min(most, frames // _PART_FRAMES, segments))

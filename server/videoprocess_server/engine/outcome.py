@@ -15,7 +15,7 @@ from videoprocess_server.model.noise import estimate_of
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, Rendition
 from videoprocess_server.model.quality import Quality, SegmentMeasures, main_rendition
 from videoprocess_server.model.records import Encoding
-from videoprocess_server.model.tasks import JoinResult, TrackReport, VerifyResult
+from videoprocess_server.model.tasks import CheckResult, JoinResult, TrackReport, VerifyResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,24 +44,35 @@ class Verification:
     duration_us: int
 
 
-def verification_of(plan: Plan, parts: Sequence[VerifyResult]) -> Verification:
-    """Put together what the parts of a video decode to.
+def verification_of(
+    plan: Plan, rendition_index: int, checks: Sequence[CheckResult], result: VerifyResult
+) -> Verification:
+    """Put together what the segments of a video decode to, and that the result is made of their packets.
+
+    Args:
+        plan: of the result.
+        rendition_index: of plan.renditions.
+        checks: one a segment, in order.
+        result: of the joined file.
 
     Raises:
-        TaskFailedError: VERIFY_FAILED, they do not hold every frame once.
+        TaskFailedError: VERIFY_FAILED, it is not, or they do not hold every frame once.
     """
-    frame_count = sum(part.frame_count for part in parts)
+    videos = [video for check in checks for video in check.videos if video.rendition_index == rendition_index]
+    if tuple(video.packets_sha256 for video in videos) != result.packets_sha256:
+        raise _mismatch("its packets are not those of the segments")
+    frame_count = sum(video.frame_count for video in videos)
     if frame_count != plan.frame_count:
-        raise TaskFailedError(
-            "VERIFY_FAILED",
-            "The result is not what was planned:"
-            f" {frame_count} frames decode in parts where the plan has {plan.frame_count}.",
-        )
+        raise _mismatch(f"{frame_count} frames decode where the plan has {plan.frame_count}")
     return Verification(
         frame_count=frame_count,
-        noise=estimate_of([frame for part in parts for frame in part.noise]),
-        duration_us=max(part.duration_us for part in parts),
+        noise=estimate_of([frame for video in videos for frame in video.noise]),
+        duration_us=result.duration_us,
     )
+
+
+def _mismatch(what: str) -> TaskFailedError:
+    return TaskFailedError("VERIFY_FAILED", f"The result is not what was planned: {what}.")
 
 
 @dataclass(frozen=True, kw_only=True)

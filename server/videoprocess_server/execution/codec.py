@@ -16,6 +16,8 @@ from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     BuildInfo,
+    CheckResult,
+    CheckTask,
     DescribeTask,
     DigestResult,
     DigestTask,
@@ -87,6 +89,7 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     StillsTask: StillsResult,
     MakerTask: MakerResult,
     StripTask: StripResult,
+    CheckTask: CheckResult,
     VerifyTask: VerifyResult,
 }
 

@@ -1,15 +1,13 @@
-"""Decodes a joined file before it is published, and compares it with its plan and its source."""
+"""Reads a joined file before it is published, and compares it with its plan and its source."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 from typing import Final
 
 import av.error
@@ -18,17 +16,15 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from videoprocess_server.media.check import DisplayOrder, PacketDigest
 from videoprocess_server.media.compare import unnamed_differences
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.iso.edit_list import shown_ticks
 from videoprocess_server.media.iso.movie import read_movie
-from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.probe import plain_pixel_format
 from videoprocess_server.media.pulse import Pulse, sha256_of
 from videoprocess_server.media.source import open_source, video_stream
-from videoprocess_server.media.timeline import output_pts
 from videoprocess_server.media.video_usability import untold
-from videoprocess_server.model.grid import slot_of, slot_pts
 from videoprocess_server.model.media_info import TrackKind
 from videoprocess_server.model.plan import Rendition
 from videoprocess_server.model.tasks import TaskMessage, VerifyResult, VerifyTask
@@ -39,17 +35,15 @@ _MATROSKA_ROUNDING: Final = Fraction(1, 2000)
 
 
 def verify(task: VerifyTask, fd: int, emit: Callable[[TaskMessage], None]) -> VerifyResult:
-    """Reads the result as a player would: every frame decodes, at its time, and all else is its source's or named as lost.
+    """Reads the result as a player would: every packet at its time, and all else is its source's or named as lost.
 
-    Parts begin at key frames, each with a decoder that knows nothing of the frames before.
+    Of the pictures those decode that segments begin with, by what the file itself declares; of all others the packets are told
+    apart by digests, for `check_segment` decodes the very same ones.
 
     Args:
-        task: the plan, what the join says it wrote, the file, and which part of it to decode.
+        task: the plan, what the join says it wrote, and the file.
         fd: what sound and metadata came from, opened for reading.
         emit: is told about twice a second how far it is.
-
-    Returns:
-        What the part is, its noise measured as the source's was.
 
     Raises:
         MediaFault: VERIFY_FAILED, and which of it is not as planned.
@@ -58,16 +52,13 @@ def verify(task: VerifyTask, fd: int, emit: Callable[[TaskMessage], None]) -> Ve
     own = os.open(task.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pulse = Pulse(emit)
-        if task.part == 0:
-            _check_bytes(own, task, pulse)
+        _check_bytes(own, task, pulse)
         check = _Check(task, own, pulse)
-        check.pictures()
-        if task.part == 0:
-            check.times()
-            for difference in unnamed_differences(fd, own, task, pulse):
-                raise _mismatch(difference.text)
+        check.run()
+        for difference in unnamed_differences(fd, own, task, pulse):
+            raise _mismatch(difference.text)
     except av.error.FFmpegError as error:
-        raise _mismatch(f"it does not decode to its end: {error.strerror}") from error
+        raise _mismatch(f"it does not decode: {error.strerror}") from error
     except MediaFault as fault:
         if fault.reason == "VERIFY_FAILED":
             raise
@@ -75,109 +66,75 @@ def verify(task: VerifyTask, fd: int, emit: Callable[[TaskMessage], None]) -> Ve
     finally:
         os.close(own)
     return VerifyResult(
-        frame_count=check.frames,
-        noise=check.meter.frames,
+        packets_sha256=tuple(check.digests),
         duration_us=int(check.end * _MICROSECONDS),
         cpu_seconds=time.process_time() - started,
     )
 
 
 class _Check:
-    """The check of one part."""
+    """Goes over the pictures' packets once."""
 
     def __init__(self, task: VerifyTask, fd: int, pulse: Pulse) -> None:
-        self.frames = 0
+        #: one a segment
+        self.digests: list[str] = []
         #: seconds at which the last frame's display ends
         self.end = Fraction(0)
-        self.meter = NoiseMeter()
         self._task = task
         self._plan = task.plan
         self._rendition = task.plan.renditions[task.rendition_index]
         self._fd = fd
         self._pulse = pulse
-        self._bounds = _Bounds.of(task)
         self._is_matroska = False
-        self._shown = array("q")
 
-    def pictures(self) -> None:
-        """Decode the part: each packet has its frame, at its time."""
-        coded = _DisplayOrder()
-        with self._opened() as (container, stream):
-            # By default decoders paint over damage without a word.
-            stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
-            for packet in self._of_part(container, stream):
-                if not packet.is_discard:
-                    coded.add(self._ticks(packet.pts, stream), begins=packet.is_keyframe)
-                for frame in packet.decode():
-                    self._frame(frame, stream)
-                self._pulse.beat(frames=self.frames, size=packet.size)
-            for frame in stream.decode(None):
-                self._frame(frame, stream)
-        coded.end()
-        if self._shown != coded.ticks:
-            raise _mismatch(f"{self.frames} frames decode of {len(coded.ticks)} packets, or at other times")
-
-    def times(self) -> None:
-        """Compare the times of all packets with the plan. Those are when what decodes of them is shown: `pictures` sees to it."""
-        shown = _DisplayOrder()
+    def run(self) -> None:
+        """Compare the times of all packets with the plan, and take their digests."""
+        shown = DisplayOrder()
         with open_source(self._fd) as container:
             stream = self._picture(container)
-            for packet in _packets(container, stream):
+            # By default decoders paint over damage without a word.
+            stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
+            for packet in self._in_segments(container, stream):
                 if not packet.is_discard:
                     shown.add(self._ticks(packet.pts, stream), begins=packet.is_keyframe)
                 self.end = max(self.end, ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
                 self._pulse.beat(size=packet.size)
             track_id = stream.id
         shown.end()
-        if len(shown.ticks) != self._plan.frame_count:
-            raise _mismatch(f"{len(shown.ticks)} frames decode where the plan has {self._plan.frame_count}")
+        self._compare_times(shown.ticks)
+        self._check_end(track_id)
+
+    def _in_segments(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+        """Give all packets; note each segment's digest, and decode its first picture."""
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        for segment in self._plan.segments:
+            digest = PacketDigest()
+            for number, packet in enumerate(islice(packets, segment.frame_count)):
+                if not number:
+                    self._decode_first(packet, stream)
+                digest.add(packet)
+                yield packet
+            self.digests.append(digest.hexdigest())
+        yield from packets
+
+    def _decode_first(self, packet: Packet[VideoStream], stream: VideoStream) -> None:
+        frames = [*packet.decode(), *stream.decode(None)]
+        stream.codec_context.flush_buffers()
+        if len(frames) != 1 or frames[0].is_corrupt or not packet.is_keyframe:
+            raise _mismatch(f"segment {len(self.digests)} does not begin with a picture that decodes")
+        _check_picture(self._rendition, frames[0])
+
+    def _compare_times(self, shown: Sequence[int]) -> None:
+        if len(shown) != self._plan.frame_count:
+            raise _mismatch(f"it has {len(shown)} frames where the plan has {self._plan.frame_count}")
         digest, before = hashlib.sha256(), None
-        for number, pts in enumerate(shown.ticks):
+        for number, pts in enumerate(shown):
             if before is not None and pts <= before:
                 raise _mismatch(f"frame {number} is shown before the one before it")
             before = pts
             digest.update(f"{pts}\n".encode())
         if digest.hexdigest() != self._plan.pts_sha256:
             raise _mismatch("its time stamps are not those of the plan")
-        self._check_end(track_id)
-
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
-        """Open the file before the part's first packet, not far from it where a seek leads there."""
-        with open_source(self._fd) as container:
-            stream = self._picture(container)
-            if self._sought(container, stream):
-                yield container, stream
-                return
-        with open_source(self._fd) as container:
-            yield container, self._picture(container)
-
-    def _sought(self, container: InputContainer, stream: VideoStream) -> bool:
-        """Seek; tell whether what comes next is before the part: containers' indices may lead elsewhere."""
-        begin, near = self._bounds.begin, self._bounds.near
-        if begin is None or near is None:
-            return True
-        seek_near(container, stream, near, self._plan.output_time_base)
-        first = next(_packets(container, stream), None)
-        if first is None or self._ticks(first.pts, stream) >= begin:
-            return False
-        seek_near(container, stream, near, self._plan.output_time_base)
-        return True
-
-    def _of_part(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-        """Give the packets from the first key frame in the part's time to the first one after it."""
-        begin, end = self._bounds.begin, self._bounds.end
-        is_inside = begin is None
-        for packet in _packets(container, stream):
-            if packet.is_keyframe:
-                ticks = self._ticks(packet.pts, stream)
-                if end is not None and ticks >= end:
-                    return
-                is_inside = is_inside or begin is None or ticks >= begin
-            if is_inside:
-                yield packet
-            else:
-                self._pulse.beat(size=packet.size)
 
     def _picture(self, container: InputContainer) -> VideoStream:
         """The track of the picture; the result has the tracks that the join says it has, in that order."""
@@ -195,17 +152,6 @@ class _Check:
         picture = video_stream(container, places[0])
         _check_declared(self._rendition, picture)
         return picture
-
-    def _frame(self, frame: VideoFrame, stream: VideoStream) -> None:
-        number = self._bounds.first_number + self.frames
-        if frame.is_corrupt:
-            raise _mismatch(f"frame {number} is damaged")
-        if not self.frames:
-            _check_picture(self._rendition, frame)
-        self._shown.append(self._ticks(frame.pts, stream))
-        if _is_sampled(number, self._plan.frame_count):
-            self.meter.add(frame)
-        self.frames += 1
 
     def _ticks(self, pts: int | None, stream: VideoStream) -> int:
         """A time in ticks of the encoder: exact, or in Matroska the one tick its milliseconds can mean."""
@@ -230,69 +176,6 @@ class _Check:
             self.end, tick = _declared_end(self._fd, track_id, self.end)
         if abs(self.end - planned) > max(self._plan.output_time_base, tick):
             raise _mismatch(f"it ends at {float(self.end):.4f} s, not {float(planned):.4f}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bounds:
-    """Where a part lies, in ticks of the encoder; None for the file's own begin and end."""
-
-    begin: int | None
-    end: int | None
-    #: not long before its begin
-    near: int | None
-    #: of its first frame
-    first_number: int
-
-    @classmethod
-    def of(cls, task: VerifyTask) -> _Bounds:
-        """Parts have the same number of segments each, or one more."""
-        plan = task.plan
-        first, following = (
-            len(plan.segments) * part // task.part_count for part in (task.part, task.part + 1)
-        )
-
-        def start_of(index: int) -> int | None:
-            if index <= 0 or index >= len(plan.segments):
-                return None
-            start_pts = plan.segments[index].start_pts
-            if plan.grid is None:
-                return output_pts(start_pts, plan.time_base, plan.output_time_base)
-            return slot_pts(slot_of(start_pts, plan.grid, plan.time_base), plan.grid, plan.time_base)
-
-        return cls(
-            begin=start_of(first),
-            end=start_of(following),
-            near=start_of(first - 1),
-            first_number=sum(segment.frame_count for segment in plan.segments[:first]),
-        )
-
-
-class _DisplayOrder:
-    """Puts the times of packets, which come in decode order, into the order of display: GOPs are closed."""
-
-    def __init__(self) -> None:
-        self.ticks = array("q")
-        self._gop: list[int] = []
-
-    def add(self, ticks: int, *, begins: bool) -> None:
-        """Take the next packet's; say whether a GOP begins with it."""
-        if begins:
-            self.end()
-        self._gop.append(ticks)
-
-    def end(self) -> None:
-        """The last GOP is complete."""
-        self.ticks.extend(sorted(self._gop))
-        self._gop.clear()
-
-
-def seek_near(container: InputContainer, stream: VideoStream, ticks: int, time_base: Fraction) -> None:
-    """Go on at the last key frame at or before a time, by the container's index."""
-    container.seek(int(ticks * time_base / (stream.time_base or 1)), stream=stream)
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    return (packet for packet in container.demux(stream) if packet.size)
 
 
 def _check_bytes(fd: int, task: VerifyTask, pulse: Pulse) -> None:
@@ -338,14 +221,6 @@ def _check_picture(rendition: Rendition, frame: VideoFrame) -> None:
     full_range = 2
     if (frame.color_range == full_range or "yuvj" in frame.format.name) != (wanted.range == full_range):
         raise _mismatch(f"its range is {frame.color_range}, not {wanted.range}")
-
-
-def _is_sampled(number: int, count: int) -> bool:
-    """Whether the noise is measured on this frame: a few from the middle of each of a few equal parts on."""
-    first = {
-        min(count * (2 * k + 1) // (2 * PLACES), max(0, count - FRAMES_PER_PLACE)) for k in range(PLACES)
-    }
-    return any(number - ahead in first for ahead in range(FRAMES_PER_PLACE))
 
 
 def _mismatch(what: str) -> MediaFault:

@@ -307,10 +307,44 @@ class StripResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyTask:
-    """Decodes a part of the joined file; the first one compares time stamps and streams with plan and source, too.
+class CheckTask:
+    """Decodes a segment's videos, every frame of them. Answer: CheckResult."""
 
-    The source is the join's. All parts together hold every frame once. Answer: VerifyResult.
+    #: it has renditions of moving pictures
+    plan: Plan
+    segment: SegmentPlan
+    #: of the segment's file
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedVideo:
+    """What a segment's track of a rendition decodes to."""
+
+    #: of plan.renditions
+    rendition_index: int
+    frame_count: int
+    #: over its packets, comparable with VerifyResult.packets_sha256
+    packets_sha256: str
+    #: of sampled frames
+    noise: tuple[FrameNoise, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """The whole segment decodes."""
+
+    index: int
+    #: one a rendition of moving pictures, in the plan's order
+    videos: tuple[CheckedVideo, ...]
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyTask:
+    """Compares the joined file with plan and source. Answer: VerifyResult.
+
+    The source is the join's.
     """
 
     plan: Plan
@@ -319,19 +353,14 @@ class VerifyTask:
     media: MediaInfo
     join: JoinResult
     path: str
-    #: which of so many parts
-    part: int = 0
-    part_count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What a part of the result decodes to."""
+    """The result is as planned, but for what its packets decode to, which is known of the segments."""
 
-    frame_count: int
-    #: of sampled frames
-    noise: tuple[FrameNoise, ...]
-    #: of the whole result, told by the first part
+    #: one a segment, over its packets as the result has them: those that decode are the same
+    packets_sha256: tuple[str, ...]
     duration_us: int
     cpu_seconds: float
 
@@ -358,6 +387,7 @@ Task = (
     | StillsTask
     | MakerTask
     | StripTask
+    | CheckTask
     | VerifyTask
 )
 TaskResult = (
@@ -373,6 +403,7 @@ TaskResult = (
     | StillsResult
     | MakerResult
     | StripResult
+    | CheckResult
     | VerifyResult
 )
 TaskMessage = Progress | SegmentDone
