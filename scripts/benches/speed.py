@@ -1,7 +1,7 @@
 """Speed: the service beside the ffmpeg program, with the same clip, filters, encoder, settings and GOP length.
 
 Both run in turn, A B A B …, so that a machine whose speed drifts changes both; what counts are the ratios of neighbouring runs. The service's time is from ProcessVideo to OnProcessDone: it measures the noise, makes
-a plan, measures and checks every segment, joins them, and decodes the result once more (the final check). The program does none of
+a plan, measures every segment, joins them, and decodes every packet of the result once more (the final check). The program does none of
 that; it runs with its own choice of threads, and once more with one thread, for its memory.
 """
 
