@@ -14,6 +14,7 @@ import imageio_ffmpeg
 from av.stream import Stream
 
 from media_tasks import encode, opened, plan_file, probe_file
+from videoprocess_server.engine.outcome import Verification, verification_of
 from videoprocess_server.media.check import check_segment
 from videoprocess_server.media.join import join
 from videoprocess_server.media.units import count_units, single_units
@@ -21,7 +22,7 @@ from videoprocess_server.media.verify import verify
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.tasks import (
-    CheckedVideo,
+    CheckResult,
     CheckTask,
     JoinResult,
     JoinTask,
@@ -85,8 +86,18 @@ def join_again(
         return join(task, fd, lambda message: None)
 
 
-def verified(made: Joined, data: bytes | None = None) -> VerifyResult:
-    """Verifies a result, or other bytes that pretend to be it.
+def verified(made: Joined, data: bytes | None = None) -> Verification:
+    """Verifies a result, or other bytes that pretend to be it, as a job does: what its packets decode to is the segments' to tell.
+
+    Raises:
+        MediaFault, TaskFailedError: VERIFY_FAILED.
+    """
+    found = compared(made, data)
+    return verification_of(made.plan, 0, checked(made), found)
+
+
+def compared(made: Joined, data: bytes | None = None) -> VerifyResult:
+    """Compares a result, or other bytes that pretend to be it, with plan and source.
 
     Raises:
         MediaFault: VERIFY_FAILED.
@@ -101,17 +112,16 @@ def verified(made: Joined, data: bytes | None = None) -> VerifyResult:
         return verify(task, fd, lambda message: None)
 
 
-def checked(made: Joined) -> tuple[CheckedVideo, ...]:
+def checked(made: Joined) -> tuple[CheckResult, ...]:
     """What the segments of a result decode to.
 
     Raises:
         MediaFault: VERIFY_FAILED.
     """
-    results = [
+    return tuple(
         check_segment(CheckTask(plan=made.plan, segment=segment, path=path), lambda message: None)
         for segment, path in zip(made.plan.segments, made.segment_paths, strict=True)
-    ]
-    return tuple(video for result in results for video in result.videos)
+    )
 
 
 def losses_of(made: Joined) -> set[tuple[str, int | None, int]]:
