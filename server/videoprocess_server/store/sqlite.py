@@ -12,6 +12,8 @@ from videoprocess_server.model.records import Job
 from videoprocess_server.store.filesystem import refuse_network_file_system
 from videoprocess_server.store.repository import Reader, StoreUnavailableError, Transaction
 from videoprocess_server.store.schema import migrate
+from videoprocess_server.store.sql_reader import SqlReader
+from videoprocess_server.store.sql_transaction import SqlTransaction
 from videoprocess_server.store.sqlite_connections import (
     Opener,
     ReaderPool,
@@ -20,8 +22,7 @@ from videoprocess_server.store.sqlite_connections import (
     roll_back,
     sync_log,
 )
-from videoprocess_server.store.sqlite_reader import SqliteReader
-from videoprocess_server.store.sqlite_transaction import SqliteTransaction
+from videoprocess_server.store.sqlite_statements import SqliteStatements
 
 
 class SqliteRepository:
@@ -82,7 +83,7 @@ class SqliteRepository:
     def read(self) -> Iterator[Reader]:
         """See `Repository`."""
         with self._readers.snapshot() as connection:
-            reader = SqliteReader(connection)
+            reader = SqlReader(SqliteStatements(connection))
             try:
                 yield reader
             finally:
@@ -141,12 +142,12 @@ class SqliteRepository:
             self._lock.release()
 
     @contextmanager
-    def _written(self) -> Iterator[SqliteTransaction]:
+    def _written(self) -> Iterator[SqlTransaction]:
         """Run a block as one transaction."""
         with database_errors():
             roll_back(self._writer)  # where that failed before
             self._writer.execute("BEGIN IMMEDIATE")
-        transaction = SqliteTransaction(self._writer)
+        transaction = SqlTransaction(SqliteStatements(self._writer))
         try:
             yield transaction
             transaction.raise_swallowed()
@@ -171,7 +172,7 @@ class SqliteRepository:
         """Put an end to a doubt."""
         if self._in_doubt:
             with self._written() as fence:
-                fence.raise_fence()
+                fence.count_up("fence")
             self._in_doubt = False
 
     def _identify(self) -> tuple[int, int]:
