@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 from videoprocess_server.store.repository import StoreUnavailableError
@@ -17,6 +17,8 @@ class ConnectionPool(Generic[C]):
 
     Args:
         open_: opens one; raises StoreUnavailableError.
+        begin: makes one ready for a use; raises StoreUnavailableError. An idle one that fails is replaced: its server may have
+            been restarted since.
         close: closes one, broken or not; never raises.
         reset: ends what was open on one that comes back; tells whether it is good for another use.
         size: how many may be lent at once.
@@ -27,12 +29,14 @@ class ConnectionPool(Generic[C]):
         self,
         open_: Callable[[], C],
         *,
+        begin: Callable[[C], None],
         close: Callable[[C], None],
         reset: Callable[[C], bool],
         size: int,
         timeout_seconds: float,
     ) -> None:
         self._open = open_
+        self._begin = begin
         self._close = close
         self._reset = reset
         self._timeout_seconds = timeout_seconds
@@ -43,7 +47,7 @@ class ConnectionPool(Generic[C]):
 
     @contextmanager
     def lent(self) -> Iterator[C]:
-        """Lend a connection.
+        """Lend a connection that is ready.
 
         Raises:
             StoreUnavailableError: all stayed in use, none can be opened, or the pool is closed.
@@ -59,24 +63,32 @@ class ConnectionPool(Generic[C]):
         finally:
             self._slots.release()
 
-    def drop_idle(self) -> None:
-        """Close the idle connections: the next are opened anew."""
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed when given back."""
         with self._lock:
+            self._closed = True
             while self._idle:
                 self._close(self._idle.pop())
 
-    def close(self) -> None:
-        """Close the idle connections; those in use are closed when given back."""
-        self._closed = True
-        self.drop_idle()
-
     def _take(self) -> C:
+        while (idle := self._pop_idle()) is not None:
+            with suppress(StoreUnavailableError):
+                return self._begun(idle)
+        return self._begun(self._open())
+
+    def _pop_idle(self) -> C | None:
         with self._lock:
             if self._closed:
                 raise StoreUnavailableError("the repository is closed")
-            if self._idle:
-                return self._idle.pop()
-        return self._open()
+            return self._idle.pop() if self._idle else None
+
+    def _begun(self, connection: C) -> C:
+        try:
+            self._begin(connection)
+        except BaseException:
+            self._close(connection)
+            raise
+        return connection
 
     def _give_back(self, connection: C) -> None:
         if self._reset(connection):

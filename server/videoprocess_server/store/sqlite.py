@@ -67,6 +67,7 @@ class SqliteRepository:
         self._opener = Opener(path=path, busy_timeout_seconds=busy_timeout_seconds)
         self._readers = ConnectionPool(
             self._opener.open_reader,
+            begin=take_snapshot,
             close=close_quietly,
             reset=reset,
             size=reader_count,
@@ -89,7 +90,6 @@ class SqliteRepository:
     def read(self) -> Iterator[Reader]:
         """See `Repository`."""
         with self._readers.lent() as connection:
-            take_snapshot(connection)
             reader = SqlReader(SqliteStatements(connection))
             try:
                 yield reader
