@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import psycopg
 import psutil
+import psycopg
 import pytest
 
 #: where Debian keeps its programs, the newest version last
@@ -62,7 +62,9 @@ class PostgresServer:
     def _command(self, program: str, *arguments: str) -> list[str]:
         """A command line that does not run as root, which PostgreSQL refuses."""
         user, group = self._user.pw_uid, self._user.pw_gid
-        drop = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"] if os.geteuid() == 0 else []
+        drop = (
+            ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"] if os.geteuid() == 0 else []
+        )
         return [*drop, str(self._programs / program), *arguments]
 
     def url(self, database: str = "postgres") -> str:
@@ -85,7 +87,9 @@ class PostgresServer:
             else:
                 return self
 
-    def execute(self, statement: str, *parameters: object, database: str = "postgres") -> list[tuple[object, ...]]:
+    def execute(
+        self, statement: str, *parameters: object, database: str = "postgres"
+    ) -> list[tuple[object, ...]]:
         """Run a statement as the administrator."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement, parameters or None)

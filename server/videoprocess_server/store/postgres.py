@@ -115,24 +115,39 @@ class PostgresRepository(PostgresNotices):
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See `Repository`. A second one in the same thread raises RuntimeError."""
+        ended: list[Job] = []
+        with self.writing(ended) as connection:
+            transaction = SqlTransaction(PostgresStatements(connection))
+            try:
+                yield transaction
+                transaction.raise_swallowed()
+            finally:
+                transaction.end()
+            ended += transaction.ended_jobs()
+        for job in ended:
+            self._job_ended(job)
+
+    @contextmanager
+    def writing(self, ended_jobs: Sequence[Job] = ()) -> Iterator[Connection]:
+        """Lend the connection that writes, with a change begun that is durable when the block ends.
+
+        Args:
+            ended_jobs: those that the change has ended when the block ends.
+
+        Raises:
+            StoreUnavailableError: it could not be begun, or not made durable.
+        """
         with self._turns.mine():
             if self._closing.is_set():
                 raise StoreUnavailableError("the repository is closed")
             self._settle_earlier()
             connection = self._begun()
-            transaction = SqlTransaction(PostgresStatements(connection))
             try:
-                yield transaction
-                transaction.raise_swallowed()
+                yield connection
             except BaseException:
                 roll_back(connection)
                 raise
-            finally:
-                transaction.end()
-            ended = transaction.ended_jobs()
-            self._commit(connection, ended)
-        for job in ended:
-            self._job_ended(job)
+            self._commit(connection, ended_jobs)
 
     def ping(self) -> None:
         """See `Repository`."""

@@ -183,6 +183,19 @@ def take_snapshot(connection: Connection) -> None:
         psycopg.ClientCursor(connection).execute(QUERIES["take_snapshot"])
 
 
+def is_privilege_missing(connection: Connection, schema: str) -> bool:
+    """Return whether the user may neither make the schema nor, where it is there, objects in it."""
+    query = """
+        SELECT coalesce(
+            has_schema_privilege(to_regnamespace(%(schema)s), 'CREATE'),
+            has_database_privilege(current_database(), 'CREATE')
+        ) AS may
+    """
+    with database_errors():
+        (row,) = connection.execute(query, {"schema": schema}).fetchall()
+    return not row["may"]
+
+
 def roll_back(connection: Connection) -> bool:
     """Undo the open transaction, if there is one; return whether the connection is good for another."""
     with suppress(psycopg.Error):

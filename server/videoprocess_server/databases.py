@@ -1,0 +1,102 @@
+"""Where the rows are: a table of repositories by the scheme of the database's address. A library is loaded when it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from videoprocess_server.datadir import DataDirectory
+from videoprocess_server.model.records import Job
+from videoprocess_server.settings import DATABASE_SCHEMES, Settings
+from videoprocess_server.store.database_url import without_credentials
+from videoprocess_server.store.repository import Repository, StoreUnavailableError, UnfitDatabaseError
+from videoprocess_server.store.sqlite import SqliteRepository
+
+_FILE_REMEDY = "end whatever else uses the file, or restore the data directory from a backup (docs/backup-and-upgrade.md)"
+_SERVER_REMEDY = "start it, or correct --database-url and what libpq reads (docs/postgresql.md)"
+
+JobEnded = Callable[[Job], None]
+
+
+def open_repository(settings: Settings, data: DataDirectory, job_ended: JobEnded) -> Repository:
+    """Open the rows that the settings name and that belong to the data directory.
+
+    Raises:
+        UnfitDatabaseError: they cannot be had, or belong to other files.
+        SchemaTooNewError: a newer build has written them.
+        NetworkFileSystemError: SQLite's file would be on one.
+    """
+    return _OPENERS[settings.database_scheme](settings, data, job_ended)
+
+
+def _open_sqlite(_: Settings, data: DataDirectory, job_ended: JobEnded) -> Repository:
+    if data.database_id:
+        raise UnfitDatabaseError(
+            f"the rows of data directory {data.path} are in PostgreSQL: name it by --database-url, or choose another --data-dir"
+        )
+    try:
+        return SqliteRepository(data.database, job_ended=job_ended)
+    except StoreUnavailableError as error:
+        raise UnfitDatabaseError(f"{data.database}: {error}: {_FILE_REMEDY}") from error
+
+
+def _open_postgres(settings: Settings, data: DataDirectory, job_ended: JobEnded) -> Repository:
+    if not data.database_id and data.database.exists():
+        raise UnfitDatabaseError(
+            f"data directory {data.path} has rows of its own: `videoprocess-server move-database` moves them to PostgreSQL, "
+            "or choose another --data-dir"
+        )
+    with postgres_errors(settings.database_url):
+        from videoprocess_server.store.postgres import PostgresRepository
+
+        repository = PostgresRepository(
+            settings.database_url,
+            schema=settings.database_schema,
+            reader_count=settings.database_connections,
+            job_ended=job_ended,
+        )
+    try:
+        _check_same(data, repository.database_id, settings)
+    except BaseException:
+        repository.close()
+        raise
+    return repository
+
+
+_OPENERS: Final[Mapping[str, Callable[[Settings, DataDirectory, JobEnded], Repository]]] = {
+    "": _open_sqlite,
+    **dict.fromkeys(DATABASE_SCHEMES, _open_postgres),
+}
+
+
+@contextmanager
+def postgres_errors(url: str) -> Iterator[None]:
+    """Have every failure say which server it is about, and what to do.
+
+    Raises:
+        UnfitDatabaseError: the extra is not installed, or the server cannot be used.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise UnfitDatabaseError(
+            "--database-url needs the extra postgres: pip install 'videoprocess[postgres]'"
+        ) from error
+    except StoreUnavailableError as error:
+        raise UnfitDatabaseError(f"{without_credentials(url)}: {error}: {_SERVER_REMEDY}") from error
+    except UnfitDatabaseError as error:
+        raise UnfitDatabaseError(f"{without_credentials(url)}: {error}") from error
+
+
+def _check_same(data: DataDirectory, database_id: str, settings: Settings) -> None:
+    """Return if directory and rows belong together, as they do from their first start on: what no row names is swept."""
+    if not data.database_id:
+        data.note_database(database_id)
+    elif data.database_id != database_id:
+        raise UnfitDatabaseError(
+            f"the files of data directory {data.path} belong to other rows than those of schema {settings.database_schema} "
+            f"of {without_credentials(settings.database_url)}: name theirs, or choose another --data-dir"
+        )
