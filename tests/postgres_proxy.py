@@ -68,7 +68,9 @@ class PostgresProxy:
                 server.connect(str(self._server.folder / _NAME))
             except OSError:
                 return
-            answers = threading.Thread(target=self._answer, args=(server, client, answer_is_lost), daemon=True)
+            answers = threading.Thread(
+                target=self._answer, args=(server, client, answer_is_lost), daemon=True
+            )
             answers.start()
             with suppress(OSError):
                 while message := client.recv(_READ_BYTES):

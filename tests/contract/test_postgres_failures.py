@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 from repository_records import a_job, a_plan, an_event, schema_of, some_segments
@@ -70,10 +71,20 @@ def kept(repository: PostgresRepository) -> list[str]:
     return names
 
 
-def cutting(number: int, cut: Cut) -> Callable[[bytes], Cut]:
-    """Cut the message of this number, once."""
-    numbers = itertools.count()
-    return lambda _message: cut if next(numbers) == number else Cut.NO
+class Cutter:
+    """Cuts the message of a number, once."""
+
+    def __init__(self, number: int, cut: Cut) -> None:
+        self._number = number
+        self._cut = cut
+        self._numbers = itertools.count()
+        self.has_cut = False
+
+    def decide(self, _message: bytes) -> Cut:
+        if next(self._numbers) != self._number:
+            return Cut.NO
+        self.has_cut = True
+        return self._cut
 
 
 def is_commit(message: bytes) -> bool:
@@ -88,22 +99,15 @@ class TestCutConnections:
         end_job(repository, "first")
         acknowledged = ["first"]
         for number in itertools.count():
-            decide = cutting(number, cut)
-            asked: list[bool] = []
-
-            def counted(message: bytes, decide: Callable[[bytes], Cut] = decide) -> Cut:
-                verdict = decide(message)
-                asked.append(verdict is cut)
-                return verdict
-
-            proxy.decide = counted
+            cutter = Cutter(number, cut)
+            proxy.decide = cutter.decide
             with suppress(StoreUnavailableError):
                 end_job(repository, f"cut at {number}")
                 acknowledged.append(f"cut at {number}")
             proxy.decide = lambda _message: Cut.NO
             assert kept(repository) == acknowledged
             assert ended == acknowledged
-            if not any(asked):
+            if not cutter.has_cut:
                 break
         assert number >= 5  # begin, plan, segments, job, number, event, commit
         with repository.transaction():
@@ -157,12 +161,16 @@ class TestCutConnections:
     def test_a_session_that_is_ended_in_the_middle_undoes_its_change(
         self, postgres: PostgresServer, repository: PostgresRepository
     ) -> None:
-        with pytest.raises(StoreUnavailableError), repository.transaction() as transaction:
-            transaction.put_job(a_job("j"))
-            postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'"
-            )
-            transaction.append_event(an_event("j"))
+        def be_ended() -> None:
+            with repository.transaction() as transaction:
+                transaction.put_job(a_job("j"))
+                postgres.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+                )
+                transaction.append_event(an_event("j"))
+
+        with pytest.raises(StoreUnavailableError):
+            be_ended()
         end_job(repository, "j")
         assert kept(repository) == ["j"]
 
@@ -185,7 +193,7 @@ class Writers:
         self._count = count
         self._threads = ThreadPoolExecutor(count)
 
-    def __enter__(self) -> Writers:
+    def __enter__(self) -> Self:
         self._running = [self._threads.submit(self._write, name) for name in "abcdefgh"[: self._count]]
         return self
 
@@ -240,7 +248,9 @@ class TestKilledServer:
             assert sorted(names) == sorted(writers.acknowledged)
             assert sorted(job.job_id for job in ended) == sorted(names)
 
-    def test_stopped_in_order_and_started_again_it_is_unavailable_meanwhile(self, mortal: PostgresServer) -> None:
+    def test_stopped_in_order_and_started_again_it_is_unavailable_meanwhile(
+        self, mortal: PostgresServer
+    ) -> None:
         with closing(PostgresRepository(mortal.url(), busy_timeout_seconds=1.0)) as repository:
             end_job(repository, "a")
             mortal.stop()

@@ -59,7 +59,9 @@ class TestSchema:
         schemas = {name for (name,) in postgres.execute(names, "writers")}
         assert schema in schemas
         assert "public" not in schemas
-        assert (MIGRATIONS[-1].version,) in postgres.execute(f"SELECT schema_version FROM {schema}.installation")
+        assert (MIGRATIONS[-1].version,) in postgres.execute(
+            f"SELECT schema_version FROM {schema}.installation"
+        )
 
     def test_two_schemas_of_a_database_know_nothing_of_each_other(
         self, postgres: PostgresServer, repository: PostgresRepository, schema: str
@@ -168,7 +170,9 @@ class TestProcesses:
         assert isinstance(after, int)
         assert after <= before + 4
 
-    def test_jobs_that_ended_are_told_when_that_is_durable(self, postgres: PostgresServer, schema: str) -> None:
+    def test_jobs_that_ended_are_told_when_that_is_durable(
+        self, postgres: PostgresServer, schema: str
+    ) -> None:
         told: list[Job] = []
         with closing(another(postgres, schema, job_ended=told.append)) as repository:
             with repository.transaction() as transaction:
@@ -198,25 +202,35 @@ class TestServer:
     ) -> None:
         put(repository, "v")
         assert video_ids(repository) == ["v"]
-        postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'videoprocess'")
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'videoprocess'"
+        )
         assert video_ids(repository) == ["v"]
         put(repository, "w")
         assert video_ids(repository) == ["v", "w"]
 
     def test_a_statement_that_takes_too_long_is_unavailable(self, repository: PostgresRepository) -> None:
-        with pytest.raises(StoreUnavailableError, match="statement timeout"), repository.transaction() as transaction:
-            transaction.put_video(a_video())
-            connection = transaction._statements._connection  # type: ignore[attr-defined]
-            connection.execute("SET LOCAL statement_timeout = 1")
-            transaction.add_plan(a_plan(), some_segments(5000))
+        def put_much() -> None:
+            with repository.transaction() as transaction:
+                transaction.put_video(a_video())
+                repository._writer.execute("SET LOCAL statement_timeout = 1")  # type: ignore[union-attr]
+                transaction.add_plan(a_plan(), some_segments(5000))
+
+        with pytest.raises(StoreUnavailableError, match="statement timeout"):
+            put_much()
         assert video_ids(repository) == []
 
     def test_a_read_only_server_takes_no_change(self, repository: PostgresRepository) -> None:
         """As a standby is, until it takes over."""
         put(repository, "v")
-        with pytest.raises(StoreUnavailableError), repository.transaction() as transaction:
-            repository._writer.execute("SET TRANSACTION READ ONLY")  # type: ignore[union-attr]
-            transaction.put_video(a_video("w"))
+
+        def put_there() -> None:
+            with repository.transaction() as transaction:
+                repository._writer.execute("SET TRANSACTION READ ONLY")  # type: ignore[union-attr]
+                transaction.put_video(a_video("w"))
+
+        with pytest.raises(StoreUnavailableError):
+            put_there()
         assert video_ids(repository) == ["v"]
 
     @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from videoprocess_server.store.postgres_text import escape, escape_json, unescape, unescape_json
 
-TEXTS = st.text(st.sampled_from("\0\1\2\\u01\"ab\U0010ffff")) | st.text()
+TEXTS = st.text(st.sampled_from('\0\1\2\\u01"ab\U0010ffff')) | st.text()
 
 
 @given(text=TEXTS)
