@@ -19,8 +19,9 @@ from videoprocess_server.preflight import PreflightError, check_build
 from videoprocess_server.settings import DATABASE_SCHEMES, Settings
 from videoprocess_server.store.database_url import without_credentials
 from videoprocess_server.store.inspection import inspect, is_in_use
-from videoprocess_server.store.repository import UnfitDatabaseError
+from videoprocess_server.store.repository import StoreUnavailableError, UnfitDatabaseError
 from videoprocess_server.store.schema import SchemaTooNewError
+from videoprocess_server.store.sqlite_connections import database_errors
 
 _MOST_CLOCK_DIFFERENCE_US = MICROSECONDS_PER_SECOND
 _GIB = 1 << 30
@@ -58,7 +59,7 @@ def find(settings: Settings) -> list[Finding]:
 def _finding(name: str, check: Callable[[Settings], Found], settings: Settings) -> Finding:
     try:
         verdict, text = check(settings)
-    except (PreflightError, SchemaTooNewError, UnfitDatabaseError) as error:
+    except (PreflightError, SchemaTooNewError, StoreUnavailableError, UnfitDatabaseError) as error:
         verdict, text = Verdict.UNFIT, str(error)
     except OSError as error:
         verdict, text = Verdict.UNFIT, f"{error.filename}: {error.strerror}"
@@ -101,7 +102,8 @@ def _check_sqlite(settings: Settings) -> Found:
     path = settings.data_dir.absolute() / DATABASE_NAME
     if not path.exists():
         return Verdict.OK, f"{path} will be made"
-    found = inspect(path, lambda: is_in_use(path.with_name(LOCK_NAME)), most_jobs=0)
+    with database_errors():
+        found = inspect(path, lambda: is_in_use(path.with_name(LOCK_NAME)), most_jobs=0)
     if found.schema_version > found.known_version:
         raise SchemaTooNewError(found.schema_version, found.known_version, "data directory")
     if found.check != "ok":
