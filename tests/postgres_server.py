@@ -97,15 +97,28 @@ class PostgresServer:
 
     def kill(self) -> None:
         """kill -9, the server and all of its sessions."""
-        assert self._process is not None
-        processes = [psutil.Process(self._process.pid)]
-        processes += processes[0].children(recursive=True)
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        processes = self._send(signal.SIGKILL)
         psutil.wait_procs(processes, _SECONDS)
+        assert self._process is not None
         self._process.wait(_SECONDS)
         self._process = None
+
+    def freeze(self) -> None:
+        """Have it answer nothing."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have a frozen server go on."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> list[psutil.Process]:
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        return processes
 
     def stop(self) -> None:
         """End it at once, sessions and all, in order."""
@@ -115,6 +128,7 @@ class PostgresServer:
             self._process = None
 
     def remove(self) -> None:
-        """Stop it, and take away what it kept."""
-        self.stop()
+        """Kill it, and take away what it kept."""
+        if self._process is not None:
+            self.kill()
         shutil.rmtree(self.folder)

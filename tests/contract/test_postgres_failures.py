@@ -18,6 +18,7 @@ from postgres_server import PostgresServer
 from soaking import SOAKING
 from videoprocess_server.model.records import Job
 from videoprocess_server.model.states import JobState
+from videoprocess_server.store import postgres_connections
 from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import StoreUnavailableError
 
@@ -224,6 +225,23 @@ class Writers:
                 self._stop.wait(0.01)
             else:
                 self.acknowledged.append(job_id)
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_nothing_is_unavailable_in_time_and_works_after(
+    mortal: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connections, "_ANSWER_SECONDS", 0.5)
+    with closing(PostgresRepository(mortal.url(), busy_timeout_seconds=1.0)) as repository:
+        end_job(repository, "a")
+        mortal.freeze()
+        with pytest.raises(StoreUnavailableError):
+            end_job(repository, "b")
+        with pytest.raises(StoreUnavailableError):
+            repository.ping()
+        mortal.thaw()
+        end_job(repository, "c")
+        assert kept(repository) == ["a", "c"]
 
 
 @pytest.mark.slow

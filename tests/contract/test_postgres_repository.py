@@ -16,7 +16,9 @@ from postgres_server import PostgresServer
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.records import Job
 from videoprocess_server.model.states import JobState
+from videoprocess_server.store import postgres_connections
 from videoprocess_server.store.postgres import PostgresRepository
+from videoprocess_server.store.postgres_inspection import examine
 from videoprocess_server.store.repository import StoreUnavailableError, UnfitDatabaseError
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sql import QUERIES as SHARED_QUERIES
@@ -258,6 +260,17 @@ class TestServer:
         with pytest.raises(UnfitDatabaseError) as told:
             PostgresRepository("postgresql://me:sec%ret@host/database")
         assert "sec" not in str(told.value)
+
+    def test_an_older_version_is_refused(
+        self, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(postgres_connections, "OLDEST_VERSION", 99)
+        with pytest.raises(UnfitDatabaseError, match="99 or newer is needed"):
+            PostgresRepository(postgres.url())
+
+    def test_clocks_that_differ_are_seen(self, postgres: PostgresServer, schema: str) -> None:
+        slow_us = SystemClock().now_us() - 5_000_000
+        assert abs(examine(postgres.url(), schema, slow_us).ahead_us - 5_000_000) < 2_000_000
 
     def test_another_encoding_is_refused(self, postgres: PostgresServer) -> None:
         with suppress(psycopg.errors.DuplicateDatabase):

@@ -170,13 +170,13 @@ class PostgresRepository(PostgresNotices):
     def close(self) -> None:
         """Close all connections; reads still open keep theirs until they end. Closing again does nothing."""
         self._closing.set()
+        self.close_notices()
         with self._turns.mine():
             self._readers.close()
             if self._writer is not None:
                 with suppress(psycopg.Error):
                     self._writer.execute(QUERIES["delete_writer"], {"writer_id": self._writer_id})
                 self._drop_writer()
-        self.close_notices()
 
     def _begun(self) -> Connection:
         """Return the writing connection with a change begun; one that was lost meanwhile is replaced."""

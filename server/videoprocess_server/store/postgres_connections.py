@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8Dumper
@@ -47,6 +48,23 @@ _IDLE_MS = 15_000
 #: server versions before have no pg_current_xact_id_if_assigned, or are not kept up any more
 OLDEST_VERSION = 14
 _ENCODING = "UTF8"
+
+
+#: every wait ends: a server that answers nothing for longer than it may work is gone
+_ANSWER_SECONDS = _STATEMENT_MS / 1000 + 5
+
+
+class _Patient(psycopg.Connection[dict[str, Any]]):
+    """A connection that is closed when an answer does not come."""
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, _ANSWER_SECONDS)
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - psycopg asks callers to turn it into another
+            self.pgconn.finish()
+            raise psycopg.OperationalError("the server does not answer") from error
 
 
 class Document(str):
@@ -100,7 +118,7 @@ class Opener:
                 "the database's address is none: use postgresql://USER@HOST:PORT/DATABASE, with special characters as %XX"
             ) from None
         with database_errors():
-            connection = psycopg.connect(address, autocommit=True, row_factory=dict_row)
+            connection = _Patient.connect(address, autocommit=True, row_factory=dict_row)
         try:
             _check_fit(connection)
             self._prepare(connection)
