@@ -10,10 +10,10 @@ from enum import Enum
 from typing import Final
 
 from videoprocess_server import bounds
-from videoprocess_server.databases import postgres_errors
+from videoprocess_server.databases import check_postgres
 from videoprocess_server.datadir import DATABASE_NAME, LOCK_NAME
 from videoprocess_server.media.build_info import describe
-from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND, SystemClock
+from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.tasks import DescribeTask
 from videoprocess_server.preflight import PreflightError, check_build
 from videoprocess_server.settings import DATABASE_SCHEMES, Settings
@@ -112,11 +112,9 @@ def _check_sqlite(settings: Settings) -> Found:
 
 
 def _check_postgres(settings: Settings) -> Found:
-    with postgres_errors(settings.database_url):
-        from videoprocess_server.store.postgres_inspection import examine
-
-        found = examine(settings.database_url, settings.database_schema, SystemClock().now_us())
-    schema = f"version {found.schema_version}" if found.schema_version else "will be made"
+    found = check_postgres(settings)
+    version = found.installation.schema_version
+    schema = f"version {version}" if version else "will be made"
     ahead_seconds = found.ahead_us / MICROSECONDS_PER_SECOND
     text = (
         f"{without_credentials(settings.database_url)}: PostgreSQL {found.server_version}, schema {settings.database_schema} "

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from videoprocess_server.datadir import DataDirectory
+from videoprocess_server.datadir import DATABASE_NAME, DataDirectory, find_database_id
+from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.records import Job
 from videoprocess_server.settings import DATABASE_SCHEMES, Settings
 from videoprocess_server.store.database_url import without_credentials
 from videoprocess_server.store.repository import Repository, StoreUnavailableError, UnfitDatabaseError
 from videoprocess_server.store.sqlite import SqliteRepository
+
+if TYPE_CHECKING:
+    from videoprocess_server.store.postgres_inspection import Fitness
 
 _FILE_REMEDY = "end whatever else uses the file, or restore the data directory from a backup (docs/backup-and-upgrade.md)"
 _SERVER_REMEDY = "start it, or correct --database-url and what libpq reads (docs/postgresql.md)"
@@ -42,11 +46,7 @@ def _open_sqlite(_: Settings, data: DataDirectory, job_ended: JobEnded) -> Repos
 
 
 def _open_postgres(settings: Settings, data: DataDirectory, job_ended: JobEnded) -> Repository:
-    if not data.database_id and data.database.exists():
-        raise UnfitDatabaseError(
-            f"data directory {data.path} has rows of its own: `videoprocess-server move-database` moves them to PostgreSQL, "
-            "or choose another --data-dir"
-        )
+    check_postgres(settings)
     with postgres_errors(settings.database_url):
         from videoprocess_server.store.postgres import PostgresRepository
 
@@ -56,11 +56,8 @@ def _open_postgres(settings: Settings, data: DataDirectory, job_ended: JobEnded)
             reader_count=settings.database_connections,
             job_ended=job_ended,
         )
-    try:
-        _check_same(data, repository.database_id, settings)
-    except BaseException:
-        repository.close()
-        raise
+    if not data.database_id:
+        data.note_database(repository.database_id)
     return repository
 
 
@@ -91,12 +88,27 @@ def postgres_errors(url: str) -> Iterator[None]:
         raise UnfitDatabaseError(f"{without_credentials(url)}: {error}") from error
 
 
-def _check_same(data: DataDirectory, database_id: str, settings: Settings) -> None:
-    """Return if directory and rows belong together, as they do from their first start on: what no row names is swept."""
-    if not data.database_id:
-        data.note_database(database_id)
-    elif data.database_id != database_id:
+def check_postgres(settings: Settings) -> Fitness:
+    """Look at the server, and whether the data directory's files belong to its rows: what no row names is swept. Nothing is made.
+
+    Raises:
+        UnfitDatabaseError: it cannot be used, or they belong to others.
+        SchemaTooNewError: a newer build has written the rows.
+    """
+    with postgres_errors(settings.database_url):
+        from videoprocess_server.store.postgres_inspection import examine
+
+        found = examine(settings.database_url, settings.database_schema, SystemClock().now_us())
+    folder = settings.data_dir.absolute()
+    noted = find_database_id(folder)
+    if not noted and (folder / DATABASE_NAME).exists():
         raise UnfitDatabaseError(
-            f"the files of data directory {data.path} belong to other rows than those of schema {settings.database_schema} "
+            f"data directory {folder} has rows of its own: `videoprocess-server move-database` moves them to PostgreSQL, "
+            "or choose another --data-dir"
+        )
+    if noted and noted != found.installation.database_id:
+        raise UnfitDatabaseError(
+            f"the files of data directory {folder} belong to other rows than those of schema {settings.database_schema} "
             f"of {without_credentials(settings.database_url)}: name theirs, or choose another --data-dir"
         )
+    return found

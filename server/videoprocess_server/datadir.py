@@ -64,11 +64,8 @@ class DataDirectory:
 
     @property
     def database_id(self) -> str:
-        """Of the rows elsewhere that these files belong to; "" where they are here, or there were none yet."""
-        try:
-            return (self.path / DATABASE_ID_NAME).read_text("ascii").strip()
-        except FileNotFoundError:
-            return ""
+        """See `find_database_id`."""
+        return find_database_id(self.path)
 
     def note_database(self, database_id: str) -> None:
         """Keep, durably, which rows elsewhere these files belong to from now on."""
@@ -88,6 +85,14 @@ class DataDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+
+def find_database_id(path: Path) -> str:
+    """Return which rows elsewhere a data directory's files belong to; "" where they are here, or there were none yet."""
+    try:
+        return (path / DATABASE_ID_NAME).read_text("ascii").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _lock(fd: int) -> None:

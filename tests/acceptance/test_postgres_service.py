@@ -200,16 +200,24 @@ def _cannot_start(data_dir: Path, *flags: str) -> str:
     return line
 
 
+def _has_schema(database: PostgresServer, name: str) -> bool:
+    return database.execute("SELECT to_regnamespace(%s) IS NOT NULL", name) == [(True,)]
+
+
 def test_files_are_served_with_the_rows_they_belong_to_only(tmp_path: Path, database: PostgresServer) -> None:
     """With others all of them would be swept."""
     data_dir = tmp_path / "data"
     with Server(data_dir, "--workers", "1") as server:
         assert server.stop() == 0
     assert "move-database" in _cannot_start(data_dir, "--database-url", database.url())
+    assert not _has_schema(database, "videoprocess")
     assert _move(data_dir, database.url()).returncode == 0
     assert "are in PostgreSQL" in _cannot_start(data_dir)
     other = ("--database-schema", "other")
     assert "belong to other rows" in _cannot_start(data_dir, "--database-url", database.url(), *other)
+    assert not _has_schema(database, "other")
+    told = _check("--data-dir", str(data_dir), "--database-url", database.url(), *other)
+    assert "belong to other rows" in told.stdout
     with Server(data_dir, "--workers", "1", "--database-url", database.url()) as server:
         assert server.stop() == 0
 
@@ -322,7 +330,7 @@ def test_check_tells_what_is_fit_and_changes_nothing(tmp_path: Path, database: P
     assert all(line.startswith("ok: ") for line in lines)
     assert "schema videoprocess will be made" in lines[-1]
     assert not (tmp_path / "data").exists()
-    assert database.execute("SELECT to_regnamespace('videoprocess') IS NULL") == [(True,)]
+    assert not _has_schema(database, "videoprocess")
     with Server(tmp_path / "data", "--workers", "1", "--database-url", database.url()):
         running = _check(*flags)
     assert running.returncode == 3

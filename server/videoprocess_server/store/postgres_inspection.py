@@ -18,7 +18,7 @@ from videoprocess_server.store.postgres_connections import (
     is_privilege_missing,
     take_snapshot,
 )
-from videoprocess_server.store.postgres_schema import find_version
+from videoprocess_server.store.postgres_schema import Installation, find_installation
 from videoprocess_server.store.postgres_statements import PostgresStatements
 from videoprocess_server.store.repository import UnfitDatabaseError
 from videoprocess_server.store.schema import SchemaTooNewError
@@ -33,8 +33,8 @@ class Fitness:
     """What a server is like from here."""
 
     server_version: str
-    #: 0 where a start would make the schema
-    schema_version: int
+    #: what a start would go on with
+    installation: Installation
     #: of the server's clock, ahead of `now_us` that was passed
     ahead_us: int
     #: the quickest of some
@@ -51,7 +51,7 @@ def inspect(url: str, schema: str, most_jobs: int) -> Inspection:
     with closing(_open(url, schema)) as connection:
         take_snapshot(connection)
         with database_errors():
-            found, known = find_version(connection), MIGRATIONS[-1].version
+            found, known = find_installation(connection).schema_version, MIGRATIONS[-1].version
             same = found == known
             return Inspection(
                 schema_version=found,
@@ -80,17 +80,17 @@ def examine(url: str, schema: str, now_us: int) -> Fitness:
         statements = PostgresStatements(connection)
         (clock,) = statements.rows("server_now_us", {})
         since_us = round((time.monotonic() - begin) * 500_000)  # it was read half-way
-        found, known = find_version(connection), MIGRATIONS[-1].version
-        if found > known:
-            raise SchemaTooNewError(found, known, "database")
-        if not found and is_privilege_missing(connection, schema):
+        found, known = find_installation(connection), MIGRATIONS[-1].version
+        if found.schema_version > known:
+            raise SchemaTooNewError(found.schema_version, known, "database")
+        if not found.schema_version and is_privilege_missing(connection, schema):
             raise UnfitDatabaseError(
                 f"there is no right to make the schema {schema}: let an administrator run "
                 f"CREATE SCHEMA {schema} AUTHORIZATION {connection.info.user}"
             )
         return Fitness(
             server_version=_server_version(connection),
-            schema_version=found,
+            installation=found,
             ahead_us=int(clock["now_us"]) - now_us - since_us,
             round_trip_seconds=min(_round_trip_seconds(connection) for _ in range(_ROUND_TRIPS)),
         )

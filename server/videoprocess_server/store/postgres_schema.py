@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -12,6 +12,16 @@ from videoprocess_server.store.postgres_connections import Connection, Opener, b
 from videoprocess_server.store.repository import UnfitDatabaseError
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sql.postgres import MIGRATIONS, QUERIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """What is in a schema."""
+
+    #: 0 where there is none
+    schema_version: int = 0
+    #: of the rows, wherever they move; "" where there are none
+    database_id: str = ""
 
 
 def migrate(opener: Opener, lock: int) -> str:
@@ -28,7 +38,7 @@ def migrate(opener: Opener, lock: int) -> str:
             with database_errors():
                 _apply_missing(connection, opener.schema)
                 connection.execute(QUERIES["delete_old_writers"])
-                database_id = _installation(connection)["database_id"]
+                database_id = find_installation(connection).database_id
                 connection.execute("COMMIT")
         except psycopg.errors.InsufficientPrivilege as error:
             user = connection.info.user
@@ -41,26 +51,24 @@ def migrate(opener: Opener, lock: int) -> str:
                 f"the schema {opener.schema} holds something else ({error.diag.message_primary}): "
                 "name another by --database-schema"
             ) from error
-    return str(database_id)
+    return database_id
 
 
-def find_version(connection: Connection) -> int:
-    """Return the version of the schema; 0 where there is none."""
-    found = connection.execute("SELECT to_regclass('installation') IS NOT NULL AS is_there").fetchall()
-    return int(_installation(connection)["schema_version"]) if found[0]["is_there"] else 0
+def find_installation(connection: Connection) -> Installation:
+    """Return what is in the schema of a connection."""
+    (found,) = connection.execute("SELECT to_regclass('installation') IS NOT NULL AS is_there").fetchall()
+    if not found["is_there"]:
+        return Installation()
+    (row,) = connection.execute("SELECT schema_version, database_id FROM installation").fetchall()
+    return Installation(**row)
 
 
 def _apply_missing(connection: Connection, schema: str) -> None:
     if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    found, known = find_version(connection), MIGRATIONS[-1].version
+    found, known = find_installation(connection).schema_version, MIGRATIONS[-1].version
     if found > known:
         raise SchemaTooNewError(found, known, "database")
     for migration in MIGRATIONS[found:]:
         connection.execute(migration.sql)
         connection.execute("UPDATE installation SET schema_version = %s", (migration.version,))
-
-
-def _installation(connection: Connection) -> dict[str, Any]:
-    (row,) = connection.execute("SELECT * FROM installation").fetchall()
-    return row
