@@ -77,7 +77,7 @@ def postgres_errors(url: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != "psycopg":
+        if (error.name or "").partition(".")[0] != "psycopg":
             raise
         raise UnfitDatabaseError(
             "--database-url needs the extra postgres: pip install 'videoprocess[postgres]'"
