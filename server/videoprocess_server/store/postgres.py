@@ -78,8 +78,7 @@ class PostgresRepository(PostgresNotices):
         reader_count: int = 16,
         job_ended: Callable[[Job], None] = lambda _job: None,
     ) -> None:
-        self._opener = Opener(url=url, schema=schema, busy_timeout_seconds=busy_timeout_seconds)
-        super().__init__(self._opener)
+        super().__init__(Opener(url=url, schema=schema, busy_timeout_seconds=busy_timeout_seconds))
         self._settle_seconds = settle_seconds
         self._job_ended = job_ended
         self._readers = ConnectionPool(
@@ -99,8 +98,8 @@ class PostgresRepository(PostgresNotices):
         self._change_number = 0
         self._doubt: _Doubt | None = None
         self._closing = threading.Event()
+        #: of these rows, wherever they move: the same for all who share them
         self.database_id = migrate(self._opener, self._lock)
-        """Of these rows, wherever they move: the same for all who share them."""
 
     @contextmanager
     def read(self) -> Iterator[Reader]:

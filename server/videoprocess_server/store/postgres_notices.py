@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -23,6 +24,7 @@ _EVENTS, _JOBS, _ANNOUNCEMENTS = "events", "jobs", "announcements"
 #: how long nothing may be heard before the server is asked whether it is still there
 _SILENCE_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
+_SILENT_SECONDS = 1.0
 _BETWEEN = "\n"
 
 
@@ -30,9 +32,10 @@ class PostgresNotices:
     """See `Notices`. Channels are named after the schema; tables' own triggers tell of events and jobs."""
 
     def __init__(self, opener: Opener) -> None:
-        self._notices_opener = opener
+        self._opener = opener
         self._sending = threading.Lock()
         self._sender: Connection | None = None
+        self._silent_until = 0.0  # monotonic: nobody waits for a server that was away just now
         self._listening: list[_Listening] = []
 
     def listen(
@@ -44,7 +47,7 @@ class PostgresNotices:
     ) -> Callable[[], None]:
         """See `Notices`."""
         listening = _Listening(
-            self._notices_opener,
+            self._opener,
             {
                 _EVENTS: lambda payload: on_event(int(payload)),
                 _JOBS: lambda payload: on_job(unescape(payload)),
@@ -62,8 +65,8 @@ class PostgresNotices:
         text = f"{topic}{_BETWEEN}{payload}"
         if (size_bytes := len(escape(text).encode())) > MOST_NOTICE_BYTES:
             raise ValueError(f"a notice of {size_bytes} bytes; {MOST_NOTICE_BYTES} are the most")
-        channel = _channel(self._notices_opener.schema, _ANNOUNCEMENTS)
-        with self._sending, suppress(StoreUnavailableError):
+        channel = _channel(self._opener.schema, _ANNOUNCEMENTS)
+        with self._sending, suppress(StoreUnavailableError, UnfitDatabaseError):
             self._send(channel, text)
 
     def close_notices(self) -> None:
@@ -74,8 +77,12 @@ class PostgresNotices:
             self._drop_sender()
 
     def _send(self, channel: str, text: str) -> None:
+        if time.monotonic() < self._silent_until:
+            return
         if self._sender is None:
-            self._sender = self._notices_opener.open()
+            self._silent_until = time.monotonic() + _SILENT_SECONDS
+            self._sender = self._opener.open()
+            self._silent_until = 0.0
         try:
             with database_errors():
                 self._sender.execute(QUERIES["notify"], {"channel": channel, "payload": text})
