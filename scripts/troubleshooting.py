@@ -27,7 +27,7 @@ ADVICE: Final[Mapping[str, Mapping[str, str]]] = {
         "Look at the load, at `iowait`, and at the log around that time.",
         "DRAINING": "The service got SIGTERM. The client library waits for the next start by itself; others reconnect.",
         "STORE_UNAVAILABLE": "The database does not answer: the disk is full, slow or gone, or another program holds "
-        "`videoprocess.sqlite3`. `df`, `dmesg` and the log line `store_unavailable` tell. Accepted work waits and goes on by itself.",
+        "`videoprocess.sqlite3`; or [PostgreSQL](postgresql.md) is away. `df`, `dmesg` and the log line `store_unavailable` tell. Accepted work waits and goes on by itself.",
         "INTERNAL": "A fault of ours. The answer has an `incident`; the log has a line `rpc_broke` with the same one. "
         "Report both.",
         "METHOD_NOT_SUPPORTED": "A field asks for what this version does not do. GetCapabilities tells what it does.",

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from postgres_server import VARIABLE, PostgresServer
 from service_harness import Api, Server, connect
 from soaking import SOAKING
 
@@ -71,6 +72,16 @@ def _no_product_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(name="clips", scope="session")
 def _clips() -> Path:
     return CLIPS
+
+
+@pytest.fixture(name="postgres", scope="session")
+def _postgres() -> Iterator[PostgresServer]:
+    """One server for all tests of a process; where none is installed they are skipped."""
+    server = PostgresServer().start()
+    os.environ[VARIABLE] = server.url()
+    yield server
+    del os.environ[VARIABLE]
+    server.remove()
 
 
 @pytest.fixture(name="media_root", scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from videoprocess_server.access import Access, load_access
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.composition import Machinery, compose
+from videoprocess_server.databases import open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
 from videoprocess_server.engine.recovery import recover
@@ -28,7 +29,6 @@ from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
-from videoprocess_server.model.records import Job
 from videoprocess_server.model.spans import SpanSink
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
@@ -39,9 +39,8 @@ from videoprocess_server.rpc.health_port import HealthPortError, answering_probe
 from videoprocess_server.rpc.server import SERVICE_NAMES, build_server
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.filesystem import NetworkFileSystemError
-from videoprocess_server.store.repository import Repository, StoreUnavailableError
+from videoprocess_server.store.repository import Repository, StoreUnavailableError, UnfitDatabaseError
 from videoprocess_server.store.schema import SchemaTooNewError
-from videoprocess_server.store.sqlite import SqliteRepository
 from videoprocess_server.taking_files import taking_files
 from videoprocess_server.telemetry.logging import LogFormat, configure
 from videoprocess_server.telemetry.metrics_server import MetricsListenError
@@ -71,8 +70,8 @@ _NAMED = (
     PreflightError,
     SchemaTooNewError,
     StoreUnavailableError,
+    UnfitDatabaseError,
 )
-_DATABASE_REMEDY = "end whatever else uses the file, or restore the data directory from a backup (docs/backup-and-upgrade.md)"
 
 
 class CannotStartError(Exception):
@@ -97,7 +96,7 @@ def run(settings: Settings) -> None:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)
             stack.callback(told.close)
-            repository = _open(data.database, told.job_ended)
+            repository = open_repository(settings, data, told.job_ended)
             stack.callback(repository.close)
             blobs = LocalBlobStore(data.path)
             executor = _executor(settings, data.path, told.spans)
@@ -110,13 +109,6 @@ def run(settings: Settings) -> None:
         raise CannotStartError(str(error)) from error
     except OSError as error:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
-
-
-def _open(database: Path, job_ended: Callable[[Job], None]) -> SqliteRepository:
-    try:
-        return SqliteRepository(database, job_ended=job_ended)
-    except StoreUnavailableError as error:
-        raise CannotStartError(f"{database}: {error}: {_DATABASE_REMEDY}") from error
 
 
 def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoolExecutor:

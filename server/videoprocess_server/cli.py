@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -68,6 +69,9 @@ def serve(
     jwt_audience: str | None = _option("jwt_audience"),
     jwt_users_claim: str | None = _option("jwt_users_claim"),
     data_dir: Path | None = _option("data_dir"),
+    database_url: str | None = _option("database_url", metavar="URL"),
+    database_schema: str | None = _option("database_schema"),
+    database_connections: int | None = _option("database_connections"),
     shared_root: list[str] | None = _option("shared_root", metavar="NAME[,rw][,USER_ID...]=PATH"),
     fd_socket: str | None = _option("fd_socket", metavar="PATH|off"),
     fd_users: list[str] | None = _option("fd_users", metavar="USER"),
@@ -134,6 +138,52 @@ def serve(
         run(settings)
     except CannotStartError as error:
         _die(str(error), EXIT_CANNOT_START)
+
+
+@app.command()
+@wraps(serve, assigned=("__annotations__",))
+def check(**flags: Any) -> None:  # noqa: ANN401 - those of `serve`
+    """Tell in a line each whether what the settings name is reachable and fit, and change nothing; takes the flags of `serve`.
+
+    The exit code is 0 if all of it is fit.
+    """
+    if (config := flags.pop("config")) is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    settings = _read({name: value for name, value in flags.items() if value is not None})
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from videoprocess_server.checks import Verdict, find
+
+    findings = find(settings)
+    for finding in findings:
+        typer.echo(f"{finding.verdict.value}: {finding.name}: {finding.text}")
+    if any(finding.verdict is Verdict.UNFIT for finding in findings):
+        raise typer.Exit(EXIT_CANNOT_START)
+
+
+@app.command()
+def move_database(
+    to: Annotated[str, typer.Option(help="Address of the database: postgresql://USER@HOST:PORT/DATABASE.")],
+    to_schema: Annotated[str, typer.Option(help="Schema of it, empty or not there.")] = Settings.model_fields[
+        "database_schema"
+    ].default,
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    data_dir: Path | None = _option("data_dir"),
+) -> None:
+    """Move the rows of a stopped service from its data directory to PostgreSQL, all of them or none; files stay where they are."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    settings = _read({} if data_dir is None else {"data_dir": data_dir})
+    target = _read({"data_dir": settings.data_dir, "database_url": to, "database_schema": to_schema})
+    from videoprocess_server.moving import CannotMoveError, move_database
+
+    try:
+        counts = move_database(settings, target)
+    except CannotMoveError as error:
+        _die(str(error), EXIT_CANNOT_START)
+    for table, count in counts.items():
+        typer.echo(f"{table}: {count}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from typing import Final, Self
 
 LOCK_NAME = "lock"
 DATABASE_NAME = "videoprocess.sqlite3"
+DATABASE_ID_NAME = "database-id"
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 5, 0.02
 DIRECTORY_MODE = 0o700  # uploads are private to the service
 _NO_DIRECTORY = ": that is a file; name a directory with --data-dir"
@@ -61,6 +62,22 @@ class DataDirectory:
         """Where the rows are."""
         return self.path / DATABASE_NAME
 
+    @property
+    def database_id(self) -> str:
+        """See `find_database_id`."""
+        return find_database_id(self.path)
+
+    def note_database(self, database_id: str) -> None:
+        """Keep, durably, which rows elsewhere these files belong to from now on."""
+        path = self.path / DATABASE_ID_NAME
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="ascii") as file:
+            file.write(f"{database_id}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        _sync(self.path)
+
     def __enter__(self) -> Self:
         return self
 
@@ -68,6 +85,14 @@ class DataDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+
+def find_database_id(path: Path) -> str:
+    """Return which rows elsewhere a data directory's files belong to; "" where they are here, or there were none yet."""
+    try:
+        return (path / DATABASE_ID_NAME).read_text("ascii").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _lock(fd: int) -> None:

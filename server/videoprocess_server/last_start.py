@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from videoprocess_server.store.database_url import without_credentials
 
 NAME = "service.json"
 #: settings that say where credentials are: whether there are any is all that is noted
@@ -22,10 +24,25 @@ CREDENTIALS = (
 
 def told_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return settings without anything about credentials but whether there are any."""
-    return {
-        name: ("(set)" if value else None) if name in CREDENTIALS else value
-        for name, value in settings.items()
-    }
+    return {name: _TOLD.get(name, _as_it_is)(value) for name, value in settings.items()}
+
+
+def _as_it_is(value: Any) -> Any:  # noqa: ANN401 - any setting
+    return value
+
+
+def _whether_set(value: object) -> str | None:
+    return "(set)" if value else None
+
+
+def _told_address(url: str) -> str:
+    return without_credentials(url) if url else ""
+
+
+_TOLD: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(CREDENTIALS, _whether_set),
+    "database_url": _told_address,
+}
 
 
 def note(data_dir: Path, facts: Mapping[str, Any]) -> None:

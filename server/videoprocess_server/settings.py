@@ -25,11 +25,13 @@ CONFIG_VARIABLE = "VIDEOPROCESS_CONFIG"
 MAX_PORT = 65_535
 _DAY = 24 * 3600.0
 _CENTURY = 36_525 * _DAY  # what is kept for longer is kept for ever
+DATABASE_SCHEMES = ("postgresql", "postgres")
 FD_SOCKET_NAME = "fd.sock"
 _OTHER_CONFIG = "name a file that can be read with --config"
 _USER_ID = re.compile(r"-?\d{1,10}")
 _WRITABLE = "rw"
 _ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,39}")
 _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}|unix:.+")
 
 
@@ -160,6 +162,22 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         Path("data"), description="Directory of everything the service keeps; one service at a time has it."
+    )
+    database_url: str = Field(
+        "",
+        description="Address of a PostgreSQL database that keeps the rows: postgresql://USER@HOST:PORT/DATABASE; what it leaves "
+        "open, the password above all, comes from where libpq looks (PGPASSFILE, PGPASSWORD, a service file). "
+        "Needs the extra postgres. Default: SQLite in the data directory.",
+    )
+    database_schema: str = Field(
+        "videoprocess",
+        description="Schema of that database that holds everything of this service, made where there is none.",
+    )
+    database_connections: int = Field(
+        16,
+        ge=1,
+        le=1000,
+        description="Connections to that database at once that read; besides there are one that writes and two for notices.",
     )
     shared_root: Annotated[tuple[SharedRootSetting, ...], NoDecode] = Field(
         (),
@@ -338,6 +356,22 @@ class Settings(BaseSettings):
             raise ValueError(f"{text!r}: use PORT or HOST:PORT with a port up to {MAX_PORT}")
         return text
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        if value and value.partition("://")[0] not in DATABASE_SCHEMES:
+            raise ValueError(
+                "use postgresql://USER@HOST:PORT/DATABASE"
+            )  # without the value, which may hold a password
+        return value
+
+    @field_validator("database_schema")
+    @classmethod
+    def _check_database_schema(cls, value: str) -> str:
+        if not _SCHEMA_NAME.fullmatch(value):
+            raise ValueError(f"{value!r}: use up to 40 of a-z, 0-9 and _, and neither a digit nor pg_ first")
+        return value
+
     @field_validator("shared_root", mode="before")
     @classmethod
     def _parse_roots(cls, value: Any) -> Any:  # noqa: ANN401 - whatever flag, environment or file gave
@@ -364,6 +398,11 @@ class Settings(BaseSettings):
         if isinstance(value, (list, tuple)):
             return tuple(QuietPeriod.parse(part) if isinstance(part, str) else part for part in value)
         return value
+
+    @property
+    def database_scheme(self) -> str:
+        """Which kind of database keeps the rows; "" for SQLite's."""
+        return self.database_url.partition("://")[0]
 
     @property
     def fd_socket_path(self) -> Path | None:

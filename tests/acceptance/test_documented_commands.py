@@ -32,6 +32,7 @@ EXCEPTIONS = {
     ("docs/deployment.md", "docker"): "needs a Docker engine: make image-test builds the image and runs it",
     ("docs/deployment.md", "mkdir -p deploy/secrets"): "gives files to another group, as root",
     ("docs/deployment.md", "kubectl"): "needs a cluster: tests/unit/test_image_deploy.py",
+    ("docs/postgresql.md", ""): "needs a server: tests/acceptance/test_postgres_service.py",
     ("docs/observability.md", ".venv/bin/pip install"): "installs, and serves: tests/rpc/test_tracing.py",
 }
 if shutil.which("jq") is None:

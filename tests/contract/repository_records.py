@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from postgres_server import VARIABLE
 from soaking import SOAKING
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode, StreamIntent
 from videoprocess_server.model.media_info import Colour
@@ -45,6 +48,7 @@ from videoprocess_server.model.records import (
 )
 from videoprocess_server.model.states import JobState, SegmentState, UploadState, VideoState
 from videoprocess_server.store.memory import MemoryRepository
+from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import Repository, Transaction
 from videoprocess_server.store.sqlite import SqliteRepository
 
@@ -57,9 +61,24 @@ def open_memory(_: Path) -> Repository:
     return MemoryRepository(busy_timeout_seconds=20)
 
 
-IMPLEMENTATIONS: dict[str, Callable[[Path], Repository]] = {"sqlite": open_sqlite, "memory": open_memory}
+def open_postgres(directory: Path) -> Repository:
+    """A schema of its own for each directory, on the server of the fixture `postgres`."""
+    return PostgresRepository(
+        os.environ[VARIABLE], schema=schema_of(directory), busy_timeout_seconds=20, reader_count=8
+    )
+
+
+def schema_of(directory: Path) -> str:
+    return f"test_{hashlib.sha256(bytes(directory)).hexdigest()[:16]}"
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Path], Repository]] = {
+    "sqlite": open_sqlite,
+    "memory": open_memory,
+    "postgres": open_postgres,
+}
 #: those whose rows outlive the process
-DURABLE = ["sqlite"]
+DURABLE = ["sqlite", "postgres"]
 
 # The repository stays the same over a property's examples: each undoes what it did.
 ONE_REPOSITORY = settings(
@@ -71,6 +90,8 @@ ONE_REPOSITORY = settings(
 
 @pytest.fixture(name="implementation", params=IMPLEMENTATIONS)
 def implementation_fixture(request: pytest.FixtureRequest) -> str:
+    if request.param == "postgres":
+        request.getfixturevalue("postgres")
     return request.param
 
 

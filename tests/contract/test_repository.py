@@ -327,7 +327,7 @@ class TestEvents:
         assert sorted(committed) == list(range(1, 81))
 
 
-@pytest.mark.parametrize("implementation", DURABLE)
+@pytest.mark.parametrize("implementation", DURABLE, indirect=True)
 class TestDurability:
     def test_what_was_committed_is_there_after_reopening(self, implementation: str, tmp_path: Path) -> None:
         for opening in range(1, 4):

@@ -1,4 +1,4 @@
-"""The repository in memory answers as the one in SQLite does, whatever was done to both."""
+"""The repository in memory answers as those in databases do, whatever was done to both."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from repository_records import (
+    IMPLEMENTATIONS,
     ONE_REPOSITORY,
     a_job,
     a_plan,
@@ -22,7 +23,6 @@ from repository_records import (
     an_event,
     an_upload,
     an_uploaded_video,
-    open_sqlite,
     some_segments,
     undone,
 )
@@ -50,9 +50,11 @@ TOKENS = st.sampled_from(["", "t", "u"])
 Change = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
-@pytest.fixture(name="sqlite")
-def _sqlite(tmp_path: Path) -> Iterator[Repository]:
-    repository = open_sqlite(tmp_path)
+@pytest.fixture(name="database", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def _database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Repository]:
+    if request.param == "postgres":
+        request.getfixturevalue("postgres")
+    repository = IMPLEMENTATIONS[request.param](tmp_path)
     yield repository
     repository.close()
 
@@ -208,7 +210,9 @@ def call(transaction: Transaction, change: Change) -> object:
 class TestTwins:
     @given(changes=st.lists(changes(), min_size=20, max_size=60))
     @settings(ONE_REPOSITORY, max_examples=100 if SOAKING else 30)
-    def test_the_same_changes_have_the_same_answers(self, sqlite: Repository, changes: list[Change]) -> None:
+    def test_the_same_changes_have_the_same_answers(
+        self, database: Repository, changes: list[Change]
+    ) -> None:
         """What the one refuses the other refuses too; both go on without it."""
         memory = MemoryRepository()
         taken: list[tuple[Change, object]] = []
@@ -217,14 +221,14 @@ class TestTwins:
                 with memory.transaction() as transaction:
                     returned = call(transaction, change)
             except ConflictError:
-                with undone(sqlite) as transaction:
+                with undone(database) as transaction:
                     for earlier, _ in taken:
                         call(transaction, earlier)
                     with pytest.raises(ConflictError):
                         call(transaction, change)
             else:
                 taken.append((change, returned))
-        with undone(sqlite) as transaction, memory.read() as reader:
+        with undone(database) as transaction, memory.read() as reader:
             assert [call(transaction, change) for change, _ in taken] == [returned for _, returned in taken]
             assert answers(reader) == answers(transaction)
 

@@ -21,8 +21,9 @@ from videoprocess_server.store.filesystem import NetworkFileSystemError, file_sy
 from videoprocess_server.store.repository import Reader, Transaction
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sql import MIGRATIONS, QUERIES, parse_queries
+from videoprocess_server.store.sql_reader import SqlReader
 from videoprocess_server.store.sqlite import SqliteRepository
-from videoprocess_server.store.sqlite_reader import SqliteReader
+from videoprocess_server.store.sqlite_statements import SqliteStatements
 
 SCHEMA = Path(filesystem.__file__).parent / "sql" / "schema.sql"
 
@@ -118,8 +119,7 @@ class TestCosts:
         "count_open_sessions": ["SCAN sessions USING INDEX sessions_open_by_user"],
         "delete_events_before": ["SCAN user_counters", "SCAN expired", "SCAN expired"],
         "event_bounds": ["SCAN CONSTANT ROW"],
-        "lease_segments": ["SCAN json_each VIRTUAL TABLE INDEX 1:"],
-        "count_waiting_segments": ["SCAN json_each VIRTUAL TABLE INDEX 1:"],
+        "lease_segments": ["SCAN json_each VIRTUAL TABLE INDEX 1:"] * 2,
         "list_active_jobs": ["SCAN jobs USING INDEX jobs_active_by_acceptance"],
         "list_active_users": ["SCAN active_jobs"],
         "list_all_artifact_ids": ["SCAN artifacts USING COVERING INDEX sqlite_autoindex_artifacts_1"],
@@ -259,10 +259,12 @@ def instructions(repository: SqliteRepository, ask: Callable[[Reader], object]) 
         return 0
 
     with repository.read() as reader:
-        assert isinstance(reader, SqliteReader)
-        reader._connection.set_progress_handler(step, 1)
+        assert isinstance(reader, SqlReader)
+        assert isinstance(reader._statements, SqliteStatements)
+        connection = reader._statements._connection
+        connection.set_progress_handler(step, 1)
         ask(reader)
-        reader._connection.set_progress_handler(None, 1)
+        connection.set_progress_handler(None, 1)
     return count
 
 

@@ -93,7 +93,7 @@ async def test_it_tells_of_a_running_and_of_a_killed_service_and_nothing_of_its_
         assert "enhance" in job["result"]["stages"]
         told = part(files, "database")
         assert MIGRATIONS[-1].version == told["schema_version"]
-        assert "ok" == told["quick_check"]
+        assert "ok" == told["check"]
         assert {"completed": 1} == told["rows"]["jobs"]
         assert {kind.name for kind in GATES} == part(files, "gates").keys()
         assert "closed by the operator" == part(files, "gates")["quiet_hours"]["closed"]

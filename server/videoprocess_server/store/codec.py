@@ -86,7 +86,7 @@ def _to_json(value: object) -> str:
 _CONVERTED: dict[str, tuple[Callable[[Any], SqlValue], Callable[[Any], object]]] = {
     "stages": (_to_json, msgspec.json.decode),
     "measures": (_to_json, msgspec.json.decode),
-    "detached": (int, bool),
+    "detached": (bool, bool),
 }
 
 

@@ -22,14 +22,14 @@ _FILES = ("", "-wal")
 _TRIES = 3
 _BUSY_SECONDS = 5.0
 #: a person asks for these, once: they may read whole tables, as the service's own queries may not
-_LAST_JOBS = "SELECT * FROM jobs ORDER BY accept_number DESC LIMIT ?"
-_COUNTS = {
+LAST_JOBS = "SELECT * FROM jobs ORDER BY accept_number DESC LIMIT ?"
+COUNTS = {
     "jobs": "SELECT state, count(*) FROM jobs GROUP BY state",
     "videos": "SELECT state, count(*) FROM videos GROUP BY state",
     "segments": "SELECT state, count(*) FROM segments GROUP BY state",
     "uploads": "SELECT state, count(*) FROM uploads GROUP BY state",
     "events": "SELECT kind, count(*) FROM events GROUP BY kind",
-    "sessions": "SELECT iif(close_time_us IS NULL, 'open', 'closed') AS state, count(*) FROM sessions GROUP BY state",
+    "sessions": "SELECT CASE WHEN close_time_us IS NULL THEN 'open' ELSE 'closed' END AS state, count(*) FROM sessions GROUP BY 1",
     "tombstones": "SELECT kind, count(*) FROM tombstones GROUP BY kind",
 }
 
@@ -45,7 +45,7 @@ class Inspection:
     counts: Mapping[str, Mapping[str, int]]
     #: those that were accepted last, the newest first; empty where the schema is another
     jobs: Sequence[Job]
-    #: what SQLite's quick check found; "ok" for nothing
+    #: what SQLite's quick check found, "ok" for nothing; of PostgreSQL that it answers
     check: str
 
 
@@ -85,16 +85,14 @@ def inspect(database: Path, in_use: Callable[[], bool], most_jobs: int) -> Inspe
         return Inspection(
             schema_version=found,
             known_version=known,
-            counts={
-                table: dict(connection.execute(sql).fetchall()) for table, sql in _COUNTS.items() if same
-            },
+            counts={table: dict(connection.execute(sql).fetchall()) for table, sql in COUNTS.items() if same},
             jobs=_jobs(connection, most_jobs) if same else (),
             check=str(connection.execute("PRAGMA quick_check(1)").fetchone()[0]),
         )
 
 
 def _jobs(connection: sqlite3.Connection, most: int) -> Sequence[Job]:
-    cursor = connection.execute(_LAST_JOBS, (most,))
+    cursor = connection.execute(LAST_JOBS, (most,))
     names = [column[0] for column in cursor.description]
     return [from_row(Job, dict(zip(names, row, strict=True))) for row in cursor]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ from videoprocess_server.store.memory_reader import MemoryReader
 from videoprocess_server.store.memory_tables import Tables
 from videoprocess_server.store.memory_transaction import MemoryTransaction
 from videoprocess_server.store.repository import Reader, StoreUnavailableError, Transaction
+from videoprocess_server.store.turns import Turns
 
 
 class MemoryRepository:
@@ -20,9 +20,7 @@ class MemoryRepository:
     """
 
     def __init__(self, *, busy_timeout_seconds: float = 5.0) -> None:
-        self._busy_timeout_seconds = busy_timeout_seconds
-        self._lock = threading.Lock()
-        self._owner: int | None = None  # thread that holds the lock
+        self._turns = Turns(busy_timeout_seconds)
         self._tables = Tables()
         self._closed = False
 
@@ -39,7 +37,7 @@ class MemoryRepository:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See `Repository`. A second one in the same thread raises RuntimeError."""
-        with self._exclusively():
+        with self._turns.mine():
             self.ping()
             transaction = MemoryTransaction(self._tables.copy())
             try:
@@ -55,18 +53,5 @@ class MemoryRepository:
 
     def close(self) -> None:
         """Refuse all that begins from now on. Closing again does nothing."""
-        with self._exclusively():
+        with self._turns.mine():
             self._closed = True
-
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        if self._owner == threading.get_ident():
-            raise RuntimeError("this thread is in a transaction already")
-        if not self._lock.acquire(timeout=self._busy_timeout_seconds):
-            raise StoreUnavailableError("another transaction takes too long")
-        self._owner = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._owner = None
-            self._lock.release()

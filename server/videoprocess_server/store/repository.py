@@ -30,6 +30,10 @@ class StoreUnavailableError(Exception):
     """The database cannot be reached, is locked by another process, or its disk is full; nothing was changed."""
 
 
+class UnfitDatabaseError(Exception):
+    """The database cannot be used as it is; the text is one line that says what to do."""
+
+
 class Reader(Protocol):
     """A consistent view."""
 

@@ -11,10 +11,10 @@ from videoprocess_server.store.sql import MIGRATIONS
 class SchemaTooNewError(Exception):
     """A newer build has written the database; this one would not understand it."""
 
-    def __init__(self, found_version: int, known_version: int) -> None:
+    def __init__(self, found_version: int, known_version: int, kept_in: str) -> None:
         super().__init__(
             f"the database has schema version {found_version}, this build knows versions up to {known_version}: "
-            "start the newer build again, or restore the data directory from before the upgrade"
+            f"start the newer build again, or restore the {kept_in} from before the upgrade"
         )
         self.found_version = found_version
         self.known_version = known_version
@@ -39,7 +39,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 def _apply_missing(connection: sqlite3.Connection) -> None:
     found, known = connection.execute("PRAGMA user_version").fetchone()[0], MIGRATIONS[-1].version
     if found > known:
-        raise SchemaTooNewError(found, known)
+        raise SchemaTooNewError(found, known, "data directory")
     for migration in MIGRATIONS[found:]:
         for statement in _statements(migration.sql):
             connection.execute(statement)

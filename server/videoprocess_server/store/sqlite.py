@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from videoprocess_server.model.records import Job
+from videoprocess_server.store.connection_pool import ConnectionPool
 from videoprocess_server.store.filesystem import refuse_network_file_system
 from videoprocess_server.store.repository import Reader, StoreUnavailableError, Transaction
 from videoprocess_server.store.schema import migrate
+from videoprocess_server.store.sql_reader import SqlReader
+from videoprocess_server.store.sql_transaction import SqlTransaction
 from videoprocess_server.store.sqlite_connections import (
     Opener,
-    ReaderPool,
     close_quietly,
     database_errors,
+    reset,
     roll_back,
     sync_log,
+    take_snapshot,
 )
-from videoprocess_server.store.sqlite_reader import SqliteReader
-from videoprocess_server.store.sqlite_transaction import SqliteTransaction
+from videoprocess_server.store.sqlite_statements import SqliteStatements
+from videoprocess_server.store.turns import Turns
 
 
 class SqliteRepository:
@@ -60,12 +63,17 @@ class SqliteRepository:
     ) -> None:
         refuse_network_file_system(path.parent)
         self._path = path
-        self._busy_timeout_seconds = busy_timeout_seconds
         self._job_ended = job_ended
         self._opener = Opener(path=path, busy_timeout_seconds=busy_timeout_seconds)
-        self._readers = ReaderPool(self._opener, reader_count)
-        self._lock = threading.Lock()
-        self._owner: int | None = None  # thread that holds the lock
+        self._readers = ConnectionPool(
+            self._opener.open_reader,
+            begin=take_snapshot,
+            close=close_quietly,
+            reset=reset,
+            size=reader_count,
+            timeout_seconds=busy_timeout_seconds,
+        )
+        self._turns = Turns(busy_timeout_seconds)
         self._in_doubt = False
         self._closed = False
         sync_log(path)
@@ -81,8 +89,8 @@ class SqliteRepository:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """See `Repository`."""
-        with self._readers.snapshot() as connection:
-            reader = SqliteReader(connection)
+        with self._readers.lent() as connection:
+            reader = SqlReader(SqliteStatements(connection))
             try:
                 yield reader
             finally:
@@ -92,7 +100,9 @@ class SqliteRepository:
     def transaction(self) -> Iterator[Transaction]:
         """See `Repository`. A second one in the same thread raises RuntimeError."""
         ended: Sequence[Job] = ()
-        with self._exclusively():
+        with self._turns.mine():
+            if self._closed:
+                raise StoreUnavailableError("the repository is closed")
             self._settle()
             try:
                 with self._written() as transaction:
@@ -116,7 +126,7 @@ class SqliteRepository:
 
     def close(self) -> None:
         """Close all connections; reads still open keep theirs until they end. Closing again does nothing."""
-        with self._exclusively(even_closed=True):
+        with self._turns.mine():
             if not self._closed:
                 self._closed = True
                 self._readers.close()
@@ -125,28 +135,12 @@ class SqliteRepository:
                 close_quietly(self._writer)
 
     @contextmanager
-    def _exclusively(self, *, even_closed: bool = False) -> Iterator[None]:
-        """Hold the lock of the writing connection."""
-        if self._owner == threading.get_ident():
-            raise RuntimeError("this thread is in a transaction already")
-        if not self._lock.acquire(timeout=self._busy_timeout_seconds):
-            raise StoreUnavailableError("another transaction takes too long")
-        self._owner = threading.get_ident()
-        try:
-            if self._closed and not even_closed:
-                raise StoreUnavailableError("the repository is closed")
-            yield
-        finally:
-            self._owner = None
-            self._lock.release()
-
-    @contextmanager
-    def _written(self) -> Iterator[SqliteTransaction]:
+    def _written(self) -> Iterator[SqlTransaction]:
         """Run a block as one transaction."""
         with database_errors():
             roll_back(self._writer)  # where that failed before
             self._writer.execute("BEGIN IMMEDIATE")
-        transaction = SqliteTransaction(self._writer)
+        transaction = SqlTransaction(SqliteStatements(self._writer))
         try:
             yield transaction
             transaction.raise_swallowed()
@@ -171,7 +165,7 @@ class SqliteRepository:
         """Put an end to a doubt."""
         if self._in_doubt:
             with self._written() as fence:
-                fence.raise_fence()
+                fence.count_up("fence")
             self._in_doubt = False
 
     def _identify(self) -> tuple[int, int]:

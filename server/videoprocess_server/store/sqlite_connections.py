@@ -1,10 +1,9 @@
-"""SQLite connections: how one is opened, what its errors mean, and the bounded pool of those that read."""
+"""SQLite connections: how one is opened, what its errors mean."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,7 +32,8 @@ class Opener:
 
     def open_reader(self) -> sqlite3.Connection:
         """Open a connection that only reads. It never checkpoints either: see `SqliteRepository`."""
-        return self._open("rw", "PRAGMA query_only = ON")
+        with database_errors():
+            return self._open("rw", "PRAGMA query_only = ON")
 
     def _open(self, mode: str, *pragmas: str) -> sqlite3.Connection:
         # isolation_level None: BEGIN and COMMIT are ours alone. Locks of ours keep a connection to one thread at a time.
@@ -113,63 +113,21 @@ def close_quietly(connection: sqlite3.Connection) -> None:
         connection.close()
 
 
-class ReaderPool:
-    """At most `size` reading connections, opened when needed. Threads come and go, connections stay."""
+def reset(connection: sqlite3.Connection) -> bool:
+    """End what was open on it; return whether that went well."""
+    try:
+        roll_back(connection)
+    except sqlite3.Error:
+        return False
+    return True
 
-    def __init__(self, opener: Opener, size: int) -> None:
-        self._opener = opener
-        self._slots = threading.Semaphore(size)
-        self._lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
-        self._closed = False
 
-    @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that sees the database as it is now, and keeps seeing it so.
+def take_snapshot(connection: sqlite3.Connection) -> None:
+    """See the database as it is now, and keep seeing it so.
 
-        Raises:
-            StoreUnavailableError: all connections stayed in use, or the database does not answer.
-        """
-        if not self._slots.acquire(timeout=self._opener.busy_timeout_seconds):
-            raise StoreUnavailableError("too many reads at once")
-        try:
-            connection = self._take()
-            try:
-                with database_errors():
-                    connection.execute("BEGIN")
-                    connection.execute(
-                        "SELECT count(*) FROM sqlite_schema"
-                    ).fetchall()  # BEGIN alone takes no snapshot
-                yield connection
-            finally:
-                self._give_back(connection)
-        finally:
-            self._slots.release()
-
-    def close(self) -> None:
-        """Close the idle connections; those in use are closed when given back."""
-        with self._lock:
-            self._closed = True
-            while self._idle:
-                close_quietly(self._idle.pop())
-
-    def _take(self) -> sqlite3.Connection:
-        with self._lock:
-            if self._closed:
-                raise StoreUnavailableError("the repository is closed")
-            if self._idle:
-                return self._idle.pop()
-        with database_errors():
-            return self._opener.open_reader()
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        try:
-            roll_back(connection)
-        except sqlite3.Error:
-            close_quietly(connection)
-            return
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        close_quietly(connection)
+    Raises:
+        StoreUnavailableError: the database does not answer.
+    """
+    with database_errors():
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # BEGIN alone takes no snapshot

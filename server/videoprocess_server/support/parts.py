@@ -45,7 +45,7 @@ settings.json    settings that this command would start it with
 machine.json     cores, memory, heat, pressure, processes
 disk.json        what the data directory holds, in numbers
 gates.json       which gates are closed, and why
-database.json    schema, rows by state, what SQLite's quick check says
+database.json    schema, rows by state, what SQLite's quick check or PostgreSQL says
 jobs.json        the last jobs: waiting, running, paused, and what came of them
 metrics.txt      a scrape, where the service serves metrics
 log.txt          the end of the log that --log named
@@ -90,7 +90,13 @@ class Finder:
 
     @cached_property
     def _inspection(self) -> Inspection:
-        return inspect(self._data_dir / DATABASE_NAME, self._is_running, MOST_JOBS)
+        if not self._settings.database_url:
+            return inspect(self._data_dir / DATABASE_NAME, self._is_running, MOST_JOBS)
+        from videoprocess_server.store import postgres_inspection
+
+        return postgres_inspection.inspect(
+            self._settings.database_url, self._settings.database_schema, MOST_JOBS
+        )
 
     def _is_running(self) -> bool:
         return is_in_use(self._data_dir / LOCK_NAME)
@@ -155,7 +161,7 @@ class Finder:
         return {
             "schema_version": found.schema_version,
             "known_schema_version": found.known_version,
-            "quick_check": found.check,
+            "check": found.check,
             "rows": found.counts,
         }
 

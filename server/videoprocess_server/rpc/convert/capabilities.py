@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from videoprocess.v1 import capabilities_pb2, hdi_enums_pb2, report_pb2, video_process_service_pb2
 from videoprocess_server.engine.sessions import ENCODE_TYPES_OF_INTENT
@@ -103,10 +105,11 @@ _NEED_FILTERS: Mapping[str, tuple[str, str]] = {"tone_mapping": (TONE_MAPPING_FI
 _MODES_NEED_EXTRAS: Mapping[OperationMode, str] = {OperationMode.SUPER_STAB: STABILISE_EXTRA}
 
 #: extras that this version has → what they bring
-_EXTRAS: Mapping[str, str] = {STABILISE_EXTRA: "OpenCV"}
+_EXTRAS: Mapping[str, str] = {STABILISE_EXTRA: "OpenCV", "postgres": "psycopg"}
+#: those of them that the service itself needs, not its workers → the package that tells the version
+_PACKAGES: Mapping[str, str] = {"postgres": "psycopg"}
 #: what others have as extras, and this version does without
 _ABSENT: Mapping[str, str] = {
-    "postgres": "Rows are kept in SQLite.",
     "s3": "Files are kept on the local disk.",
     "ray": "Work runs on this machine.",
 }
@@ -180,7 +183,7 @@ def _absent(build: BuildInfo, isolation: IsolationFacts) -> list[capabilities_pb
             if name not in build.filters
         },
         **{
-            setting: f"{_extra_note(extra, build)}."
+            setting: f"{_extra_note(extra, build.extras)}."
             for setting, (extra, _) in _NEED_EXTRAS.items()
             if extra not in build.extras
         },
@@ -190,7 +193,7 @@ def _absent(build: BuildInfo, isolation: IsolationFacts) -> list[capabilities_pb
             if name not in build.filters
         },
         **{
-            mode.name: f"{_extra_note(extra, build)}."
+            mode.name: f"{_extra_note(extra, build.extras)}."
             for mode, extra in _MODES_NEED_EXTRAS.items()
             if extra not in build.extras
         },
@@ -280,18 +283,28 @@ def _support(name: str, build: BuildInfo) -> tuple[bool, str]:
 
 
 def _extras(build: BuildInfo) -> list[capabilities_pb2.Extra]:
+    there = {**build.extras, **_installed()}
     return [
         *(
-            capabilities_pb2.Extra(name=name, present=name in build.extras, note=_extra_note(name, build))
+            capabilities_pb2.Extra(name=name, present=name in there, note=_extra_note(name, there))
             for name in _EXTRAS
         ),
         *(capabilities_pb2.Extra(name=name, present=False, note=note) for name, note in _ABSENT.items()),
     ]
 
 
-def _extra_note(name: str, build: BuildInfo) -> str:
-    if name in build.extras:
-        return f"{_EXTRAS[name]} {build.extras[name]} is there."
+def _installed() -> dict[str, str]:
+    """Return the versions of the service's own extras that are there."""
+    found = {}
+    for name, package in _PACKAGES.items():
+        with suppress(PackageNotFoundError):
+            found[name] = version(package)
+    return found
+
+
+def _extra_note(name: str, there: Mapping[str, str]) -> str:
+    if name in there:
+        return f"{_EXTRAS[name]} {there[name]} is there."
     return f"{_EXTRAS[name]} is missing: pip install -e '.[{name}]'"
 
 

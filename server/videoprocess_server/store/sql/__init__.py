@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 _FILES = resources.files(__name__)
 
@@ -32,9 +33,13 @@ def parse_queries(text: str) -> dict[str, str]:
     return queries
 
 
-def _read_migrations() -> list[Migration]:
-    """Return the migrations, numbered from 1 without gaps."""
-    files = (file for file in (_FILES / "migrations").iterdir() if re.fullmatch(r"\d{4}_\w+\.sql", file.name))
+def read_migrations(folder: Traversable) -> list[Migration]:
+    """Return the migrations of a folder.
+
+    Raises:
+        ValueError: they are not numbered from 1 without gaps.
+    """
+    files = (file for file in folder.iterdir() if re.fullmatch(r"\d{4}_\w+\.sql", file.name))
     migrations = [Migration(version=int(file.name[:4]), sql=file.read_text("utf-8")) for file in files]
     migrations.sort(key=lambda migration: migration.version)
     if [migration.version for migration in migrations] != list(range(1, len(migrations) + 1)):
@@ -43,4 +48,4 @@ def _read_migrations() -> list[Migration]:
 
 
 QUERIES = parse_queries((_FILES / "queries.sql").read_text("utf-8"))
-MIGRATIONS = _read_migrations()
+MIGRATIONS = read_migrations(_FILES / "migrations")

@@ -4,7 +4,7 @@ SELECT * FROM sessions WHERE session_id = :session_id;
 
 -- name: count_open_sessions
 -- Open sessions of a user, or of all.
-SELECT count(*) FROM sessions WHERE close_time_us IS NULL AND (:user_id IS NULL OR user_id = :user_id);
+SELECT count(*) FROM sessions WHERE close_time_us IS NULL AND (user_id = :user_id OR :user_id IS NULL);
 
 -- name: list_idle_sessions
 -- Open sessions last used before a time, oldest first.
@@ -34,7 +34,7 @@ SELECT * FROM videos
 WHERE user_id = :user_id
     AND (create_time_us, video_id) > (:after_time_us, :after_video_id)
     AND video_id >= :id_from
-    AND (:id_to IS NULL OR video_id < :id_to)
+    AND (video_id < :id_to OR :id_to IS NULL)
 ORDER BY create_time_us, video_id
 LIMIT :limit;
 
@@ -45,7 +45,7 @@ WHERE user_id = :user_id
     AND state = :state
     AND (create_time_us, video_id) > (:after_time_us, :after_video_id)
     AND video_id >= :id_from
-    AND (:id_to IS NULL OR video_id < :id_to)
+    AND (video_id < :id_to OR :id_to IS NULL)
 ORDER BY create_time_us, video_id
 LIMIT :limit;
 
@@ -114,7 +114,7 @@ LIMIT :limit;
 -- name: list_active_jobs_of_session
 -- Queued and running jobs of a session, and of a user where given, in order of acceptance.
 SELECT * FROM jobs
-WHERE session_id = :session_id AND (:user_id IS NULL OR user_id = :user_id) AND state IN ('queued', 'running')
+WHERE session_id = :session_id AND (user_id = :user_id OR :user_id IS NULL) AND state IN ('queued', 'running')
 ORDER BY accept_number, job_id
 LIMIT :limit;
 
@@ -203,7 +203,7 @@ DELETE FROM sessions WHERE session_id IN (
 -- name: count_up
 -- Take the next number of a service-wide counter.
 INSERT INTO service_counters (name, value) VALUES (:name, 1)
-ON CONFLICT (name) DO UPDATE SET value = value + 1
+ON CONFLICT (name) DO UPDATE SET value = service_counters.value + 1
 RETURNING value;
 
 -- name: get_plan
@@ -254,8 +254,11 @@ SELECT * FROM plans WHERE user_id = :user_id AND video_id = :video_id ORDER BY c
 -- name: list_stale_plans
 -- Plans of idle videos that were last changed before a time. The cross join keeps their order: of videos without a plan there
 -- may be many.
-SELECT plans.* FROM plans CROSS JOIN videos USING (user_id, video_id)
-WHERE videos.update_time_us < :before_us AND videos.state NOT IN ('queued', 'running', 'deleted')
+SELECT plans.* FROM plans CROSS JOIN videos
+WHERE videos.user_id = plans.user_id
+    AND videos.video_id = plans.video_id
+    AND videos.update_time_us < :before_us
+    AND videos.state NOT IN ('queued', 'running', 'deleted')
 ORDER BY plans.user_id, plans.video_id, plans.create_time_us, plans.plan_id
 LIMIT :limit;
 
@@ -295,15 +298,16 @@ VALUES (
     :input_sha256, :parameter_sets_sha256, :cpu_seconds, :measures
 );
 
--- name: count_waiting_segments
--- How many of these segments are waiting.
-SELECT count(*) FROM segments
-WHERE plan_id = :plan_id AND state = 'waiting' AND "index" IN (SELECT value FROM json_each(:indices));
-
 -- name: lease_segments
--- waiting -> leased, one attempt more.
+-- waiting -> leased, one attempt more: all :count of them, or none.
 UPDATE segments SET state = 'leased', lease_token = :lease_token, attempt_count = attempt_count + 1
-WHERE plan_id = :plan_id AND state = 'waiting' AND "index" IN (SELECT value FROM json_each(:indices));
+WHERE plan_id = :plan_id
+    AND state = 'waiting'
+    AND "index" IN (SELECT value FROM json_each(:indices))
+    AND :count = (
+        SELECT count(*) FROM segments
+        WHERE plan_id = :plan_id AND state = 'waiting' AND "index" IN (SELECT value FROM json_each(:indices))
+    );
 
 -- name: finish_segment
 -- leased -> done, if the lease is still this one. The counters are the row's own.
@@ -322,8 +326,8 @@ WHERE plan_id = :plan_id AND "index" = :index AND state = 'leased' AND lease_tok
 
 -- name: release_segments
 -- leased -> waiting, of one lease or of all; the crashed one gets one crash more.
-UPDATE segments SET state = 'waiting', lease_token = '', crash_count = crash_count + ("index" IS :crashed_index)
-WHERE plan_id = :plan_id AND state = 'leased' AND (:lease_token IS NULL OR lease_token = :lease_token);
+UPDATE segments SET state = 'waiting', lease_token = '', crash_count = crash_count + CASE WHEN "index" = :crashed_index THEN 1 ELSE 0 END
+WHERE plan_id = :plan_id AND state = 'leased' AND (lease_token = :lease_token OR :lease_token IS NULL);
 
 -- name: reset_segment
 -- done -> waiting, without what its file was.
@@ -436,7 +440,7 @@ SELECT * FROM events WHERE user_id = :user_id AND sequence > :after_sequence ORD
 -- name: next_event_sequence
 -- Take the user's next number.
 INSERT INTO user_counters (user_id, last_event_sequence) VALUES (:user_id, 1)
-ON CONFLICT (user_id) DO UPDATE SET last_event_sequence = last_event_sequence + 1
+ON CONFLICT (user_id) DO UPDATE SET last_event_sequence = user_counters.last_event_sequence + 1
 RETURNING last_event_sequence;
 
 -- name: append_event

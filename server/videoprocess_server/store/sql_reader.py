@@ -1,12 +1,10 @@
-"""A consistent view of a SQLite database."""
+"""A consistent view of a database that speaks SQL, whichever it is: `Statements` are its own."""
 
 from __future__ import annotations
 
-import heapq
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from itertools import islice
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from videoprocess_server.model.records import (
     ActiveUser,
@@ -24,18 +22,47 @@ from videoprocess_server.model.records import (
 )
 from videoprocess_server.model.states import SegmentState, VideoState
 from videoprocess_server.store.codec import R, SqlValue, from_row
-from videoprocess_server.store.sql import QUERIES
-from videoprocess_server.store.sqlite_connections import database_errors
 
 _BEFORE_ALL = (-(2**63), "")  # no video id is empty
-_NO_LIMIT = -1
+_NO_LIMIT = 2**63 - 1
+
+#: a row by the names of its columns
+Row = Mapping[str, Any]
 
 
-class SqliteReader:
+class Statements(Protocol):
+    """Runs the named queries of `store/sql` on one connection.
+
+    Every method raises ConflictError where a constraint refused the change, and StoreUnavailableError where the database did.
+    """
+
+    def rows(self, query: str, parameters: Mapping[str, SqlValue]) -> Sequence[Row]:
+        """Return all rows of a query."""
+        ...
+
+    def rows_in_states(
+        self, query: str, states: Collection[str], parameters: Mapping[str, SqlValue], limit: int
+    ) -> Sequence[Row]:
+        """Return the first `limit` rows of a query over these states, by (create_time_us, video_id).
+
+        Rows of each state are read in order, and no further than the page needs.
+        """
+        ...
+
+    def run(self, query: str, parameters: Mapping[str, SqlValue]) -> int:
+        """Run a statement that changes rows; return how many it changed."""
+        ...
+
+    def run_each(self, query: str, rows: Sequence[Mapping[str, SqlValue]]) -> None:
+        """Run it with the parameters of each row."""
+        ...
+
+
+class SqlReader:
     """Reads on a connection lent for one `with` block."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
         self._refusal: Exception | None = None
 
     def end(self) -> None:
@@ -84,8 +111,8 @@ class SqliteReader:
         }
         if states is None:
             return self._list(Video, "list_videos", **page)
-        rows = self._merge_states("list_videos_in_state", {state.value for state in states}, page, limit)
-        return [from_row(Video, dict(row)) for row in rows]
+        rows = self._rows_in_states("list_videos_in_state", states, page, limit)
+        return [from_row(Video, row) for row in rows]
 
     def list_video_positions(
         self,
@@ -103,7 +130,7 @@ class SqliteReader:
             "after_video_id": after_video_id,
             "limit": limit,
         }
-        rows = self._merge_states("list_positions_in_state", {state.value for state in states}, page, limit)
+        rows = self._rows_in_states("list_positions_in_state", states, page, limit)
         return [(row["create_time_us"], row["video_id"]) for row in rows]
 
     def get_job(self, job_id: str) -> Job | None:
@@ -170,7 +197,7 @@ class SqliteReader:
             video_id=video_id,
             settings_fingerprint=settings_fingerprint,
         )
-        return from_row(ResumePoint, dict(rows[0])) if rows else None
+        return from_row(ResumePoint, rows[0]) if rows else None
 
     def list_plans(self, user_id: int, video_id: str) -> Sequence[PlanRecord]:
         """See `Reader`."""
@@ -252,7 +279,8 @@ class SqliteReader:
 
     def event_bounds(self, user_id: int) -> tuple[int, int]:
         """See `Reader`."""
-        oldest, newest = self._rows("event_bounds", user_id=user_id)[0]
+        (bounds,) = self._rows("event_bounds", user_id=user_id)
+        oldest, newest = bounds["oldest"], bounds["newest"]
         return (newest + 1 if oldest is None else oldest), newest
 
     def list_events(self, user_id: int, after_sequence: int, limit: int) -> Sequence[Event]:
@@ -263,41 +291,34 @@ class SqliteReader:
         """See `Reader`."""
         return self._find(Request, "get_request", user_id=user_id, method=method, request_id=request_id)
 
-    def _merge_states(
-        self, query: str, states: Collection[str], page: Mapping[str, SqlValue], limit: int
-    ) -> list[sqlite3.Row]:
-        """Return the first rows over these states. Each state's are read in order, and no further than the page needs."""
-        with self._guard(), ExitStack() as cursors:
-            parts = [
-                cursors.enter_context(
-                    closing(self._connection.execute(QUERIES[query], {**page, "state": state}))
-                )
-                for state in states
-            ]
-            merged = heapq.merge(*parts, key=lambda row: (row["create_time_us"], row["video_id"]))
-            return list(islice(merged, limit))
-
     def _find(self, kind: type[R], query: str, **parameters: SqlValue) -> R | None:
         """Return the record of the only row, if there is one."""
         return next(iter(self._list(kind, query, **parameters)), None)
 
     def _list(self, kind: type[R], query: str, **parameters: SqlValue) -> list[R]:
-        return [from_row(kind, dict(row)) for row in self._rows(query, **parameters)]
+        return [from_row(kind, row) for row in self._rows(query, **parameters)]
 
     def _number(self, query: str, **parameters: SqlValue) -> int:
-        return int(self._rows(query, **parameters)[0][0])
+        """Return the only value of the only row."""
+        ((number,),) = (row.values() for row in self._rows(query, **parameters))
+        return int(number)
 
-    def _rows(self, query: str, **parameters: SqlValue) -> list[sqlite3.Row]:
+    def _rows(self, query: str, **parameters: SqlValue) -> Sequence[Row]:
         with self._guard():
-            return self._connection.execute(QUERIES[query], parameters).fetchall()
+            return self._statements.rows(query, parameters)
+
+    def _rows_in_states(
+        self, query: str, states: Collection[VideoState], page: Mapping[str, SqlValue], limit: int
+    ) -> Sequence[Row]:
+        with self._guard():
+            return self._statements.rows_in_states(query, {state.value for state in states}, page, limit)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Refuse all that follows a failure: SQLite may have ended the transaction, and what follows would be its own."""
+        """Refuse all that follows a failure: it may have ended the transaction, and what follows would be its own."""
         self.raise_swallowed()
         try:
-            with database_errors():
-                yield
+            yield
         except Exception as error:
             self._refusal = error
             raise

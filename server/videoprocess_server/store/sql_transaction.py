@@ -1,9 +1,8 @@
-"""A change of a SQLite database."""
+"""A change of a database that speaks SQL."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,15 +20,14 @@ from videoprocess_server.model.records import (
 )
 from videoprocess_server.model.states import TERMINAL_JOB_STATES
 from videoprocess_server.store.codec import Record, SqlValue, to_row
-from videoprocess_server.store.sql import QUERIES
-from videoprocess_server.store.sqlite_reader import SqliteReader
+from videoprocess_server.store.sql_reader import SqlReader, Statements
 
 
-class SqliteTransaction(SqliteReader):
-    """Reads and writes on the writing connection. After an error it can only be undone, whoever catches that error."""
+class SqlTransaction(SqlReader):
+    """Reads and writes on one connection. After an error it can only be undone, whoever catches that error."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
+    def __init__(self, statements: Statements) -> None:
+        super().__init__(statements)
         self._ended_jobs: dict[str, Job] = {}
 
     def ended_jobs(self) -> Sequence[Job]:
@@ -56,13 +54,17 @@ class SqliteTransaction(SqliteReader):
 
     def next_accept_number(self) -> int:
         """See `Transaction`."""
-        return self._number("count_up", name="accept_number")
+        return self.count_up("accept_number")
+
+    def count_up(self, name: str) -> int:
+        """Return the next number of a service-wide counter."""
+        return self._number("count_up", name=name)
 
     def add_plan(self, plan: PlanRecord, segments: Sequence[SegmentRecord]) -> None:
         """See `Transaction`."""
         self._put("add_plan", plan)
         with self._guard():
-            self._connection.executemany(QUERIES["add_segment"], (to_row(segment) for segment in segments))
+            self._statements.run_each("add_segment", [to_row(segment) for segment in segments])
 
     def put_plan(self, plan: PlanRecord) -> None:
         """See `Transaction`."""
@@ -75,10 +77,14 @@ class SqliteTransaction(SqliteReader):
     def lease_segments(self, plan_id: str, indices: Sequence[int], lease_token: str) -> bool:
         """See `Transaction`."""
         wanted = sorted(set(indices))
-        if self._number("count_waiting_segments", plan_id=plan_id, indices=json.dumps(wanted)) != len(wanted):
-            return False
-        self._run("lease_segments", plan_id=plan_id, indices=json.dumps(wanted), lease_token=lease_token)
-        return True
+        leased = self._run(
+            "lease_segments",
+            plan_id=plan_id,
+            indices=json.dumps(wanted),
+            count=len(wanted),
+            lease_token=lease_token,
+        )
+        return leased == len(wanted)
 
     def finish_segment(self, segment: SegmentRecord, lease_token: str) -> bool:
         """See `Transaction`."""
@@ -146,14 +152,10 @@ class SqliteTransaction(SqliteReader):
             "delete_closed_sessions_before", close_time_before_us=close_time_before_us, limit=limit
         )
 
-    def raise_fence(self) -> None:
-        """Write something, whatever it is: see `SqliteRepository`."""
-        self._number("count_up", name="fence")
-
     def _put(self, query: str, record: Record) -> None:
         self._run(query, **to_row(record))
 
     def _run(self, query: str, **parameters: SqlValue) -> int:
         """Run a statement that changes rows; return how many it changed."""
         with self._guard():
-            return self._connection.execute(QUERIES[query], parameters).rowcount
+            return self._statements.run(query, parameters)
