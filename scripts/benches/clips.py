@@ -35,12 +35,26 @@ def scaled(
     return path
 
 
-def repeated(path: Path, rounds: int) -> Path:
-    """Write the dog so many times in a row, picture and sound packet by packet."""
+def smaller(source: Path, path: Path, *, height: int) -> Path:
+    """Write a clip with a smaller picture, all else as it is."""
     subprocess.run(
         [
             imageio_ffmpeg.get_ffmpeg_exe(),
-            *("-v", "error", "-y", "-stream_loop", str(rounds - 1), "-i", str(DOG)),
+            *("-v", "error", "-y", "-i", str(source), "-map", "0:v:0", "-map", "0:a:0"),
+            *("-vf", f"scale=-2:{height}", "-fps_mode", "passthrough", "-c:v", *_ENCODERS["h264"]),
+            *("-crf", "20", "-c:a", "copy", str(path)),
+        ],
+        check=True,
+    )
+    return path
+
+
+def repeated(source: Path, path: Path, rounds: int) -> Path:
+    """Write a clip so many times in a row, picture and sound packet by packet."""
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            *("-v", "error", "-y", "-stream_loop", str(rounds - 1), "-i", str(source)),
             *("-map", "0:v:0", "-map", "0:a:0", "-c", "copy", str(path)),
         ],
         check=True,

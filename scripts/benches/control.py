@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return how long both took, and the goals."""
     media = folder / "media"
     media.mkdir()
-    clip = repeated(media / "clip.mp4", ROUNDS)
+    clip = repeated(DOG, media / "clip.mp4", ROUNDS)
     workers = os.cpu_count() or 1
     with Service(folder, media, "--workers", str(workers)) as service:
         told = {

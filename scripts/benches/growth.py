@@ -1,7 +1,7 @@
 """Growth: what a second of video costs must not depend on how many seconds the video has.
 
-The same footage over and over, joined by stream copy, at several lengths and with several numbers of workers, each with a service
-and a data directory of its own. Costs are from ProcessVideo to OnProcessDone; memory is that of the service and all its
+The same footage over and over, of a small picture so that ten minutes of it are soon through, joined by stream copy, at several
+lengths and with several numbers of workers, each with a service and a data directory of its own. Costs are from ProcessVideo to OnProcessDone; memory is that of the service and all its
 workers together, at its peak. The longest clip is compared with each of the others; in memory only with those that have two
 segments for each worker: a shorter one does not use them all.
 """
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benches.clips import DOG, DOG_SECONDS, repeated
+from benches.clips import DOG, DOG_SECONDS, repeated, smaller
 from benches.figures import goal, say
 from benches.job_run import desk
 from benches.memory_peak import MemoryPeak
@@ -52,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--growth-seconds", type=float, nargs="+", default=[10, 60, 600], help="lengths of the clips, about"
     )
+    parser.add_argument("--growth-height", type=int, default=360, help="lines of their picture")
     parser.add_argument("--growth-workers", type=int, nargs="+", default=[1, 2, 4], help="that encode")
 
 
@@ -60,7 +61,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     media = folder / "media"
     media.mkdir()
     rounds = sorted({max(1, round(seconds / DOG_SECONDS)) for seconds in options.growth_seconds})
-    clips = [repeated(media / f"{count}.mp4", count) for count in rounds]
+    footage = smaller(DOG, folder / "footage.mp4", height=options.growth_height)
+    clips = [repeated(footage, media / f"{count}.mp4", count) for count in rounds]
     runs: list[Grown] = []
     for workers in options.growth_workers:
         for clip in clips:
@@ -69,6 +71,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             say(f"{NAME}: {asdict(runs[-1])}")
     return {
         "footage": DOG.name,
+        "lines": options.growth_height,
         "cores": os.cpu_count(),
         "runs": [asdict(each) for each in runs],
         "goals": {
