@@ -234,12 +234,12 @@ def test_a_server_that_answers_nothing_is_unavailable_in_time_and_works_after(
     with closing(PostgresRepository(mortal.url(), busy_timeout_seconds=20.0)) as repository:
         end_job(repository, "a")
         mortal.freeze()
-        monkeypatch.setattr(postgres_connections, "_ANSWER_SECONDS", 0.5)
-        with pytest.raises(StoreUnavailableError):
-            end_job(repository, "b")
-        with pytest.raises(StoreUnavailableError):
-            repository.ping()
-        monkeypatch.undo()
+        with monkeypatch.context() as impatient:
+            impatient.setattr(postgres_connections, "_ANSWER_SECONDS", 0.5)
+            with pytest.raises(StoreUnavailableError):
+                end_job(repository, "b")
+            with pytest.raises(StoreUnavailableError):
+                repository.ping()
         mortal.thaw()
         end_job(repository, "c")
         assert kept(repository) == ["a", "c"]
