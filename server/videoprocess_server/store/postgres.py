@@ -179,15 +179,15 @@ class PostgresRepository(PostgresNotices):
 
     def _begun(self) -> Connection:
         """Return the writing connection with a change begun; one that was lost meanwhile is replaced."""
-        if self._writer is not None:
+        if self._writer is not None and roll_back(self._writer):  # what an interrupt left open
             try:
                 begin(self._writer, self._lock)
             except StoreUnavailableError:
                 if roll_back(self._writer):
                     raise
-                self._drop_writer()
             else:
                 return self._writer
+        self._drop_writer()
         self._writer = self._opener.open()
         try:
             begin(self._writer, self._lock)
