@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
 from functools import partial
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreUnavailableError
 from videoprocess_server.engine import faults
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.open_leases import Lease, OpenLease
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.recording import Recorder
 from videoprocess_server.engine.segment_passes import SegmentPass
@@ -34,25 +35,6 @@ from videoprocess_server.model.tasks import EncodeResult, Progress, SegmentDone,
 from videoprocess_server.store.repository import Transaction
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Lease:
-    """A run of segments that one worker has."""
-
-    token: str
-    run: tuple[SegmentPlan, ...]
-
-
-@dataclass
-class _Open:
-    """A lease that is being worked on."""
-
-    lease: Lease
-    #: monotonic seconds of its last segment's end
-    since: float
-    #: its worker is another job's from here on
-    given_up: bool = False
 
 
 class Encoding:
@@ -91,7 +73,7 @@ class Encoding:
         self._begun: set[int] = set()
         self._waiting: set[int] = set()
         self._done: dict[int, SegmentRecord] = {}
-        self._leases: dict[TaskHandle, _Open] = {}
+        self._leases: dict[TaskHandle, OpenLease] = {}
         #: index → monotonic seconds before which it is not tried again
         self._not_before: dict[int, float] = {}
         self._tries: dict[int, faults.Tries] = {}
@@ -110,12 +92,17 @@ class Encoding:
     @property
     def demand(self) -> int:
         """How many workers could do something now."""
-        return 1 if self.alone else len(self._waiting) + len(self._leases)
+        return 1 if self.alone else len(self._waiting) + self._working
 
     @property
     def done_count(self) -> int:
         """How many segments are finished."""
         return len(self._done)
+
+    @property
+    def _working(self) -> int:
+        """How many workers have a lease of ours."""
+        return sum(not entry.ended for entry in self._leases.values())
 
     def run(self) -> list[SegmentRecord]:
         """Return all segments, DONE, in order.
@@ -171,6 +158,8 @@ class Encoding:
     def _is_whole(self, row: SegmentRecord) -> bool:
         try:
             return self._blobs.sha256(BlobKind.SEGMENT, row.path) == row.sha256
+        except BlobStoreUnavailableError:
+            raise
         except OSError:
             return False
 
@@ -179,7 +168,7 @@ class Encoding:
         now = time.monotonic()
         self._not_before = {index: until for index, until in self._not_before.items() if until > now}
         workers = int(self._runner.has_machine) if self.alone else self._runner.workers
-        while len(self._leases) < workers:
+        while self._working < workers:
             ready = self._waiting - self._not_before.keys()
             run = next_run(self._record.plan.segments, ready & self._alone or ready, workers)
             if not run:
@@ -200,21 +189,41 @@ class Encoding:
         self._begun.update(indices)
         paths = tuple(str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices)
         task = self._pass.task(run, paths)
+        entry = OpenLease(lease, time.monotonic())
         handle = self._runner.submit(
-            task, self._open_source(), lambda message: self._on_message(lease, message)
+            task, self._open_source(), lambda message: self._on_message(entry, message)
         )
-        self._leases[handle] = _Open(lease, time.monotonic())
+        self._leases[handle] = entry
         handle.add_done_callback(lambda ended: self._runner.post(lambda: self._end(ended)))
 
     def _key(self, lease: Lease, index: int) -> str:
         return f"{self._record.plan_id}/{index:06d}-{lease.token}{self._pass.extension}"
 
-    def _on_message(self, lease: Lease, message: TaskMessage) -> None:
+    def _on_message(self, entry: OpenLease, message: TaskMessage) -> None:
         if isinstance(message, SegmentDone):
-            self._runner.post(lambda: self._finish(lease, message))
+            self._runner.post(lambda: self._keep(entry, message))
         elif isinstance(message, Progress):
-            self._meter.open_frames(lease.token, message.frames, time.monotonic())
+            self._meter.open_frames(entry.lease.token, message.frames, time.monotonic())
             self._told()
+
+    def _keep(self, entry: OpenLease, done: SegmentDone) -> None:
+        """Have a segment's file made durable, beside all else."""
+        entry.keeping += 1
+        kept = self._blobs.keep(BlobKind.SEGMENT, self._key(entry.lease, done.index), done.sha256)
+        kept.add_done_callback(lambda kept: self._runner.post(lambda: self._kept(entry, done, kept)))
+
+    def _kept(self, entry: OpenLease, done: SegmentDone, kept: Future[None]) -> None:
+        """A segment's file is durable, or could not be made so: a store that is away is waited out, unless the job ends."""
+        entry.keeping -= 1
+        try:
+            kept.result()
+            self._finish(entry.lease, done)
+        except BlobStoreUnavailableError as error:
+            log.warning("segment_not_kept", plan_id=self._record.plan_id, index=done.index, error=str(error))
+            if not self._ending:
+                self._keep(entry, done)
+        finally:
+            self._close_if_over(entry)
 
     def _finish(self, lease: Lease, done: SegmentDone) -> None:
         """A segment's file is durable: its row follows, if the lease still holds and the source is still the same."""
@@ -256,17 +265,27 @@ class Encoding:
                 self._runner.stall_seconds, self._limits.stall_segments * (now - entry.since)
             )
             entry.since = now
-            active = sum(not other.given_up for other in self._leases.values())
+            active = sum(not (other.given_up or other.ended) for other in self._leases.values())
             if not self._ending and not entry.given_up and active > self._runner.workers:
                 entry.given_up = True
                 handle.cancel()
 
     def _end(self, ended: TaskHandle) -> None:
         """A worker is through with its lease, one way or another."""
-        entry = self._leases.pop(ended)
+        entry = self._leases[ended]
+        entry.ended = True
         self._demand_changed()
+        self._meter.close_task(entry.lease.token)
+        self._close_if_over(entry)
+
+    def _close_if_over(self, entry: OpenLease) -> None:
+        if entry.ended and not entry.keeping:
+            self._close(next(handle for handle, other in self._leases.items() if other is entry))
+
+    def _close(self, ended: TaskHandle) -> None:
+        """A lease is over: what of it is not done waits for another."""
+        entry = self._leases.pop(ended)
         lease = entry.lease
-        self._meter.close_task(lease.token)
         left = [segment.index for segment in lease.run if segment.index not in self._done]
         try:
             result = ended.result()
