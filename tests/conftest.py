@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from s3_server import s3_server  # noqa: F401  a fixture
 from service_harness import Api, Server, connect
 from soaking import SOAKING
 

@@ -14,8 +14,8 @@ import structlog
 
 from videoprocess_server import last_start
 from videoprocess_server.access import Access, load_access
-from videoprocess_server.blobs.blob_store import BlobKind
-from videoprocess_server.blobs.local import LocalBlobStore
+from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs, open_blobs
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreUnavailableError
 from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
@@ -62,6 +62,7 @@ STOPPING = Condition(SessionStatus.NOT_READY_TEMPORARILY, BlockReason.DRAINING, 
 #: errors whose text is one line that says what to do
 _NAMED = (
     AccessFileError,
+    BlobStoreUnavailableError,
     CannotListenError,
     DataDirectoryError,
     HealthPortError,
@@ -71,6 +72,7 @@ _NAMED = (
     PreflightError,
     SchemaTooNewError,
     StoreUnavailableError,
+    UnfitBlobsError,
 )
 _DATABASE_REMEDY = "end whatever else uses the file, or restore the data directory from a backup (docs/backup-and-upgrade.md)"
 
@@ -93,13 +95,16 @@ def run(settings: Settings) -> None:
             if address := getattr(settings, option):
                 check_listen(address, f"--{option.replace('_', '-')}")
         check_address_file(settings.address_file)
+        for problem in check_blobs(settings):
+            raise CannotStartError(problem)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)
             stack.callback(told.close)
             repository = _open(data.database, told.job_ended)
             stack.callback(repository.close)
-            blobs = LocalBlobStore(data.path)
+            blobs = open_blobs(settings, data.path)
+            stack.callback(blobs.close)
             executor = _executor(settings, data.path, told.spans)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
@@ -138,7 +143,7 @@ def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoo
 async def _serve(
     settings: Settings,
     repository: Repository,
-    blobs: LocalBlobStore,
+    blobs: BlobStore,
     executor: ProcessPoolExecutor,
     access: Access,
     told: Observers,

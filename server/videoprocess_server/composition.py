@@ -10,7 +10,7 @@ from importlib.metadata import version
 import grpc
 
 from videoprocess_server import bounds
-from videoprocess_server.blobs.local import LocalBlobStore
+from videoprocess_server.blobs.blob_store import BlobStore
 from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Condition, Conditions
@@ -52,7 +52,7 @@ from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
 
-UPLOAD_COMMIT_BYTES = 3 * 1024 * 1024  # the largest message: what a cut costs at most
+LARGEST_MESSAGE_BYTES = 3 * 1024 * 1024  # what a cut costs at least, where it comes in the middle of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class _Ground:
 
     settings: Settings
     repository: Repository
-    blobs: LocalBlobStore
+    blobs: BlobStore
     executor: ProcessPoolExecutor
     build: BuildInfo
     policy: Policy
@@ -125,7 +125,7 @@ class _Bringing:
 def compose(
     settings: Settings,
     repository: Repository,
-    blobs: LocalBlobStore,
+    blobs: BlobStore,
     executor: ProcessPoolExecutor,
     build: BuildInfo,
     policy: Policy,
@@ -291,7 +291,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             isolation=lambda: _isolation(ground.executor),
             build_info=lambda: ground.build,
             worker_count=ground.executor.worker_count,
-            upload_commit_bytes=UPLOAD_COMMIT_BYTES,
+            upload_commit_bytes=max(LARGEST_MESSAGE_BYTES, ground.blobs.commit_bytes),
             shared_roots=sources.roots_of,
             fd_socket=lambda: bringing.passed_files.place,
             fd_token_seconds=bringing.passed_files.token_seconds,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.blob_helpers import RESULT, SEGMENT, UPLOAD, WORK, content, finished, publish, put
-from contract.s3_server import S3Server, s3_blobs, s3_server  # noqa: F401  a fixture
+from s3_server import S3Server, s3_blobs
 from videoprocess_server.blobs.blob_store import BlobStore
 from videoprocess_server.blobs.local import LocalBlobStore
 

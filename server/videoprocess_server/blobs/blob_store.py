@@ -134,6 +134,10 @@ class BlobStore(Protocol):
         """Return if blobs can be written; OSError otherwise."""
         ...
 
+    def close(self) -> None:
+        """End what goes on beside callers; nobody calls anything any more."""
+        ...
+
 
 def go_on_always() -> None:
     """Whoever asked waits until it is done."""

@@ -163,6 +163,9 @@ class LocalBlobStore:
         probe.write_bytes(b"ping")
         probe.unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Nothing goes on beside callers."""
+
     def _path(self, kind: BlobKind, key: str) -> Path:
         return self._root / kind.value / blob_keys.checked(key)
 

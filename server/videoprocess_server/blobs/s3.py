@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from videoprocess_server.blobs import blob_keys
-from videoprocess_server.blobs.blob_store import BlobKind, GoOn, go_on_always
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreUnavailableError, GoOn, go_on_always
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.blobs.named_locks import NamedLocks
 from videoprocess_server.blobs.s3_bucket import Bucket
@@ -21,6 +21,7 @@ from videoprocess_server.blobs.s3_uploads import COMMIT_BYTES, Layout, S3Uploads
 _STORED = (BlobKind.UPLOAD, BlobKind.SEGMENT, BlobKind.RESULT)
 #: segments that are sent at once, and pieces that are read at once
 _KEEPERS, _READERS = 2, 8
+_PAUSE_SECONDS = 1.0
 #: objects that one request deletes
 _DELETED_AT_ONCE = 1000
 
@@ -55,6 +56,7 @@ class S3BlobStore:
         #: names of files that workers write and nobody has kept yet
         self._written: set[str] = set()
         self._written_lock = threading.Lock()
+        self._closing = threading.Event()
 
     @property
     def commit_bytes(self) -> int:
@@ -175,7 +177,8 @@ class S3BlobStore:
         self._bucket.ping()
 
     def close(self) -> None:
-        """Return when nothing is sent any more."""
+        """Return when nothing is sent any more; who waits for what was not sent is told that it is cancelled."""
+        self._closing.set()
         self._keepers.shutdown(cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
 
@@ -212,6 +215,9 @@ class S3BlobStore:
         name = _name(kind, key)
         try:
             self._bucket.put_file(name, self._local.path(kind, key), sha256)
+        except BlobStoreUnavailableError:
+            self._closing.wait(_PAUSE_SECONDS)  # who tries again at once does so at a pace
+            raise
         except FileExistsError:  # of a call whose answer was lost: no two files have this name
             if self._bucket.stored(name).sha256 != sha256:
                 raise

@@ -24,6 +24,7 @@ from videoprocess_server.blobs.blob_store import (
     GoOn,
     go_on_always,
 )
+from videoprocess_server.blobs.s3_address import S3Address
 
 #: an object up to this size is one request, a larger one is sent in parts of it; and what a request reads at most
 PIECE_BYTES = 8 << 20
@@ -34,38 +35,15 @@ _PIECES_AT_ONCE = 8
 _PARTS_AT_ONCE = 2
 #: of an upload in parts, whose parts are in memory, too
 _FILES_AT_ONCE = 2
-_REQUEST_SECONDS = 60
-_CONNECT_SECONDS = 5
-_PING_SECONDS = 3
+_CONNECT_SECONDS = 5.0
+_HASTY_SECONDS = 3.0
 #: an object's own metadata
 _SHA256, _WRITER = "sha256", "writer"
 _CODE = re.compile(r"(?:<Code>|\(code: )(\w+)[<)]")
 _STATUS = re.compile(r"status code: (\d{3}[\w ]*)")
+#: where obstore looks for credentials when there are none nearer
+_CREDENTIAL_PLACES = ("169.254.169.254", "169.254.170.2", "metadata endpoint")
 _NO_BUCKET, _NO_OBJECT = "NoSuchBucket", "NoSuchKey"
-
-
-@dataclass(frozen=True, kw_only=True)
-class S3Address:
-    """Where a bucket is, and who asks.
-
-    Credentials that are not given are looked for by obstore: in the environment, a web identity, the container's or the machine's role.
-    """
-
-    bucket: str
-    prefix: str = ""
-    #: URL; "" is that of AWS in the region
-    endpoint: str = ""
-    #: "" is what AWS_REGION says
-    region: str = ""
-    access_key_id: str = ""
-    secret_access_key: str = ""
-    session_token: str = ""
-    #: how long a request is tried again while the store is away
-    patience_seconds: float = 30.0
-
-    def __repr__(self) -> str:
-        """Tell no credentials."""
-        return f"S3Address({self.bucket}/{self.prefix} at {self.endpoint or 'AWS'})"
 
 
 @dataclass(frozen=True)
@@ -97,10 +75,16 @@ class Bucket:
 
     def __init__(self, address: S3Address) -> None:
         self._address = address
-        self._store = _open(address, _REQUEST_SECONDS)
-        self._pinged = _open(replace(address, patience_seconds=0), _PING_SECONDS)
+        self._store = _open(address)
         self._pieces = threading.BoundedSemaphore(_PIECES_AT_ONCE)
         self._files = threading.BoundedSemaphore(_FILES_AT_ONCE)
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+    def hasty(self) -> Bucket:
+        """Return the same bucket for who wants to know at once: its calls take seconds at most, and are not tried again."""
+        return Bucket(replace(self._address, request_seconds=_HASTY_SECONDS, patience_seconds=0))
 
     def put_new(self, name: str, data: bytes | memoryview, sha256: str) -> None:
         """Write an object in one request, which the store checks by its SHA-256.
@@ -112,7 +96,9 @@ class Bucket:
         attributes = {_SHA256: sha256, _WRITER: writer}
         with self._told(name):
             try:
-                obstore.put(self._store, name, data, attributes=attributes, mode="create", use_multipart=False)
+                obstore.put(
+                    self._store, name, data, attributes=attributes, mode="create", use_multipart=False
+                )
             except AlreadyExistsError:
                 # Of a try whose answer was lost, the object is ours.
                 if self.stored(name).writer != writer:
@@ -197,14 +183,12 @@ class Bucket:
 
     def ping(self) -> None:
         """Write, read and delete an object, within a few seconds."""
-        name = f"ping/{uuid.uuid4().hex}"
-        with self._told(name):
-            obstore.put(self._pinged, name, b"ping", mode="create", use_multipart=False)
-            try:
-                read = bytes(obstore.get(self._pinged, name).bytes())
-            finally:
-                obstore.delete(self._pinged, name)
-        if read != b"ping":
+        name, data, hasty = f"ping/{uuid.uuid4().hex}", b"ping", self.hasty()
+        hasty.put_new(name, data, hashlib.sha256(data).hexdigest())
+        with hasty.piece(name, 0, len(data)) as piece:
+            is_whole = piece.data == data
+        hasty.delete([name])
+        if not is_whole:
             raise _damaged(name)
 
     def signed_url(self, method: str, name: str, seconds: float) -> str:
@@ -228,18 +212,20 @@ class Bucket:
             raise self._unavailable(error) from None
 
     def _unavailable(self, error: Exception) -> BlobStoreUnavailableError:
-        return BlobStoreUnavailableError(f"{self._address!r}: {reason_of(error)}")
+        return BlobStoreUnavailableError(f"{self._address}: {_reason(error)}")
 
 
-def reason_of(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return what S3 answered, or that it did not, without anything of the request."""
     text = str(error)
+    if any(place in text for place in _CREDENTIAL_PLACES):
+        return "NoCredentials"
     code, status = _CODE.search(text), _STATUS.search(text)
     told = [match[1].strip() for match in (code, status) if match]
     return " ".join(told) or ("no answer" if "HTTP error" in text else type(error).__name__)
 
 
-def _open(address: S3Address, request_seconds: float) -> S3Store:
+def _open(address: S3Address) -> S3Store:
     credentials = {
         name: getattr(address, name)
         for name in ("access_key_id", "secret_access_key", "session_token")
@@ -253,8 +239,8 @@ def _open(address: S3Address, request_seconds: float) -> S3Store:
         config=config,
         client_options={
             "allow_http": address.endpoint.startswith("http://"),
-            "timeout": timedelta(seconds=request_seconds),
-            "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, request_seconds)),
+            "timeout": timedelta(seconds=address.request_seconds),
+            "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, address.request_seconds)),
         },
         retry_config={
             "max_retries": 1000 if address.patience_seconds else 0,

@@ -197,9 +197,7 @@ class S3Uploads:
         if len(data) != size_bytes:
             raise OSError(errno.EIO, "an upload's local file ends too early", str(self._path(key)))
         try:
-            self._bucket.put_new(
-                self._name(key, f"{begin:016x}"), data, hashlib.sha256(data).hexdigest()
-            )
+            self._bucket.put_new(self._name(key, f"{begin:016x}"), data, hashlib.sha256(data).hexdigest())
         except FileExistsError:
             self.forget(key)
             self._path(key).unlink(missing_ok=True)

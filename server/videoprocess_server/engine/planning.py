@@ -143,7 +143,9 @@ class Planning:
             self._shop.blobs.delete(BlobKind.SEGMENT, key)  # of an earlier try
             return PathTask(
                 plan=draft.plan,
-                motion_paths=tuple(str(self._shop.blobs.bring(BlobKind.SEGMENT, row.path)) for row in motions),
+                motion_paths=tuple(
+                    str(self._shop.blobs.bring(BlobKind.SEGMENT, row.path)) for row in motions
+                ),
                 output_path=str(self._shop.blobs.path(BlobKind.SEGMENT, key)),
             )
 

@@ -70,11 +70,11 @@ class RunningDigests:
 
         Args:
             upload_id: of the upload.
-            size_bytes: that are stored: a digest of others was given bytes that were not, or another process has stored some.
+            size_bytes: that are stored; a digest of more is of no use.
         """
         with self._lock:
             digest = self._digests.pop(upload_id, None)
-            if digest is None or digest.size_bytes != size_bytes:
+            if digest is None or digest.size_bytes > size_bytes:
                 digest = RunningDigest()
             self._digests[upload_id] = digest
             if len(self._digests) > MAX_DIGESTS:

@@ -241,8 +241,10 @@ class Uploads:
 
     def _sync(self, upload_id: str) -> None:
         """Make durable what came of an unfinished upload, as far as that is possible; the caller holds the stripe."""
-        with suppress(OSError, ValueError):  # what is not is sent again
+        try:
             self._blobs.sync(BlobKind.UPLOAD, upload_id)
+        except (OSError, ValueError):  # what is not is sent again, to another process maybe
+            self._digests.forget(upload_id)
 
     def _stripe(self, upload_id: str) -> threading.Lock:
         return self._stripes[hash(upload_id) % LOCK_STRIPES]
@@ -283,6 +285,7 @@ class Uploads:
             except BlobStoreFullError as error:
                 raise _storage_full() from error
             except ValueError as error:
+                self._digests.forget(writer.upload.upload_id)
                 raise _taken_over() from error
             except OSError as error:
                 raise VideoProcessError("STORE_UNAVAILABLE", "the message could not be written") from error

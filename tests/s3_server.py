@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -16,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from videoprocess_server.blobs.s3 import S3BlobStore
-from videoprocess_server.blobs.s3_bucket import Bucket, S3Address
+from videoprocess_server.blobs.s3_address import S3Address
+from videoprocess_server.blobs.s3_bucket import Bucket
 
-PROGRAM = Path(__file__).parents[2] / "build" / "s3-server" / "versitygw"
+PROGRAM = Path(__file__).parents[1] / "build" / "s3-server" / "versitygw"
 ACCESS_KEY, SECRET_KEY, BUCKET = "test-access", "test-secret-0123456789", "videos"
 START_SECONDS = 30.0
 #: enough that every test fits
@@ -68,7 +68,7 @@ class S3Server:
             self._process = None
 
     def requests(self) -> list[str]:
-        """The operations it was asked for so far, in order, such as REST.PUT.OBJECT."""
+        """The operations it was asked for so far, in order, such as PutObject."""
         text = self._log.read_text() if self._log.exists() else ""
         return [_operation(line) for line in text.splitlines()]
 
@@ -128,6 +128,4 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 def _operation(line: str) -> str:
-    with suppress(ValueError):
-        return str(json.loads(line)["operation"])
-    return next((word for word in line.split() if word.startswith(("REST.", "s3:", "admin:"))), line)
+    return next(word.removeprefix("s3_") for word in line.split() if word.startswith("s3_"))
