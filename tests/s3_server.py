@@ -70,7 +70,8 @@ class S3Server:
     def requests(self) -> list[str]:
         """The operations it was asked for so far, in order, such as PutObject."""
         text = self._log.read_text() if self._log.exists() else ""
-        return [_operation(line) for line in text.splitlines()]
+        words = [word for line in text.splitlines() for word in line.split()]
+        return [word.removeprefix("s3_") for word in words if word.startswith("s3_")]
 
     def flags(self, prefix: str) -> tuple[str, ...]:
         """Of a service that keeps its blobs here."""
@@ -125,7 +126,3 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server.start()
     finally:
         server.kill()
-
-
-def _operation(line: str) -> str:
-    return next(word.removeprefix("s3_") for word in line.split() if word.startswith("s3_"))

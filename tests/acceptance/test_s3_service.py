@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,7 @@ import pytest
 
 from media_factory import make_clip
 from s3_server import S3Server, credentials
-from service_harness import USER, Api, Server, connect
-from videoprocess.v1 import hdi_enums_pb2
+from service_harness import Api, Server, connect
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.blobs.blob_store import BlobKind
@@ -94,5 +92,3 @@ async def test_the_result_is_that_of_local_files(
     assert asked["PutObject"] == SEGMENTS + 3
     assert asked["GetObject"] + asked["HeadObject"] == 0
     assert asked["ListObjectsV2"] <= 8
-
-

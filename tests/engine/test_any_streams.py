@@ -278,8 +278,8 @@ class TestOneTransaction:
         published: list[str] = []
         publish = engine.blobs.publish
 
-        def publish_two(work_key: str, kind: BlobKind, key: str) -> None:
-            publish(work_key, kind, key)
+        def publish_two(work_key: str, kind: BlobKind, key: str, *more: Any) -> None:
+            publish(work_key, kind, key, *more)
             published.append(key)
             if len(published) == 2:
                 engine.kill()
@@ -306,14 +306,14 @@ class TestOneTransaction:
         monkeypatch.setattr(scheduler, "PAUSE_SECONDS", 0.05)
         publish, count, left_over = engine.blobs.publish, 0, list[str]()
 
-        def publish_but_the_last(work_key: str, kind: BlobKind, key: str) -> None:
+        def publish_but_the_last(work_key: str, kind: BlobKind, key: str, *more: Any) -> None:
             nonlocal count
             count += 1
             if count == 7:
                 raise BlobStoreFullError("no space left")
             if count == 8:
                 left_over.extend(engine.blobs.keys(BlobKind.RESULT))
-            publish(work_key, kind, key)
+            publish(work_key, kind, key, *more)
 
         monkeypatch.setattr(engine.blobs, "publish", publish_but_the_last)
         event = done(engine, *ALL)  # after a while there is space again

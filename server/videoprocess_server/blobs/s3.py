@@ -228,9 +228,8 @@ class S3BlobStore:
     def _seal(self, kind: BlobKind, key: str, sha256: str) -> None:
         name = _name(kind, key)
         with self._locks.of(name):
-            path = self._local.path(kind, key)
-            self._uploads.seal(key, path.stat().st_size, sha256)
-            self._cache.admit(name, sha256)
+            if self._uploads.seal(key, sha256):
+                self._cache.admit(name, sha256)
 
     def _delete_objects(self, name: str) -> None:
         names = [name]

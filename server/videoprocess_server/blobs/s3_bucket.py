@@ -99,6 +99,8 @@ class Bucket:
                 obstore.put(
                     self._store, name, data, attributes=attributes, mode="create", use_multipart=False
                 )
+            except FileNotFoundError as error:  # the bucket, or who asks
+                raise self._unavailable(error) from None
             except AlreadyExistsError:
                 # Of a try whose answer was lost, the object is ours.
                 if self.stored(name).writer != writer:

@@ -25,6 +25,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "NoCredentials": "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a shared file or a role",
     "InvalidAccessKeyId": _CREDENTIALS,
     "SignatureDoesNotMatch": _CREDENTIALS,
+    "UserNotFound": _CREDENTIALS,  # versitygw's
     "ExpiredToken": _CREDENTIALS,
     "InvalidToken": _CREDENTIALS,
     "AuthorizationHeaderMalformed": _REGION,

@@ -117,18 +117,19 @@ class S3Uploads:
         elif growing.size_bytes > growing.stored_bytes:
             self._store(key, growing, growing.size_bytes - growing.stored_bytes)
 
-    def seal(self, key: str, size_bytes: int, sha256: str) -> None:
-        """Note that it is whole."""
-        with suppress(FileExistsError):
-            self._bucket.put_new(
-                self._name(key, f"sealed-{size_bytes:016x}-{sha256}"), b"", hashlib.sha256().hexdigest()
-            )
+    def seal(self, key: str, sha256: str) -> bool:
+        """Note that what is stored is whole; return whether the local file has all of it."""
+        layout, growing = self.layout(key), self._growing.get(key)
+        if layout is None:
+            raise FileNotFoundError(key)
+        self._put_seal(key, layout.size_bytes, sha256)
         self.forget(key)
+        return growing is not None and growing.whole and growing.size_bytes == layout.size_bytes
 
     def add_file(self, key: str, path: Path, sha256: str, go_on: Callable[[], None]) -> None:
         """Make a whole upload of a file. FileExistsError where there is one of this key."""
         self._bucket.put_file(self._name(key, f"{0:016x}"), path, sha256, go_on)
-        self.seal(key, path.stat().st_size, sha256)
+        self._put_seal(key, path.stat().st_size, sha256)
 
     def is_growing(self, key: str) -> bool:
         """Return whether this process writes it."""
@@ -142,6 +143,11 @@ class S3Uploads:
     def forget(self, key: str) -> None:
         """It grows no more, or is gone."""
         self._growing.pop(key, None)
+
+    def _put_seal(self, key: str, size_bytes: int, sha256: str) -> None:
+        name = self._name(key, f"sealed-{size_bytes:016x}-{sha256}")
+        with suppress(FileExistsError):
+            self._bucket.put_new(name, b"", hashlib.sha256().hexdigest())
 
     def _name(self, key: str, name: str) -> str:
         return f"{self._folder}/{key}/{name}"

@@ -210,7 +210,10 @@ class Encoding:
         """Have a segment's file made durable, beside all else."""
         entry.keeping += 1
         kept = self._blobs.keep(BlobKind.SEGMENT, self._key(entry.lease, done.index), done.sha256)
-        kept.add_done_callback(lambda kept: self._runner.post(lambda: self._kept(entry, done, kept)))
+        if kept.done():
+            self._kept(entry, done, kept)
+        else:
+            kept.add_done_callback(lambda kept: self._runner.post(lambda: self._kept(entry, done, kept)))
 
     def _kept(self, entry: OpenLease, done: SegmentDone, kept: Future[None]) -> None:
         """A segment's file is durable, or could not be made so: a store that is away is waited out, unless the job ends."""
