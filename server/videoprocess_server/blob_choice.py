@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from videoprocess_server.blobs.blob_store import BlobStore
@@ -12,6 +13,9 @@ from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.blobs.s3_address import S3Address
 from videoprocess_server.blobs.s3_credentials import shared_file_credentials
 from videoprocess_server.settings import Settings
+
+if TYPE_CHECKING:
+    from videoprocess_server.blobs.s3 import S3BlobStore
 
 
 class UnfitBlobsError(Exception):
@@ -44,7 +48,8 @@ def _local(_settings: Settings, root: Path) -> BlobStore:
     return LocalBlobStore(root)
 
 
-def _s3(settings: Settings, root: Path) -> BlobStore:
+def open_s3(settings: Settings, root: Path) -> S3BlobStore:
+    """Return the store in S3; see `open_blobs`."""
     from videoprocess_server.blobs.s3 import S3BlobStore
     from videoprocess_server.blobs.s3_bucket import Bucket
 
@@ -87,6 +92,6 @@ def _fit(_settings: Settings) -> None:
 
 
 #: scheme of --blob-url → the store
-STORES: Mapping[str, Callable[[Settings, Path], BlobStore]] = {"": _local, "s3": _s3}
+STORES: Mapping[str, Callable[[Settings, Path], BlobStore]] = {"": _local, "s3": open_s3}
 #: scheme of --blob-url → what raises UnfitBlobsError
 CHECKS: Mapping[str, Callable[[Settings], None]] = {"": _fit, "s3": _check_s3}

@@ -211,6 +211,42 @@ def support_dump(
     typer.echo(output)
 
 
+@app.command()
+def move_blobs(
+    to: Annotated[str, typer.Option(help="s3://BUCKET/PREFIX to move to.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    data_dir: Path | None = _option("data_dir"),
+    s3_endpoint: str | None = _option("s3_endpoint", metavar="URL"),
+    s3_region: str | None = _option("s3_region", metavar="REGION"),
+) -> None:
+    """Copy what a stopped service keeps in its data directory to S3, each file compared with its digest; may be repeated.
+
+    Then start it with --blob-url. The files stay and count as at hand.
+    """
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    flags = {"blob_url": to, "data_dir": data_dir, "s3_endpoint": s3_endpoint, "s3_region": s3_region}
+    settings = _read({name: value for name, value in flags.items() if value is not None})
+    from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs
+    from videoprocess_server.blobs.blob_store import BlobStoreUnavailableError
+    from videoprocess_server.datadir import DataDirectoryError
+    from videoprocess_server.moving import CannotMoveError
+    from videoprocess_server.moving import move_blobs as move
+
+    for problem in check_blobs(settings):
+        _die(problem, EXIT_CANNOT_START)
+    try:
+        moved = move(settings, lambda blob: typer.echo(f"{blob.kind.value}/{blob.key}"))
+    except (BlobStoreUnavailableError, CannotMoveError, DataDirectoryError, UnfitBlobsError) as error:
+        _die(str(error), EXIT_CANNOT_START)
+    for problem in moved.problems:
+        sys.stderr.write(f"videoprocess-server: {problem}\n")
+    typer.echo(f"{moved.blob_count} files are in {to}")
+    raise typer.Exit(EXIT_UNHEALTHY if moved.problems else 0)
+
+
 def _read(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value != []})

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from media_factory import make_clip
-from s3_server import S3Server, credentials
-from service_harness import Api, Server, connect
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, credentials
+from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.blobs.blob_store import BlobKind
+from videoprocess_server.cli import EXIT_CANNOT_START
 
 pytestmark = pytest.mark.slow
 
 #: a segment is 12 frames of the clip's 72
 FLAGS = ("--segment-seconds", "0.4", "--longest-gop-seconds", "1", "--workers", "1")
 SEGMENTS = 6
+AWAY_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +67,23 @@ async def fetch(api: Api, done: Any) -> bytes:
     return await api.download(done.on_process_done.report.artifacts[0].artifact_id)
 
 
-async def until(api: Api, reached: Callable[[Any], bool]) -> None:
-    """Wait for the progress of the job."""
-    async for event in api.events():
-        if event.WhichOneof("event") == "on_progress" and reached(event.on_progress):
-            return
+async def segments_are_done(api: Api, count: int) -> None:
+    """Wait until so many segments of the video are stored."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for event in api.events():
+            if event.on_progress.progress.segments_done >= count:
+                return
+
+
+async def terminal_events(api: Api, accepted: Any) -> int:
+    """How often the job's end was told, as far as the next job's."""
+    mark = await api.process(await api.open_session(), "unknown")
+    count = 0
+    async for event in api.events(after_sequence=0):
+        count += bool(event.sequence) and event.job_id == accepted.job_id
+        if event.job_id == mark.job_id:
+            return count
+    raise AssertionError("the subscription ended")
 
 
 def throw_cache_away(server: Server) -> None:
@@ -92,3 +106,66 @@ async def test_the_result_is_that_of_local_files(
     assert asked["PutObject"] == SEGMENTS + 3
     assert asked["GetObject"] + asked["HeadObject"] == 0
     assert asked["ListObjectsV2"] <= 8
+
+
+async def test_killed_in_the_middle_it_goes_on_with_an_empty_cache(
+    s3_server: S3Server, tmp_path: Path, clip: bytes, local_result: bytes
+) -> None:
+    with Server(tmp_path / "data", *FLAGS, *s3_server.flags("killed")) as server:
+        async with connect(server) as api:
+            accepted = await begin(api, clip)
+            await segments_are_done(api, 2)
+        server.kill()
+        throw_cache_away(server)
+        before = len(s3_server.requests())
+        server.start()
+        async with connect(server) as api:
+            done = await api.terminal(accepted)
+            asked = Counter(s3_server.requests()[before:])
+            assert await fetch(api, done) == local_result
+            assert await terminal_events(api, accepted) == 1
+        assert asked["PutObject"] < SEGMENTS + 2  # what was done is not done again
+        throw_cache_away(server)
+        async with connect(server) as api:
+            assert await fetch(api, done) == local_result
+
+
+async def test_a_server_that_is_killed_for_ten_seconds_costs_no_try(
+    tmp_path: Path, clip: bytes, local_result: bytes
+) -> None:
+    mortal = S3Server(tmp_path / "s3").start()
+    try:
+        with Server(tmp_path / "data", *FLAGS, *mortal.flags("away")) as server:
+            async with connect(server) as api:
+                accepted = await begin(api, clip)
+                await segments_are_done(api, 1)
+                mortal.kill()
+                await asyncio.sleep(AWAY_SECONDS)
+                mortal.start()
+                done = await api.terminal(accepted)
+                assert await fetch(api, done) == local_result
+                assert await terminal_events(api, accepted) == 1
+            assert "segment_attempt_failed" not in server.log_path.read_text()
+    finally:
+        mortal.kill()
+
+
+async def test_what_cannot_be_used_is_told_before_anything_is_made(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
+    command = [*SERVER, "serve", "--data-dir", str(tmp_path / "data"), *s3_server.flags("p")]
+    ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    assert ended.returncode == EXIT_CANNOT_START
+    (line,) = ended.stderr.strip().splitlines()
+    assert "credentials are wrong" in line
+    assert "not-the-secret" not in line
+    assert not (tmp_path / "data").exists()
+
+
+async def test_credentials_are_in_no_log_and_no_note(s3_server: S3Server, tmp_path: Path) -> None:
+    with Server(tmp_path / "data", *FLAGS, *s3_server.flags("quiet")) as server:
+        assert server.stop() == 0
+        told = server.log_path.read_text() + (server.data_dir / "service.json").read_text()
+    assert f"s3://{BUCKET}/quiet" in told
+    assert not [name for name in (ACCESS_KEY, SECRET_KEY) if name in told]

@@ -135,6 +135,21 @@ class S3BlobStore:
         """Make a finished blob durable whole, beside the caller; see BlobStore."""
         return self._keepers.submit(self._seal if kind is BlobKind.UPLOAD else self._put, kind, key, sha256)
 
+    def adopt(self, kind: BlobKind, key: str, sha256: str) -> None:
+        """Make a file durable that a service with local files has kept; nothing happens where it is already.
+
+        Raises:
+            BlobDamagedError: it has another digest.
+            FileNotFoundError: there is no such file.
+        """
+        if kind is not BlobKind.UPLOAD:
+            self._put(kind, key, sha256)
+            return
+        name = _name(kind, key)
+        with self._locks.of(name):
+            self._uploads.add_file(key, self._local.bring(kind, key), sha256, go_on_always)
+            self._cache.admit(name, sha256)
+
     def publish(
         self, work_key: str, kind: BlobKind, key: str, sha256: str, go_on: GoOn = go_on_always
     ) -> None:
@@ -214,13 +229,10 @@ class S3BlobStore:
     def _put(self, kind: BlobKind, key: str, sha256: str) -> None:
         name = _name(kind, key)
         try:
-            self._bucket.put_file(name, self._local.path(kind, key), sha256)
+            self._bucket.put_file_once(name, self._local.path(kind, key), sha256)
         except BlobStoreUnavailableError:
             self._closing.wait(_PAUSE_SECONDS)  # who tries again at once does so at a pace
             raise
-        except FileExistsError:  # of a call whose answer was lost: no two files have this name
-            if self._bucket.stored(name).sha256 != sha256:
-                raise
         with self._written_lock:
             self._written.discard(name)
         self._cache.admit(name, sha256)

@@ -144,6 +144,19 @@ class Bucket:
             self.delete([name])
             raise _damaged(name)
 
+    def put_file_once(self, name: str, path: Path, sha256: str, go_on: GoOn = go_on_always) -> None:
+        """Write an object of a file's bytes, unless it is there already, of a call whose answer was lost maybe.
+
+        Raises:
+            FileExistsError: there is another of this name.
+            BlobDamagedError: see `put_file`.
+        """
+        try:
+            self.put_file(name, path, sha256, go_on)
+        except FileExistsError:
+            if self.stored(name).sha256 != sha256:
+                raise
+
     @contextmanager
     def piece(self, name: str, begin: int, end: int) -> Iterator[Piece]:
         """Have some bytes of an object, at most PIECE_BYTES; fewer at its end."""

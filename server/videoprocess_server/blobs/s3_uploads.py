@@ -127,8 +127,8 @@ class S3Uploads:
         return growing is not None and growing.whole and growing.size_bytes == layout.size_bytes
 
     def add_file(self, key: str, path: Path, sha256: str, go_on: Callable[[], None]) -> None:
-        """Make a whole upload of a file. FileExistsError where there is one of this key."""
-        self._bucket.put_file(self._name(key, f"{0:016x}"), path, sha256, go_on)
+        """Make a whole upload of a file; of the same file again that is the same."""
+        self._bucket.put_file_once(self._name(key, f"{0:016x}"), path, sha256, go_on)
         self._put_seal(key, path.stat().st_size, sha256)
 
     def is_growing(self, key: str) -> bool:

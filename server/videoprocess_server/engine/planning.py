@@ -30,7 +30,7 @@ from videoprocess_server.store.repository import Transaction
 log = structlog.get_logger(__name__)
 
 #: of the camera path, beside the plan's segments
-_CAMERA_PATH = "camera-path"
+CAMERA_PATH = "camera-path"
 #: the noise is measured in so many parts at most, and of videos that are so much longer: whatever the machine
 _MOST_PARTS = 4
 _PART_SECONDS = 4
@@ -137,7 +137,7 @@ class Planning:
             StoppedError, TaskFailedError, TaskStalledError, WorkerCrashedError.
         """
         plan_id = new_id()
-        key = f"{plan_id}/{_CAMERA_PATH}"
+        key = f"{plan_id}/{CAMERA_PATH}"
 
         def task() -> PathTask:
             self._shop.blobs.delete(BlobKind.SEGMENT, key)  # of an earlier try
@@ -163,13 +163,13 @@ class Planning:
         """Return the path of the file that tells each frame's warp; "" where none is warped."""
         if record.plan.stabilisation is None or record.plan.is_draft:
             return ""
-        return str(self._shop.blobs.bring(BlobKind.SEGMENT, f"{record.plan_id}/{_CAMERA_PATH}"))
+        return str(self._shop.blobs.bring(BlobKind.SEGMENT, f"{record.plan_id}/{CAMERA_PATH}"))
 
     def _has_whole_path(self, record: PlanRecord) -> bool:
         stabilisation = record.plan.stabilisation
         if stabilisation is None or record.plan.is_draft:
             return True
-        key = f"{record.plan_id}/{_CAMERA_PATH}"
+        key = f"{record.plan_id}/{CAMERA_PATH}"
         try:
             return self._shop.blobs.sha256(BlobKind.SEGMENT, key) == stabilisation.path_sha256
         except BlobStoreUnavailableError:
