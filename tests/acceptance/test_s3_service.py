@@ -169,3 +169,32 @@ async def test_credentials_are_in_no_log_and_no_note(s3_server: S3Server, tmp_pa
         told = server.log_path.read_text() + (server.data_dir / "service.json").read_text()
     assert f"s3://{BUCKET}/quiet" in told
     assert not [name for name in (ACCESS_KEY, SECRET_KEY) if name in told]
+
+
+def move_blobs(server: Server, s3: S3Server, prefix: str) -> subprocess.CompletedProcess[str]:
+    command = [*SERVER, "move-blobs", "--data-dir", str(server.data_dir), "--to", f"s3://{BUCKET}/{prefix}"]
+    return subprocess.run([*command, "--s3-endpoint", s3.endpoint], capture_output=True, text=True)
+
+
+async def test_an_installation_moves_over_in_the_middle_of_a_job(
+    s3_server: S3Server, tmp_path: Path, clip: bytes, local_result: bytes
+) -> None:
+    with Server(tmp_path / "data", *FLAGS) as server:
+        async with connect(server) as api:
+            accepted = await begin(api, clip)
+            await segments_are_done(api, 2)
+        refused = await asyncio.to_thread(move_blobs, server, s3_server, "moved")
+        assert "in use" in refused.stderr
+        server.kill()
+        segment = next((server.data_dir / "segments").rglob("000000-*"))
+        segment.write_bytes(b"damaged")
+        moved = await asyncio.to_thread(move_blobs, server, s3_server, "moved")
+        assert moved.returncode == 1
+        assert f"segments/{segment.parent.name}/{segment.name}: " in moved.stderr
+        again = await asyncio.to_thread(move_blobs, server, s3_server, "moved")
+        assert again.stdout == moved.stdout
+        throw_cache_away(server)
+        server.flags = (*FLAGS, *s3_server.flags("moved"))
+        server.start()
+        async with connect(server) as api:
+            assert await fetch(api, await api.terminal(accepted)) == local_result
