@@ -11,11 +11,13 @@ import grpc
 
 from videoprocess_server import bounds
 from videoprocess_server.blobs.blob_store import BlobStore
+from videoprocess_server.blobs.signed_urls import SignsUrls
 from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Condition, Conditions
 from videoprocess_server.engine.copied_files import CopiedFiles
 from videoprocess_server.engine.deliveries import Deliveries
+from videoprocess_server.engine.direct_transfers import DirectTransfers
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.gates import FOLDER_NAME, GATES, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
@@ -251,6 +253,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
     repository, policy, clock, limits = ground.repository, ground.policy, ground.clock, ground.limits
     hub, sessions, sources = keeping.hub, keeping.sessions, keeping.sources
     sweeper, scheduler, copies = keeping.sweeper, running.scheduler, bringing.copies
+    results = Results(repository, ground.blobs, policy)
     probes = Probes(ground.executor, limits)
     call_limits = bounds.call_limits(ground.settings)
     media_limits, plan_settings = bounds.media_limits(ground.settings), bounds.plan_settings(ground.settings)
@@ -279,7 +282,14 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
         deliveries=keeping.deliveries,
         removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
         uploads=bringing.uploads,
-        results=Results(repository, ground.blobs, policy),
+        results=results,
+        direct=DirectTransfers(
+            ground.blobs if isinstance(ground.blobs, SignsUrls) else None,
+            bringing.uploads,
+            results,
+            policy,
+            clock,
+        ),
         work=scheduler,
         facts=CapabilityFacts(
             limits=limits,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ import pytest
 
 from media_factory import make_clip
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, credentials
-from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect
+from service_harness import PATIENCE_SECONDS, SERVER, USER, Api, Server, connect, refused
+from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.blobs.blob_store import BlobKind
@@ -25,6 +30,8 @@ pytestmark = pytest.mark.slow
 FLAGS = ("--segment-seconds", "0.4", "--longest-gop-seconds", "1", "--workers", "1")
 SEGMENTS = 6
 AWAY_SECONDS = 10.0
+#: of an upload
+PART_BYTES = 8 << 20
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +205,75 @@ async def test_an_installation_moves_over_in_the_middle_of_a_job(
         server.start()
         async with connect(server) as api:
             assert await fetch(api, await api.terminal(accepted)) == local_result
+
+
+def http(method: str, url: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, data=body, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, b""
+
+
+async def test_bytes_go_past_the_service_and_are_checked_by_it(
+    s3_server: S3Server, tmp_path: Path, clip: bytes, local_result: bytes
+) -> None:
+    data = clip + bytes(PART_BYTES)  # what comes after the end of an MP4 file does not count as a box of it
+    sha256 = hashlib.sha256(data).hexdigest()
+    with Server(tmp_path / "data", *FLAGS, *s3_server.flags("direct")) as server:
+        async with connect(server) as api:
+            header = transfer.UploadHeader(user_id=USER, file_name="clip.mp4", size_bytes=len(data))
+            begun = await api.transfer.GetUploadUrls(transfer.GetUploadUrlsRequest(header=header))
+            header.upload_id = begun.upload_id
+            assert [part.offset for part in begun.parts] == [0, PART_BYTES]
+            for part in reversed(begun.parts):
+                body = data[part.offset : part.offset + part.size_bytes]
+                assert (await asyncio.to_thread(http, "PUT", part.url, body))[0] == 200
+            further = await api.transfer.GetUploadUrls(transfer.GetUploadUrlsRequest(header=header))
+            assert (len(further.parts), further.committed_size_bytes) == (0, len(data))
+            assert (await refused(finish(api, header, len(data), "0" * 64))).reason == "DIGEST_MISMATCH"
+            assert (await finish(api, header, len(data), sha256)).complete
+            again = await refused(api.transfer.GetUploadUrls(transfer.GetUploadUrlsRequest(header=header)))
+            assert again.reason == "UPLOAD_FINISHED"
+            # who still has a URL may write the part again: what was checked is what counts
+            await asyncio.to_thread(http, "PUT", begun.parts[0].url, bytes(begun.parts[0].size_bytes))
+            done = await api.terminal(await begin(api, clip))
+            assert await fetch(api, done) == local_result
+            artifact_id = done.on_process_done.report.artifacts[0].artifact_id
+            found = await api.transfer.GetDownloadUrl(
+                transfer.GetDownloadUrlRequest(user_id=USER, artifact_id=artifact_id)
+            )
+            assert await asyncio.to_thread(http, "GET", found.url) == (200, local_result)
+            part_of_it = await asyncio.to_thread(lambda: http("GET", found.url, Range="bytes=10-19"))
+            assert part_of_it == (206, local_result[10:20])
+            assert (await asyncio.to_thread(http, "GET", found.url.replace(artifact_id, "0" * 32)))[0] == 403
+            assert found.artifact.sha256 == hashlib.sha256(local_result).hexdigest()
+            # what another has written over a checked upload is never used
+            throw_cache_away(server)
+            file = types.FileDescriptor(upload_id=begun.upload_id)
+            request = session.PrepareRequest(
+                session_id=await api.open_session(), video_id="overwritten", fds=[file]
+            )
+            assert (await refused(api.session.Prepare(request))).reason == "NO_SUCH_PATH"
+
+
+async def finish(api: Api, header: Any, size_bytes: int, sha256: str) -> Any:
+    end = transfer.UploadFinish(size_bytes=size_bytes, sha256=sha256)
+
+    async def messages() -> AsyncIterator[Any]:
+        yield transfer.UploadRequest(header=header)
+        yield transfer.UploadRequest(offset=size_bytes, finish=end)
+
+    return await api.transfer.Upload(messages())
+
+
+async def test_with_files_nothing_goes_past_the_service(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        async with connect(server) as api:
+            header = transfer.UploadHeader(user_id=USER, size_bytes=7)
+            for call in (
+                api.transfer.GetUploadUrls(transfer.GetUploadUrlsRequest(header=header)),
+                api.transfer.GetDownloadUrl(transfer.GetDownloadUrlRequest(user_id=USER, artifact_id="a")),
+            ):
+                assert (await refused(call)).reason == "METHOD_NOT_SUPPORTED"

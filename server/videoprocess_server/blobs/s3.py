@@ -164,6 +164,16 @@ class S3BlobStore:
             work.rename(self._local.path(kind, key))
             self._cache.admit(name, sha256)
 
+    def download_url(self, kind: BlobKind, key: str, seconds: float) -> str:
+        """Return a URL to GET a result from, for so long; asks nobody."""
+        return self._bucket.signed_url("GET", _name(kind, key), seconds)
+
+    def part_url(self, key: str, offset: int, seconds: float) -> str:
+        """Return a URL to PUT an upload's part to that begins at this offset, for so long; asks nobody."""
+        return self._bucket.signed_url(
+            "PUT", self._uploads.part_name(blob_keys.checked(key), offset), seconds
+        )
+
     def delete(self, kind: BlobKind, key: str) -> None:
         """Delete a blob, or a folder of blobs; unknown keys are ignored."""
         name = _name(kind, key)

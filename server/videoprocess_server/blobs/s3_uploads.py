@@ -92,7 +92,7 @@ class S3Uploads:
             return None
         end = 0
         while (size := sizes.get(end, 0)) and not (sha256 and end >= sealed_bytes):
-            parts.append(Part(self._name(key, f"{end:016x}"), end, size))
+            parts.append(Part(self.part_name(key, end), end, size))
             end += size
         return Layout(parts, sha256, sealed_bytes if sha256 else end)
 
@@ -128,8 +128,12 @@ class S3Uploads:
 
     def add_file(self, key: str, path: Path, sha256: str, go_on: Callable[[], None]) -> None:
         """Make a whole upload of a file; of the same file again that is the same."""
-        self._bucket.put_file_once(self._name(key, f"{0:016x}"), path, sha256, go_on)
+        self._bucket.put_file_once(self.part_name(key, 0), path, sha256, go_on)
         self._put_seal(key, path.stat().st_size, sha256)
+
+    def part_name(self, key: str, offset: int) -> str:
+        """Return the name of the object whose bytes begin there."""
+        return self._name(key, f"{offset:016x}")
 
     def is_growing(self, key: str) -> bool:
         """Return whether this process writes it."""
@@ -203,7 +207,7 @@ class S3Uploads:
         if len(data) != size_bytes:
             raise OSError(errno.EIO, "an upload's local file ends too early", str(self._path(key)))
         try:
-            self._bucket.put_new(self._name(key, f"{begin:016x}"), data, hashlib.sha256(data).hexdigest())
+            self._bucket.put_new(self.part_name(key, begin), data, hashlib.sha256(data).hexdigest())
         except FileExistsError:
             self.forget(key)
             self._path(key).unlink(missing_ok=True)
