@@ -76,7 +76,8 @@ class Bucket:
     def __init__(self, address: S3Address) -> None:
         self._address = address
         self._store = _open(address)
-        self._pieces = threading.BoundedSemaphore(_PIECES_AT_ONCE)
+        #: taken by whoever has a piece in memory
+        self.room = threading.BoundedSemaphore(_PIECES_AT_ONCE)
         self._files = threading.BoundedSemaphore(_FILES_AT_ONCE)
 
     def __str__(self) -> str:
@@ -121,7 +122,7 @@ class Bucket:
         """
         size = path.stat().st_size
         if size <= PIECE_BYTES:
-            with self._pieces:
+            with self.room:
                 data = path.read_bytes()
                 if hashlib.sha256(data).hexdigest() != sha256:
                     raise _damaged(path.name)
@@ -160,7 +161,7 @@ class Bucket:
     @contextmanager
     def piece(self, name: str, begin: int, end: int) -> Iterator[Piece]:
         """Have some bytes of an object, at most PIECE_BYTES; fewer at its end."""
-        with self._pieces:
+        with self.room:
             with self._told(name):
                 result = obstore.get(self._store, name, options={"range": (begin, end)})
                 piece = Piece(memoryview(result.bytes()), _stored(result))

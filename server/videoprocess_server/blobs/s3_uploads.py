@@ -202,12 +202,12 @@ class S3Uploads:
             ValueError: another has made it.
         """
         begin = growing.stored_bytes
-        with self._path(key).open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), size_bytes, begin)
-        if len(data) != size_bytes:
-            raise OSError(errno.EIO, "an upload's local file ends too early", str(self._path(key)))
         try:
-            self._bucket.put_new(self.part_name(key, begin), data, hashlib.sha256(data).hexdigest())
+            with self._bucket.room, self._path(key).open("rb", buffering=0) as file:
+                data = os.pread(file.fileno(), size_bytes, begin)
+                if len(data) != size_bytes:
+                    raise OSError(errno.EIO, "an upload's local file ends too early", file.name)
+                self._bucket.put_new(self.part_name(key, begin), data, hashlib.sha256(data).hexdigest())
         except FileExistsError:
             self.forget(key)
             self._path(key).unlink(missing_ok=True)

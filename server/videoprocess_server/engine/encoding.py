@@ -218,12 +218,17 @@ class Encoding:
     def _kept(self, entry: OpenLease, done: SegmentDone, kept: Future[None]) -> None:
         """A segment's file is durable, or could not be made so: a store that is away is waited out, unless the job ends."""
         entry.keeping -= 1
+        error = kept.exception()
         try:
-            kept.result()
-            self._finish(entry.lease, done)
-        except BlobStoreUnavailableError as error:
-            log.warning("segment_not_kept", plan_id=self._record.plan_id, index=done.index, error=str(error))
-            if not self._ending:
+            if error is None:
+                self._finish(entry.lease, done)
+            elif not self._ending:
+                log.warning(
+                    "segment_not_kept", plan_id=self._record.plan_id, index=done.index, error=str(error)
+                )
+                self._still_mine()  # else its file went with the video
+                if not isinstance(error, BlobStoreUnavailableError):
+                    raise error
                 self._keep(entry, done)
         finally:
             self._close_if_over(entry)
