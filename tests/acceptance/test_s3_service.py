@@ -20,6 +20,7 @@ from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, credentials
 from service_harness import PATIENCE_SECONDS, SERVER, USER, Api, Server, connect, refused
 from videoprocess.v1 import file_transfer_pb2 as transfer
 from videoprocess.v1 import types_pb2 as types
+from videoprocess.v1 import video_process_service_pb2 as service
 from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.cli import EXIT_CANNOT_START
@@ -104,6 +105,8 @@ async def test_the_result_is_that_of_local_files(
 ) -> None:
     with Server(tmp_path / "data", *FLAGS, *s3_server.flags("same")) as server:
         async with connect(server) as api:
+            told = await api.service.GetCapabilities(service.GetCapabilitiesRequest(user_id=USER))
+            assert told.limits.upload_commit_bytes == PART_BYTES
             before = len(s3_server.requests())
             accepted = await begin(api, clip)
             done = await api.terminal(accepted)
