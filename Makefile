@@ -10,10 +10,10 @@ WORK   ?= build/kept
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
+.PHONY: help setup run serve test test-slow s3-server check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "videoprocess needs Python 3.11 or newer; say which with make PYTHON=..." >&2; exit 1; }
@@ -45,6 +45,12 @@ test: $(VENV)/.dev ## pass the tests
 
 test-slow: $(VENV)/.dev ## pass the tests that kill, fill disks and restart, as samples
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
+
+# versitygw: one program, Apache-2.0, with conditional writes, multipart uploads and presigned URLs over a plain folder.
+build/s3-server/versitygw:
+	GOBIN=$(abspath $(@D)) GOTOOLCHAIN=auto GOFLAGS=-mod=mod go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+s3-server: build/s3-server/versitygw ## build the S3 server that tests talk to; needs Go; without it they skip
 
 check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
 	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from postgres_server import VARIABLE, PostgresServer
+from s3_server import s3_server  # noqa: F401  a fixture
 from service_harness import Api, Server, connect
 from soaking import SOAKING
 

@@ -24,6 +24,7 @@ class CuttingProxy:
         self._cut_at: int | None = None
         self._is_cut = asyncio.Event()
         self._connections: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     def cut_after(self, byte_count: int) -> None:
         """Cut when clients have sent so many bytes more."""
@@ -39,8 +40,19 @@ class CuttingProxy:
         self._cut_at = None
         self._is_cut.clear()
 
+    async def close(self) -> None:
+        """End all connections: clients may keep some for calls to come."""
+        for each in self._connections:
+            each.transport.abort()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         if self._is_cut.is_set():
             writer.close()
             return
@@ -65,7 +77,9 @@ class CuttingProxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool
     ) -> None:
         with suppress(OSError):
-            while data := await reader.read(self._allowed() if counts else READ_BYTES):
+            while data := await reader.read(READ_BYTES):
+                if counts:  # as of now: a cut may have been asked for since the read began
+                    data = data[: self._allowed()]
                 writer.write(data)
                 await writer.drain()
                 if not counts:
@@ -91,3 +105,4 @@ async def cutting_proxy(server_address: Callable[[], str]) -> AsyncIterator[Cutt
     proxy.target = f"{host}:{port}"
     async with listener:
         yield proxy
+        await proxy.close()

@@ -14,8 +14,8 @@ import structlog
 
 from videoprocess_server import last_start
 from videoprocess_server.access import Access, load_access
-from videoprocess_server.blobs.blob_store import BlobKind
-from videoprocess_server.blobs.local import LocalBlobStore
+from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs, open_blobs
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreUnavailableError
 from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.databases import open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
@@ -61,6 +61,7 @@ STOPPING = Condition(SessionStatus.NOT_READY_TEMPORARILY, BlockReason.DRAINING, 
 #: errors whose text is one line that says what to do
 _NAMED = (
     AccessFileError,
+    BlobStoreUnavailableError,
     CannotListenError,
     DataDirectoryError,
     HealthPortError,
@@ -70,6 +71,7 @@ _NAMED = (
     PreflightError,
     SchemaTooNewError,
     StoreUnavailableError,
+    UnfitBlobsError,
     UnfitDatabaseError,
 )
 
@@ -92,13 +94,16 @@ def run(settings: Settings) -> None:
             if address := getattr(settings, option):
                 check_listen(address, f"--{option.replace('_', '-')}")
         check_address_file(settings.address_file)
+        for problem in check_blobs(settings):
+            raise CannotStartError(problem)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)
             stack.callback(told.close)
             repository = open_repository(settings, data, told.job_ended)
             stack.callback(repository.close)
-            blobs = LocalBlobStore(data.path)
+            blobs = open_blobs(settings, data.path)
+            stack.callback(blobs.close)
             executor = _executor(settings, data.path, told.spans)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
@@ -130,7 +135,7 @@ def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoo
 async def _serve(
     settings: Settings,
     repository: Repository,
-    blobs: LocalBlobStore,
+    blobs: BlobStore,
     executor: ProcessPoolExecutor,
     access: Access,
     told: Observers,

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final
 
 from videoprocess_server import bounds
+from videoprocess_server.blob_choice import check_blobs
 from videoprocess_server.databases import check_postgres
 from videoprocess_server.datadir import DATABASE_NAME, LOCK_NAME
 from videoprocess_server.media.build_info import describe
@@ -125,6 +126,12 @@ def _check_postgres(settings: Settings) -> Found:
     return Verdict.WARNING, f"{text}: set both clocks by NTP"
 
 
+def _check_blobs(settings: Settings) -> Found:
+    for problem in check_blobs(settings):
+        raise PreflightError(problem)
+    return Verdict.OK, settings.blob_url or f"in {settings.data_dir.absolute()}"
+
+
 _DATABASE_CHECKS: Final[Mapping[str, Callable[[Settings], Found]]] = {
     "": _check_sqlite,
     **dict.fromkeys(DATABASE_SCHEMES, _check_postgres),
@@ -135,4 +142,5 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Found]]] = {
     "free space": _check_space,
     "encoders": _check_encoders,
     "database": _check_database,
+    "blobs": _check_blobs,
 }

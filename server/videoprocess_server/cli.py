@@ -72,6 +72,10 @@ def serve(
     database_url: str | None = _option("database_url", metavar="URL"),
     database_schema: str | None = _option("database_schema"),
     database_connections: int | None = _option("database_connections"),
+    blob_url: str | None = _option("blob_url", metavar="s3://BUCKET/PREFIX"),
+    s3_endpoint: str | None = _option("s3_endpoint", metavar="URL"),
+    s3_region: str | None = _option("s3_region", metavar="REGION"),
+    s3_cache_bytes: int | None = _option("s3_cache_bytes"),
     shared_root: list[str] | None = _option("shared_root", metavar="NAME[,rw][,USER_ID...]=PATH"),
     fd_socket: str | None = _option("fd_socket", metavar="PATH|off"),
     fd_users: list[str] | None = _option("fd_users", metavar="USER"),
@@ -176,7 +180,7 @@ def move_database(
         os.environ[CONFIG_VARIABLE] = str(config)
     settings = _read({} if data_dir is None else {"data_dir": data_dir})
     target = _read({"data_dir": settings.data_dir, "database_url": to, "database_schema": to_schema})
-    from videoprocess_server.moving import CannotMoveError, move_database
+    from videoprocess_server.database_moving import CannotMoveError, move_database
 
     try:
         counts = move_database(settings, target)
@@ -255,6 +259,42 @@ def support_dump(
     for name, problem in problems.items():
         sys.stderr.write(f"videoprocess-server: {name} is missing: {problem}\n")
     typer.echo(output)
+
+
+@app.command()
+def move_blobs(
+    to: Annotated[str, typer.Option(help="s3://BUCKET/PREFIX to move to.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option(help=f"TOML file with settings. [{CONFIG_VARIABLE}]", show_default=False)
+    ] = None,
+    data_dir: Path | None = _option("data_dir"),
+    s3_endpoint: str | None = _option("s3_endpoint", metavar="URL"),
+    s3_region: str | None = _option("s3_region", metavar="REGION"),
+) -> None:
+    """Copy what a stopped service keeps in its data directory to S3, each file compared with its digest; may be repeated.
+
+    Then start it with --blob-url. The files stay and count as at hand.
+    """
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    flags = {"blob_url": to, "data_dir": data_dir, "s3_endpoint": s3_endpoint, "s3_region": s3_region}
+    settings = _read({name: value for name, value in flags.items() if value is not None})
+    from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs
+    from videoprocess_server.blobs.blob_store import BlobStoreUnavailableError
+    from videoprocess_server.datadir import DataDirectoryError
+    from videoprocess_server.blob_moving import CannotMoveError
+    from videoprocess_server.blob_moving import move_blobs as move
+
+    for problem in check_blobs(settings):
+        _die(problem, EXIT_CANNOT_START)
+    try:
+        moved = move(settings, lambda blob: typer.echo(f"{blob.kind.value}/{blob.key}"))
+    except (BlobStoreUnavailableError, CannotMoveError, DataDirectoryError, UnfitBlobsError) as error:
+        _die(str(error), EXIT_CANNOT_START)
+    for problem in moved.problems:
+        sys.stderr.write(f"videoprocess-server: {problem}\n")
+    typer.echo(f"{moved.blob_count} files are in {to}")
+    raise typer.Exit(EXIT_UNHEALTHY if moved.problems else 0)
 
 
 def _read(flags: dict[str, Any]) -> Settings:

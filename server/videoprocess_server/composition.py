@@ -10,12 +10,14 @@ from importlib.metadata import version
 import grpc
 
 from videoprocess_server import bounds
-from videoprocess_server.blobs.local import LocalBlobStore
+from videoprocess_server.blobs.blob_store import BlobStore
+from videoprocess_server.blobs.signed_urls import SignsUrls
 from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.clock_watch import ClockWatch
 from videoprocess_server.engine.conditions import Condition, Conditions
 from videoprocess_server.engine.copied_files import CopiedFiles
 from videoprocess_server.engine.deliveries import Deliveries
+from videoprocess_server.engine.direct_transfers import DirectTransfers
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.gates import FOLDER_NAME, GATES, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
@@ -52,7 +54,7 @@ from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
 
-UPLOAD_COMMIT_BYTES = 3 * 1024 * 1024  # the largest message: what a cut costs at most
+LARGEST_MESSAGE_BYTES = 3 * 1024 * 1024  # what a cut costs at least, where it comes in the middle of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class _Ground:
 
     settings: Settings
     repository: Repository
-    blobs: LocalBlobStore
+    blobs: BlobStore
     executor: ProcessPoolExecutor
     build: BuildInfo
     policy: Policy
@@ -125,7 +127,7 @@ class _Bringing:
 def compose(
     settings: Settings,
     repository: Repository,
-    blobs: LocalBlobStore,
+    blobs: BlobStore,
     executor: ProcessPoolExecutor,
     build: BuildInfo,
     policy: Policy,
@@ -251,6 +253,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
     repository, policy, clock, limits = ground.repository, ground.policy, ground.clock, ground.limits
     hub, sessions, sources = keeping.hub, keeping.sessions, keeping.sources
     sweeper, scheduler, copies = keeping.sweeper, running.scheduler, bringing.copies
+    results = Results(repository, ground.blobs, policy)
     probes = Probes(ground.executor, limits)
     call_limits = bounds.call_limits(ground.settings)
     media_limits, plan_settings = bounds.media_limits(ground.settings), bounds.plan_settings(ground.settings)
@@ -279,7 +282,14 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
         deliveries=keeping.deliveries,
         removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
         uploads=bringing.uploads,
-        results=Results(repository, ground.blobs, policy),
+        results=results,
+        direct=DirectTransfers(
+            ground.blobs if isinstance(ground.blobs, SignsUrls) else None,
+            bringing.uploads,
+            results,
+            policy,
+            clock,
+        ),
         work=scheduler,
         facts=CapabilityFacts(
             limits=limits,
@@ -291,7 +301,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             isolation=lambda: _isolation(ground.executor),
             build_info=lambda: ground.build,
             worker_count=ground.executor.worker_count,
-            upload_commit_bytes=UPLOAD_COMMIT_BYTES,
+            upload_commit_bytes=max(LARGEST_MESSAGE_BYTES, ground.blobs.commit_bytes),
             shared_roots=sources.roots_of,
             fd_socket=lambda: bringing.passed_files.place,
             fd_token_seconds=bringing.passed_files.token_seconds,

@@ -179,6 +179,23 @@ class Settings(BaseSettings):
         le=1000,
         description="Connections to that database at once that read; besides there are one that writes and two for notices.",
     )
+    blob_url: str = Field(
+        "",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z_.-]+)*/?)?$",
+        description="s3://BUCKET/PREFIX where uploads, segments and results are kept; needs the extra s3. Default: the data directory.",
+    )
+    s3_endpoint: str = Field(
+        "", pattern=r"^(https?://[^\s/@]+/?)?$", description="URL of an S3 server. Default: that of AWS."
+    )
+    s3_region: str = Field(
+        "", pattern=r"^[0-9a-z-]*$", description="Region of the bucket. Default: what AWS_REGION says."
+    )
+    s3_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of the bucket's files that are kept at hand in the data directory; more only while more are in use. "
+        "0 is half of what its disk has left.",
+    )
     shared_root: Annotated[tuple[SharedRootSetting, ...], NoDecode] = Field(
         (),
         description="NAME=PATH of a directory whose files callers may name; NAME,rw=PATH: and where results may be written; "
@@ -437,6 +454,12 @@ class Settings(BaseSettings):
                 f"health_listen {self.health_listen!r}: use HOST:PORT with a port up to {MAX_PORT}"
             )
         self._check_access()
+        return self
+
+    @model_validator(mode="after")
+    def _check_blobs(self) -> Settings:
+        if not self.blob_url and (self.s3_endpoint or self.s3_region or self.s3_cache_bytes):
+            raise ValueError("s3_endpoint, s3_region and s3_cache_bytes need a blob_url")
         return self
 
     def _check_access(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.blob_helpers import RESULT, SEGMENT, UPLOAD, WORK, content, finished
+from contract.blob_helpers import RESULT, SEGMENT, UPLOAD, WORK, content, finished, publish
 from videoprocess_server.blobs.blob_store import BlobStoreFullError
 from videoprocess_server.blobs.local import LocalBlobStore
 
@@ -129,10 +129,10 @@ sys.exit(2)
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", crash)
             with pytest.raises(KeyboardInterrupt):
-                local.publish(work, RESULT, "artifact")
+                publish(local, work, RESULT, "artifact")
         assert content(local, RESULT, "artifact") == content(local, WORK, work) == b"whole"
         with pytest.raises(FileExistsError):
-            local.publish(work, RESULT, "artifact")
+            publish(local, work, RESULT, "artifact")
 
     def test_what_is_promised_durable_was_synced_file_first(
         self, local: LocalBlobStore, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -150,7 +150,7 @@ sys.exit(2)
         local.sync(UPLOAD, "folder/a")
         assert synced == ["uploads/folder/a", "uploads/folder", "uploads", "."]
         synced.clear()
-        local.publish(work, RESULT, "artifact")
+        publish(local, work, RESULT, "artifact")
         assert synced == ["results", "."]
         synced.clear()
         local.path(SEGMENT, "plan/attempt/file")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.made_up_media import BUILD, VIDEO_STREAM
 from engine.scripted_executor import PATIENCE_SECONDS, ScriptedExecutor
-from videoprocess_server.blobs.blob_store import BlobKind
+from videoprocess_server.blobs.blob_store import BlobKind, GoOn, go_on_always
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Caller, Policy, TrustEveryCaller
 from videoprocess_server.engine.clock_watch import ClockWatch
@@ -148,9 +148,11 @@ class MortalBlobs(LocalBlobStore):
         self._life.check()
         super().delete(kind, key)
 
-    def publish(self, work_key: str, kind: BlobKind, key: str) -> None:
+    def publish(
+        self, work_key: str, kind: BlobKind, key: str, sha256: str, go_on: GoOn = go_on_always
+    ) -> None:
         self._life.check()
-        super().publish(work_key, kind, key)
+        super().publish(work_key, kind, key, sha256, go_on)
 
 
 class MortalExecutor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -13,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from engine.engine_under_test import CALLER, USER, Engine, outcome, running_engine, until
+from engine.engine_under_test import CALLER, USER, Engine, outcome, running_engine
 from engine.made_up_media import MEASURES, MEDIA, plan_of
-from engine.scripted_executor import Gate, ScriptedExecutor, crash, fail
+from engine.scripted_executor import PATIENCE_SECONDS, Gate, ScriptedExecutor, crash, fail
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
 from videoprocess_server.engine import scheduler
 from videoprocess_server.engine.outcome import Outcome
@@ -276,20 +277,21 @@ class TestOneTransaction:
     ) -> None:
         """Killed when the second of seven has its name: the next start sweeps the first two, and makes all seven."""
         published: list[str] = []
-        publish = engine.blobs.publish
+        publish, killed = engine.blobs.publish, threading.Event()
 
-        def publish_two(work_key: str, kind: BlobKind, key: str) -> None:
-            publish(work_key, kind, key)
+        def publish_two(work_key: str, kind: BlobKind, key: str, *more: Any) -> None:
+            publish(work_key, kind, key, *more)
             published.append(key)
             if len(published) == 2:
                 engine.kill()
+                killed.set()
                 engine.blobs.delete(BlobKind.WORK, "x")  # this thread is not asked any more
 
         monkeypatch.setattr(engine.blobs, "publish", publish_two)
         session_id = engine.ready_session(streams=ALL)
         engine.prepare(session_id, "v")
         accepted = engine.process(session_id)
-        until(lambda: engine._life.over)
+        assert killed.wait(PATIENCE_SECONDS)  # all of it: what came after would end the next life
         assert engine.events() == []
         assert sorted(engine.blobs.keys(BlobKind.RESULT)) == sorted(published)
         engine.start_again()
@@ -306,14 +308,14 @@ class TestOneTransaction:
         monkeypatch.setattr(scheduler, "PAUSE_SECONDS", 0.05)
         publish, count, left_over = engine.blobs.publish, 0, list[str]()
 
-        def publish_but_the_last(work_key: str, kind: BlobKind, key: str) -> None:
+        def publish_but_the_last(work_key: str, kind: BlobKind, key: str, *more: Any) -> None:
             nonlocal count
             count += 1
             if count == 7:
                 raise BlobStoreFullError("no space left")
             if count == 8:
                 left_over.extend(engine.blobs.keys(BlobKind.RESULT))
-            publish(work_key, kind, key)
+            publish(work_key, kind, key, *more)
 
         monkeypatch.setattr(engine.blobs, "publish", publish_but_the_last)
         event = done(engine, *ALL)  # after a while there is space again

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -404,8 +405,8 @@ def test_a_kill_between_bytes_and_row_leaves_nothing(engine: Engine, monkeypatch
     """The bytes have their name, and the service dies before their row."""
     publish = engine.blobs.publish
 
-    def publish_and_die(work_key: str, kind: BlobKind, key: str) -> None:
-        publish(work_key, kind, key)
+    def publish_and_die(work_key: str, kind: BlobKind, key: str, *more: Any) -> None:
+        publish(work_key, kind, key, *more)
         engine._life.end()
 
     monkeypatch.setattr(engine.blobs, "publish", publish_and_die)

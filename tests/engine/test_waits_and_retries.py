@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,11 +35,11 @@ class FullOnce(MortalBlobs):
 
     was_full = False
 
-    def publish(self, work_key: str, kind: BlobKind, key: str) -> None:
+    def publish(self, work_key: str, kind: BlobKind, key: str, *more: Any) -> None:
         if not self.was_full:
             self.was_full = True
             raise BlobStoreFullError("no space left")
-        super().publish(work_key, kind, key)
+        super().publish(work_key, kind, key, *more)
 
 
 def test_a_job_that_met_a_full_disk_is_tried_again_by_itself(folder: Path, workers: ScriptedExecutor) -> None:

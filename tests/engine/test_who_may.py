@@ -72,6 +72,7 @@ WITH_A_USER: dict[str, Callable[[Engine], object]] = {
     "open upload": lambda e: e.uploads.open(STRANGER, USER, UPLOAD_ID, "", "", None),
     "query upload": lambda e: e.uploads.query(STRANGER, USER, UPLOAD_ID),
     "open result": lambda e: e.results.open(STRANGER, USER, "any", 0),
+    "find result": lambda e: e.results.find(STRANGER, USER, "any"),
     "subscribe": lambda e: Subscriptions(e.repository, e.hub, e.policy).open(
         STRANGER, USER, "", 0, lambda: None
     ),
@@ -130,7 +131,7 @@ def test_every_public_method_with_a_caller_is_among_those_tried(engine: Engine) 
     }
     tried = {
         *WITH_A_SESSION,
-        *("create", "get", "list", "restore", "open", "query"),
+        *("create", "find", "get", "list", "restore", "open", "query"),
     } - {"interrupt videos"}
     assert taking_a_caller == tried
 

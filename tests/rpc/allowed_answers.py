@@ -34,6 +34,8 @@ REFUSALS: dict[str, frozenset[str]] = {
     | {"UPLOAD_FINISHED", "UPLOAD_TAKEN_OVER", "CHECKSUM_MISMATCH", "DIGEST_MISMATCH", "SIZE_MISMATCH"},
     "QueryUpload": _OF_A_USER | {"UPLOAD_NOT_FOUND"},
     "Download": _OF_A_USER | {"INVALID_FIELD", "ARTIFACT_NOT_FOUND", "DOWNLOAD_OFFSET"},
+    "GetDownloadUrl": _OF_A_USER | {"METHOD_NOT_SUPPORTED"},
+    "GetUploadUrls": _OF_A_USER | {"INVALID_FIELD", "METHOD_NOT_SUPPORTED"},
     "GetVideo": _OF_A_USER | {"UNKNOWN_VIDEO"},
     "ListVideos": _OF_A_USER | {"INVALID_FIELD", "INVALID_PAGE_TOKEN"},
     "RestoreVideo": _OF_A_USER | {"UNKNOWN_VIDEO"},

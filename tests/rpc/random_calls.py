@@ -470,6 +470,20 @@ class RandomCalls:
         must = NO_USER if not fields else ("UPLOAD_NOT_FOUND",) if is_theirs else ()
         return Call("QueryUpload", lambda: self._api.transfer.QueryUpload(request), must)
 
+    def _GetDownloadUrl(self) -> Call:
+        user = self._user()
+        fields = self._user_fields(user)
+        request = transfer.GetDownloadUrlRequest(**fields, artifact_id=junk(self._rng))
+        must = NO_USER if not fields else ("METHOD_NOT_SUPPORTED",)
+        return Call("GetDownloadUrl", lambda: self._api.transfer.GetDownloadUrl(request), must)
+
+    def _GetUploadUrls(self) -> Call:
+        user = self._user()
+        fields = self._user_fields(user)
+        request = transfer.GetUploadUrlsRequest(header=transfer.UploadHeader(**fields, size_bytes=7))
+        must = NO_USER if not fields else ("METHOD_NOT_SUPPORTED",)
+        return Call("GetUploadUrls", lambda: self._api.transfer.GetUploadUrls(request), must)
+
     def _Download(self) -> Call:
         user = self._user()
         fields = self._user_fields(user)
@@ -542,6 +556,8 @@ class RandomCalls:
 
 
 #: how often each method is called, in parts
+#: what a service whose blobs are files refuses
+NEEDS_S3 = frozenset({"GetDownloadUrl", "GetUploadUrls"})
 WEIGHTS = {
     "CreateVideoProcessSession": 4,
     "CloseVideoProcessSession": 2,
@@ -559,6 +575,8 @@ WEIGHTS = {
     "Upload": 6,
     "QueryUpload": 3,
     "Download": 5,
+    "GetDownloadUrl": 1,
+    "GetUploadUrls": 1,
     "GetVideo": 5,
     "ListVideos": 6,
     "RestoreVideo": 4,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import stat
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError
-
-#: one or more names; a name never begins with a dot, so ".." is none
-_KEY = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,200}(/[0-9A-Za-z_][0-9A-Za-z_.-]{0,200}){0,7}")
+from videoprocess_server.blobs import blob_keys
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreFullError, GoOn, go_on_always
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -45,6 +44,11 @@ class LocalBlobStore:
                 # What a service that was killed has made there and not synced is built upon from now on.
                 _fsync(self._root / kind.value, os.O_DIRECTORY)
         _fsync(self._root, os.O_DIRECTORY)
+
+    @property
+    def commit_bytes(self) -> int:
+        """None: what was written stays when the service dies; a message that is being written may not."""
+        return 0
 
     def append(self, kind: BlobKind, key: str, offset: int, data: bytes) -> int:
         """Write at the end of a blob and return its new size; see BlobStore."""
@@ -94,12 +98,35 @@ class LocalBlobStore:
         return os.open(self._path(kind, key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def path(self, kind: BlobKind, key: str) -> Path:
-        """Return where a worker writes or reads it; its folder exists, durably."""
+        """Return where a worker writes a new blob; its folder exists, durably."""
         path = self._path(kind, key)
         _make_folder(path.parent)
         return path
 
-    def publish(self, work_key: str, kind: BlobKind, key: str) -> None:
+    def bring(self, kind: BlobKind, key: str, go_on: GoOn = go_on_always) -> Path:  # noqa: ARG002  takes no time
+        """Return where a worker reads a blob."""
+        if self.size(kind, key) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
+        return self._path(kind, key)
+
+    def using(self, kind: BlobKind, key: str) -> AbstractContextManager[None]:  # noqa: ARG002  all is at hand always
+        """Nothing is ever taken away."""
+        return nullcontext()
+
+    def keep(self, kind: BlobKind, key: str, sha256: str) -> Future[None]:  # noqa: ARG002  of a file that is durable
+        """Return at once: what a worker has fsynced, and `sync` has, is durable."""
+        kept: Future[None] = Future()
+        kept.set_result(None)
+        return kept
+
+    def publish(
+        self,
+        work_key: str,
+        kind: BlobKind,
+        key: str,
+        sha256: str,  # noqa: ARG002  the bytes stay where they are
+        go_on: GoOn = go_on_always,  # noqa: ARG002  takes no time
+    ) -> None:
         """Move a finished, fsynced WORK blob to its name, durably.
 
         A second name is made before the first is taken away: making it fails where the name is taken, which renaming
@@ -136,10 +163,11 @@ class LocalBlobStore:
         probe.write_bytes(b"ping")
         probe.unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Nothing goes on beside callers."""
+
     def _path(self, kind: BlobKind, key: str) -> Path:
-        if _KEY.fullmatch(key) is None:
-            raise ValueError(f"{key!r} is no key")
-        return self._root / kind.value / key
+        return self._root / kind.value / blob_keys.checked(key)
 
     def _lock_of(self, path: Path) -> threading.Lock:
         return self._locks[hash(path) % _LOCK_COUNT]

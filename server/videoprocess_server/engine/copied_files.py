@@ -258,7 +258,7 @@ class CopiedFiles:
         """Give the bytes their name, then a row: what a crash leaves in between, the next start sweeps."""
         finished = replace(upload, state=UploadState.FINISHED, size_bytes=copy.size_bytes, sha256=copy.sha256)
         try:
-            self._blobs.publish(upload.upload_id, BlobKind.UPLOAD, upload.upload_id)
+            self._blobs.publish(upload.upload_id, BlobKind.UPLOAD, upload.upload_id, copy.sha256)
             with self._repository.transaction() as tx:
                 tx.put_upload(finished)
             self._recorder.bytes_received(copy.size_bytes)

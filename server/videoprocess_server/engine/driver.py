@@ -278,7 +278,10 @@ class JobDriver:
         if not plan_id:
             return
         if self._durable.read(lambda reader: reader.get_plan(plan_id)) is None:
-            self._shop.blobs.delete(BlobKind.SEGMENT, plan_id)
+            try:
+                self._shop.blobs.delete(BlobKind.SEGMENT, plan_id)
+            except OSError as error:  # the next start sweeps them
+                log.warning("segments_not_deleted", plan_id=plan_id, error=str(error))
 
     def _name_lines(self) -> None:
         """Name the job from now on in spans, and in lines of its driver's thread and of its workers' threads."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
 from functools import partial
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreUnavailableError
 from videoprocess_server.engine import faults
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.open_leases import Lease, OpenLease
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.recording import Recorder
 from videoprocess_server.engine.segment_checks import SegmentChecks
@@ -35,25 +36,6 @@ from videoprocess_server.model.tasks import EncodeResult, Progress, SegmentDone,
 from videoprocess_server.store.repository import Transaction
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Lease:
-    """A run of segments that one worker has."""
-
-    token: str
-    run: tuple[SegmentPlan, ...]
-
-
-@dataclass
-class _Open:
-    """A lease that is being worked on."""
-
-    lease: Lease
-    #: monotonic seconds of its last segment's end
-    since: float
-    #: its worker is another job's from here on
-    given_up: bool = False
 
 
 class Encoding:
@@ -92,13 +74,13 @@ class Encoding:
         self._begun: set[int] = set()
         self._waiting: set[int] = set()
         self._done: dict[int, SegmentRecord] = {}
-        self._leases: dict[TaskHandle, _Open] = {}
+        self._leases: dict[TaskHandle, OpenLease] = {}
         #: index → monotonic seconds before which it is not tried again
         self._not_before: dict[int, float] = {}
         self._tries: dict[int, faults.Tries] = {}
         self._ending = False
         self.checks = SegmentChecks(
-            record.plan, segment_pass, runner, lambda row: self._path(row.path), demand_changed
+            record.plan, segment_pass, runner, self._brought, demand_changed
         )
         #: segments that were finished before the present job began
         self.reused_count = 0
@@ -116,20 +98,22 @@ class Encoding:
         """How many workers could do something now."""
         if self.alone:
             return 1
-        return (
-            len(self._waiting)
-            + self._busy_count
-            + (self.checks.count_waiting(self._done) if self._leases else 0)
-        )
-
-    @property
-    def _busy_count(self) -> int:
-        return len(self._leases) + self.checks.open_count
+        unchecked = self.checks.count_waiting(self._done) if self._working else 0
+        return len(self._waiting) + self._busy_count + unchecked
 
     @property
     def done_count(self) -> int:
         """How many segments are finished."""
         return len(self._done)
+
+    @property
+    def _working(self) -> int:
+        """How many workers have a lease of ours."""
+        return sum(not entry.ended for entry in tuple(self._leases.values()))
+
+    @property
+    def _busy_count(self) -> int:
+        return self._working + self.checks.open_count
 
     def run(self) -> list[SegmentRecord]:
         """Return all segments, DONE, in order.
@@ -140,10 +124,10 @@ class Encoding:
         """
         try:
             self._take_up()
-            while self._waiting or self._busy_count:
+            while self._waiting or self._leases or self.checks.open_count:
                 self._runner.check()
                 again_in_seconds = self._start_leases()
-                if self._leases and not self.alone:
+                if self._working and not self.alone:
                     self.checks.start(self._done, self._runner.workers - self._busy_count)
                 self._runner.wait(again_in_seconds)
         except BaseException:
@@ -188,6 +172,8 @@ class Encoding:
     def _is_whole(self, row: SegmentRecord) -> bool:
         try:
             return self._blobs.sha256(BlobKind.SEGMENT, row.path) == row.sha256
+        except BlobStoreUnavailableError:
+            raise
         except OSError:
             return False
 
@@ -215,26 +201,54 @@ class Encoding:
         self._waiting.difference_update(indices)
         self._recorder.segments_redone(self._pass.phase, len(self._begun.intersection(indices)))
         self._begun.update(indices)
-        paths = tuple(self._path(self._key(lease, index)) for index in indices)
+        paths = tuple(str(self._blobs.path(BlobKind.SEGMENT, self._key(lease, index))) for index in indices)
         task = self._pass.task(run, paths)
+        entry = OpenLease(lease, time.monotonic())
         handle = self._runner.submit(
-            task, self._open_source(), lambda message: self._on_message(lease, message)
+            task, self._open_source(), lambda message: self._on_message(entry, message)
         )
-        self._leases[handle] = _Open(lease, time.monotonic())
+        self._leases[handle] = entry
         handle.add_done_callback(lambda ended: self._runner.post(lambda: self._end(ended)))
 
-    def _path(self, key: str) -> str:
-        return str(self._blobs.path(BlobKind.SEGMENT, key))
+    def _brought(self, row: SegmentRecord) -> str:
+        return str(self._blobs.bring(BlobKind.SEGMENT, row.path))
 
     def _key(self, lease: Lease, index: int) -> str:
         return f"{self._record.plan_id}/{index:06d}-{lease.token}{self._pass.extension}"
 
-    def _on_message(self, lease: Lease, message: TaskMessage) -> None:
+    def _on_message(self, entry: OpenLease, message: TaskMessage) -> None:
         if isinstance(message, SegmentDone):
-            self._runner.post(lambda: self._finish(lease, message))
+            self._runner.post(lambda: self._keep(entry, message))
         elif isinstance(message, Progress):
-            self._meter.open_frames(lease.token, message.frames, time.monotonic())
+            self._meter.open_frames(entry.lease.token, message.frames, time.monotonic())
             self._told()
+
+    def _keep(self, entry: OpenLease, done: SegmentDone) -> None:
+        """Have a segment's file made durable, beside all else."""
+        entry.keeping += 1
+        kept = self._blobs.keep(BlobKind.SEGMENT, self._key(entry.lease, done.index), done.sha256)
+        if kept.done():
+            self._kept(entry, done, kept)
+        else:
+            kept.add_done_callback(lambda kept: self._runner.post(lambda: self._kept(entry, done, kept)))
+
+    def _kept(self, entry: OpenLease, done: SegmentDone, kept: Future[None]) -> None:
+        """A segment's file is durable, or could not be made so: a store that is away is waited out, unless the job ends."""
+        entry.keeping -= 1
+        error = kept.exception()
+        try:
+            if error is None:
+                self._finish(entry.lease, done)
+            elif not self._ending:
+                log.warning(
+                    "segment_not_kept", plan_id=self._record.plan_id, index=done.index, error=str(error)
+                )
+                self._still_mine()  # else its file went with the video
+                if not isinstance(error, BlobStoreUnavailableError):
+                    raise error
+                self._keep(entry, done)
+        finally:
+            self._close_if_over(entry)
 
     def _finish(self, lease: Lease, done: SegmentDone) -> None:
         """A segment's file is durable: its row follows, if the lease still holds and the source is still the same."""
@@ -276,17 +290,27 @@ class Encoding:
                 self._runner.stall_seconds, self._limits.stall_segments * (now - entry.since)
             )
             entry.since = now
-            active = sum(not other.given_up for other in self._leases.values())
+            active = sum(not (other.given_up or other.ended) for other in self._leases.values())
             if not self._ending and not entry.given_up and active > self._runner.workers:
                 entry.given_up = True
                 handle.cancel()
 
     def _end(self, ended: TaskHandle) -> None:
         """A worker is through with its lease, one way or another."""
-        entry = self._leases.pop(ended)
+        entry = self._leases[ended]
+        entry.ended = True
         self._demand_changed()
+        self._meter.close_task(entry.lease.token)
+        self._close_if_over(entry)
+
+    def _close_if_over(self, entry: OpenLease) -> None:
+        if entry.ended and not entry.keeping:
+            self._close(next(handle for handle, other in self._leases.items() if other is entry))
+
+    def _close(self, ended: TaskHandle) -> None:
+        """A lease is over: what of it is not done waits for another."""
+        entry = self._leases.pop(ended)
         lease = entry.lease
-        self._meter.close_task(lease.token)
         left = [segment.index for segment in lease.run if segment.index not in self._done]
         try:
             result = ended.result()
@@ -345,7 +369,7 @@ class Encoding:
         """Wait until no worker has a lease of ours; what they finished on the way stays finished."""
         self._ending = True
         self.checks.begin_to_end()
-        self._runner.end_all(lambda: not self._busy_count)
+        self._runner.end_all(lambda: not self._leases and not self.checks.open_count)
 
     def _count(self, finished_by: str | None = None) -> None:
         self._meter.segments(

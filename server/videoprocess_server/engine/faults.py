@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from videoprocess_server.blobs.blob_store import BlobStoreFullError
+from videoprocess_server.blobs.blob_store import BlobStoreFullError, BlobStoreUnavailableError
 from videoprocess_server.blobs.shared_directory import RootUnavailableError
 from videoprocess_server.engine.delivery_batch import DeliveryRefusedError
 from videoprocess_server.engine.sources import SourceChangedError
@@ -49,6 +49,8 @@ class Cause(Enum):
     DISK_FULL = "disk_full"
     #: the data directory or a shared root cannot be written to
     DISK_REFUSES = "disk_refuses"
+    #: the store of the bytes does not answer, or refuses
+    STORE_AWAY = "store_away"
     #: no worker process starts
     NO_WORKER = "no_worker"
     #: planning, or publishing into a shared root, found that the call asked for something impossible
@@ -110,6 +112,7 @@ POLICIES: Mapping[Cause, Policy] = {
     ),
     Cause.DISK_FULL: Policy(max_tries=0, blocked_by=BlockReason.SPACE_LIMIT),
     Cause.DISK_REFUSES: Policy(max_tries=0, blocked_by=BlockReason.STORE_UNREACHABLE),
+    Cause.STORE_AWAY: Policy(max_tries=0, blocked_by=BlockReason.STORE_UNREACHABLE),
     Cause.NO_WORKER: Policy(max_tries=0),
     Cause.SLIP: Policy(max_tries=1, trigger=Trigger.SLIP),
     Cause.MEDIA: Policy(max_tries=1),
@@ -153,6 +156,8 @@ def cause_of(error: BaseException) -> Cause:
         return Cause.SOURCE
     if isinstance(error, DeliveryRefusedError):
         return Cause.SLIP
+    if isinstance(error, BlobStoreUnavailableError):
+        return Cause.STORE_AWAY
     if isinstance(error, RootUnavailableError):
         return Cause.DISK_REFUSES
     if is_disk_full(error):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, GoOn
 from videoprocess_server.engine import analysis
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.media_times import microseconds
@@ -64,6 +64,7 @@ class Finishing:
         tasks: has the work done.
         guard: opens the sources.
         blobs: keeps the files.
+        go_on: called while segments are brought.
     """
 
     def __init__(
@@ -76,11 +77,12 @@ class Finishing:
         tasks: SingleTasks,
         guard: SourceGuard,
         blobs: BlobStore,
+        go_on: GoOn,
     ) -> None:
         self._plan_id = plan_id
         self._plan = plan
         self._media = media
-        self._paths = tuple(str(blobs.path(BlobKind.SEGMENT, row.path)) for row in segments)
+        self._paths = tuple(str(blobs.bring(BlobKind.SEGMENT, row.path, go_on)) for row in segments)
         self._checks = checks
         self._measures = tuple(row.measures for row in segments)
         self._tasks = tasks
@@ -174,7 +176,7 @@ class Finishing:
                 rendition_index=each.index,
                 media=self._guard.companion_media,
                 join=each.result,
-                path=str(self._blobs.path(BlobKind.WORK, each.work_key)),
+                path=str(self._blobs.bring(BlobKind.WORK, each.work_key)),
             )
 
         def check(segment: SegmentPlan, path: str) -> Task:

@@ -9,7 +9,7 @@ from typing import cast
 
 import structlog
 
-from videoprocess_server.blobs.blob_store import BlobKind
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStoreUnavailableError
 from videoprocess_server.engine import fingerprint
 from videoprocess_server.engine.assignment import Assignment
 from videoprocess_server.engine.checkpoints import discard_plans
@@ -30,7 +30,7 @@ from videoprocess_server.store.repository import Transaction
 log = structlog.get_logger(__name__)
 
 #: of the camera path, beside the plan's segments
-_CAMERA_PATH = "camera-path"
+CAMERA_PATH = "camera-path"
 #: the noise is measured in so many parts at most, and of videos that are so much longer: whatever the machine
 _MOST_PARTS = 4
 _PART_SECONDS = 4
@@ -137,18 +137,22 @@ class Planning:
             StoppedError, TaskFailedError, TaskStalledError, WorkerCrashedError.
         """
         plan_id = new_id()
-        key = f"{plan_id}/{_CAMERA_PATH}"
+        key = f"{plan_id}/{CAMERA_PATH}"
 
         def task() -> PathTask:
             self._shop.blobs.delete(BlobKind.SEGMENT, key)  # of an earlier try
             return PathTask(
                 plan=draft.plan,
-                motion_paths=tuple(str(self._shop.blobs.path(BlobKind.SEGMENT, row.path)) for row in motions),
+                motion_paths=tuple(
+                    str(self._shop.blobs.bring(BlobKind.SEGMENT, row.path)) for row in motions
+                ),
                 output_path=str(self._shop.blobs.path(BlobKind.SEGMENT, key)),
             )
 
         try:
             made = cast("PathResult", self._tasks.run(Phase.PLAN, task, self._guard.open))
+            assert made.plan.stabilisation is not None
+            self._shop.blobs.keep(BlobKind.SEGMENT, key, made.plan.stabilisation.path_sha256).result()
             return self._keep(plan_id, made.plan, draft.source_change_time_ns, draft.enhance_from_us)
         except BaseException:
             if self._durable_plan(plan_id) is None:
@@ -159,15 +163,17 @@ class Planning:
         """Return the path of the file that tells each frame's warp; "" where none is warped."""
         if record.plan.stabilisation is None or record.plan.is_draft:
             return ""
-        return str(self._shop.blobs.path(BlobKind.SEGMENT, f"{record.plan_id}/{_CAMERA_PATH}"))
+        return str(self._shop.blobs.bring(BlobKind.SEGMENT, f"{record.plan_id}/{CAMERA_PATH}"))
 
     def _has_whole_path(self, record: PlanRecord) -> bool:
         stabilisation = record.plan.stabilisation
         if stabilisation is None or record.plan.is_draft:
             return True
-        key = f"{record.plan_id}/{_CAMERA_PATH}"
+        key = f"{record.plan_id}/{CAMERA_PATH}"
         try:
             return self._shop.blobs.sha256(BlobKind.SEGMENT, key) == stabilisation.path_sha256
+        except BlobStoreUnavailableError:
+            raise
         except OSError:
             return False
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import structlog
@@ -135,13 +136,20 @@ class Production:
             DeliveryRefusedError: the files cannot be written where the caller asked for.
             BlobStoreFullError, OSError: the disk, or that of a shared root.
         """
+        with self._shop.sources.at_hand(files_of(self._assignment.video), self._go_on):
+            self._run()
+
+    def _run(self) -> None:
         record = self._planning.find() or self._planning.make()
         self._costs.take_up(record.stages)
         self._check_deliveries(record)
+        using = partial(self._shop.blobs.using, BlobKind.SEGMENT)
         for touches in range(MOST_TOUCHES):
             try:
-                record = self._settle(record)
-                self._produce(record)
+                with using(record.plan_id):
+                    record = self._settle(record)
+                with using(record.plan_id):
+                    self._produce(record)
             except SourceTouchedError:
                 record = self._look_again(record)
             except TaskFailedError as error:
@@ -171,6 +179,7 @@ class Production:
             self._tasks,
             self._guard,
             self._shop.blobs,
+            self._go_on,
         )
         try:
             self._publish(record, finishing.run())
@@ -269,7 +278,9 @@ class Production:
             try:
                 self._bring_beside(batch, outcome)
                 for product, artifact in zip(outcome.products, artifacts, strict=True):
-                    self._shop.blobs.publish(product.work_key, BlobKind.RESULT, artifact.artifact_id)
+                    self._shop.blobs.publish(
+                        product.work_key, BlobKind.RESULT, artifact.artifact_id, product.sha256, self._go_on
+                    )
                 batch.give_names()
                 self._durable.write(lambda tx: self._complete(tx, record, report, artifacts, now))
             except (StoppedError, OSError, BlobStoreFullError, DeliveryRefusedError):
@@ -321,7 +332,7 @@ class Production:
             )
             for artifact, is_named in zip(artifacts, named, strict=True):
                 if not is_named:
-                    self._shop.blobs.delete(BlobKind.RESULT, artifact.artifact_id)
+                    self._delete_result(artifact.artifact_id)
             if not any(named):
                 try:
                     batch.withdraw()
@@ -329,6 +340,12 @@ class Production:
                     log.warning(
                         "delivery_not_withdrawn", job_id=self._assignment.job.job_id, error=str(error)
                     )
+
+    def _delete_result(self, artifact_id: str) -> None:
+        try:
+            self._shop.blobs.delete(BlobKind.RESULT, artifact_id)
+        except OSError as error:  # the next start sweeps it
+            log.warning("result_not_deleted", artifact_id=artifact_id, error=str(error))
 
     def _complete(
         self, tx: Transaction, record: PlanRecord, report: Report, artifacts: list[Artifact], now_us: int

@@ -17,11 +17,11 @@ class Results:
         self._blobs = blobs
         self._policy = policy
 
-    def open(self, caller: Caller, user_id: int, artifact_id: str, offset: int) -> tuple[Artifact, int]:
-        """Return an artifact and a descriptor of its bytes, which the caller closes.
+    def find(self, caller: Caller, user_id: int, artifact_id: str) -> Artifact:
+        """Return an artifact.
 
         Raises:
-            VideoProcessError: USER_NOT_ALLOWED, ARTIFACT_NOT_FOUND, DOWNLOAD_OFFSET.
+            VideoProcessError: USER_NOT_ALLOWED, ARTIFACT_NOT_FOUND.
         """
         authorise(self._policy, caller, user_id)
         with self._repository.read() as reader:
@@ -30,6 +30,15 @@ class Results:
             raise VideoProcessError(
                 "ARTIFACT_NOT_FOUND", f"there is no artifact {artifact_id!r} of user {user_id}"
             )
+        return artifact
+
+    def open(self, caller: Caller, user_id: int, artifact_id: str, offset: int) -> tuple[Artifact, int]:
+        """Return an artifact and a descriptor of its bytes, which the caller closes.
+
+        Raises:
+            VideoProcessError: USER_NOT_ALLOWED, ARTIFACT_NOT_FOUND, DOWNLOAD_OFFSET.
+        """
+        artifact = self.find(caller, user_id, artifact_id)
         if not 0 <= offset <= artifact.size_bytes:
             raise VideoProcessError(
                 "DOWNLOAD_OFFSET",

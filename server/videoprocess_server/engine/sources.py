@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, GoOn
 from videoprocess_server.blobs.shared_path import SharedPathError, change_time_ns, identity, open_beneath
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.records import Source, SourceKind
@@ -129,13 +130,31 @@ class Sources:
                 return self._blobs.open(BlobKind.UPLOAD, source.upload_id)
             fd = self._open_shared(user_id, source.root, source.path)
         except FileNotFoundError as error:
-            raise SourceChangedError("SOURCE_GONE", "the uploaded bytes are gone") from error
+            raise _gone() from error
         except (SharedPathError, VideoProcessError) as error:
             raise SourceChangedError("SOURCE_GONE", error.message) from error
         if identity(fd) != source.identity:
             os.close(fd)
             raise SourceChangedError("SOURCE_CHANGED", "the shared file is not the one that was prepared")
         return fd
+
+    @contextmanager
+    def at_hand(self, sources: Iterable[Source], go_on: GoOn) -> Iterator[None]:
+        """While within, what was uploaded can be opened at once, wherever it is stored.
+
+        Raises:
+            SourceChangedError: it is gone.
+        """
+        with ExitStack() as stack:
+            for source in sources:
+                if source.kind is SourceKind.SHARED:
+                    continue
+                stack.enter_context(self._blobs.using(BlobKind.UPLOAD, source.upload_id))
+                try:
+                    self._blobs.bring(BlobKind.UPLOAD, source.upload_id, go_on)
+                except FileNotFoundError as error:
+                    raise _gone() from error
+            yield
 
     def check(self, user_id: int, source: Source) -> None:
         """Return if the source still is the same file.
@@ -159,3 +178,7 @@ class Sources:
 
     def _open_shared(self, user_id: int, root_name: str, path: str) -> int:
         return open_beneath(find_root(self._roots, user_id, root_name).path, path)
+
+
+def _gone() -> SourceChangedError:
+    return SourceChangedError("SOURCE_GONE", "the uploaded bytes are gone")

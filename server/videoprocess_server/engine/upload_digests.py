@@ -21,6 +21,11 @@ class RunningDigest:
         self._hash = hashlib.sha256()
         self._size_bytes = 0
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes were taken in."""
+        return self._size_bytes
+
     def add(self, offset: int, data: bytes) -> None:
         """Take in bytes that were stored; those behind a gap wait until `catch_up` reads them."""
         with self._lock:
@@ -60,10 +65,17 @@ class RunningDigests:
         self._lock = threading.Lock()
         self._digests: OrderedDict[str, RunningDigest] = OrderedDict()
 
-    def of(self, upload_id: str) -> RunningDigest:
-        """Return the digest of an upload; a new one has taken in nothing."""
+    def of(self, upload_id: str, size_bytes: int) -> RunningDigest:
+        """Return the digest of an upload; a new one has taken in nothing.
+
+        Args:
+            upload_id: of the upload.
+            size_bytes: that are stored; a digest of more is of no use.
+        """
         with self._lock:
-            digest = self._digests.pop(upload_id, None) or RunningDigest()
+            digest = self._digests.pop(upload_id, None)
+            if digest is None or digest.size_bytes > size_bytes:
+                digest = RunningDigest()
             self._digests[upload_id] = digest
             if len(self._digests) > MAX_DIGESTS:
                 self._digests.popitem(last=False)

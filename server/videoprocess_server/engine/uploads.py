@@ -134,8 +134,10 @@ class Uploads:
         if video_id:
             check_video_id(video_id, self._limits)
         self._check_space(user_id, upload_id, declared_size)
-        upload_id = upload_id or new_id()
+        is_new, upload_id = not upload_id, upload_id or new_id()
         with self._stripe(upload_id):  # whoever wrote it until now has ended its message, and gets no further
+            if not is_new:
+                self._clear(upload_id)
             with self._repository.transaction() as tx:
                 upload = tx.get_upload(upload_id)
                 if upload is None:
@@ -154,8 +156,6 @@ class Uploads:
         declared_size: int | None,
     ) -> Upload:
         _check_free(tx, user_id, video_id)
-        self._blobs.delete(BlobKind.UPLOAD, upload_id)  # of an upload of this id that is gone, not yet swept
-        self._digests.forget(upload_id)
         now = self._clock.now_us()
         upload = Upload(
             upload_id=upload_id,
@@ -169,6 +169,17 @@ class Uploads:
         )
         tx.put_upload(upload)
         return upload
+
+    def _clear(self, upload_id: str) -> None:
+        """Delete what an upload of this id left that is gone and not yet swept; the caller holds the stripe.
+
+        That is before the transaction that begins the new one: a store may take its time.
+        """
+        with self._repository.read() as reader:
+            if reader.get_upload(upload_id) is not None:
+                return
+        self._blobs.delete(BlobKind.UPLOAD, upload_id)
+        self._digests.forget(upload_id)
 
     def _go_on(
         self, tx: Transaction, upload: Upload, user_id: int, video_id: str, declared_size: int | None
@@ -219,20 +230,28 @@ class Uploads:
 
     def _take_over(self, upload: Upload) -> Writer:
         """Make a new writer the only one; the caller holds the stripe."""
-        digest = self._digests.of(upload.upload_id)
         if upload.state is UploadState.FINISHED:
-            return Writer(upload, upload.size_bytes, digest)
+            return Writer(upload, upload.size_bytes, RunningDigest())
+        if upload.upload_id in self._writers:
+            self._sync(upload.upload_id)
         size = self._blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0
-        writer = Writer(upload, size, digest)
+        writer = Writer(upload, size, self._digests.of(upload.upload_id, size))
         self._writers[upload.upload_id] = writer
         return writer
+
+    def _sync(self, upload_id: str) -> None:
+        """Make durable what came of an unfinished upload, as far as that is possible; the caller holds the stripe."""
+        try:
+            self._blobs.sync(BlobKind.UPLOAD, upload_id)
+        except (OSError, ValueError):  # what is not is sent again, to another process maybe
+            self._digests.forget(upload_id)
 
     def _stripe(self, upload_id: str) -> threading.Lock:
         return self._stripes[hash(upload_id) % LOCK_STRIPES]
 
     def _check_fence(self, writer: Writer) -> None:
         if self._writers.get(writer.upload.upload_id) is not writer:
-            raise VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
+            raise _taken_over()
 
     def append(self, writer: Writer, offset: int, data: bytes) -> int:
         """Write one message's bytes at the committed size; return the new one.
@@ -265,6 +284,9 @@ class Uploads:
                 )
             except BlobStoreFullError as error:
                 raise _storage_full() from error
+            except ValueError as error:
+                self._digests.forget(writer.upload.upload_id)
+                raise _taken_over() from error
             except OSError as error:
                 raise VideoProcessError("STORE_UNAVAILABLE", "the message could not be written") from error
             finally:
@@ -309,8 +331,10 @@ class Uploads:
             )
         try:
             digest = self._stored(writer)
+        except ValueError as error:
+            raise _taken_over() from error
         except OSError as error:
-            raise VideoProcessError("STORE_UNAVAILABLE", "the upload could not be stored") from error
+            raise _not_stored() from error
         finished = replace(
             upload,
             state=UploadState.FINISHED,
@@ -321,6 +345,10 @@ class Uploads:
         self._same_digest(finished, sha256)
         with self._stripe(upload.upload_id):
             self._check_fence(writer)
+            try:
+                self._blobs.keep(BlobKind.UPLOAD, upload.upload_id, digest).result()
+            except OSError as error:
+                raise _not_stored() from error
             self._keep_finished(finished)
             del self._writers[upload.upload_id]
         self._digests.forget(upload.upload_id)
@@ -375,6 +403,7 @@ class Uploads:
         """The stream ended without finishing; what arrived stays for the next one."""
         with self._stripe(writer.upload.upload_id):
             if self._writers.get(writer.upload.upload_id) is writer:
+                self._sync(writer.upload.upload_id)
                 self._touch(writer, 1)
                 del self._writers[writer.upload.upload_id]
 
@@ -394,7 +423,11 @@ class Uploads:
             return self._view(reader, upload)
 
     def view(self, writer: Writer) -> UploadView:
-        """Return the upload that a stream writes."""
+        """Return the upload that a stream wrote, with all that came."""
+        with self._stripe(writer.upload.upload_id):
+            if self._writers.get(writer.upload.upload_id) is writer:
+                self._sync(writer.upload.upload_id)
+                writer.committed_size = self._blobs.size(BlobKind.UPLOAD, writer.upload.upload_id) or 0
         with self._repository.read() as reader:
             return replace(self._view(reader, writer.upload), committed_size=writer.committed_size)
 
@@ -409,11 +442,10 @@ class Uploads:
         )
 
     def _committed_size(self, upload_id: str) -> int:
-        """Return what of an unfinished upload is stored: of a message that is being written nothing, it may yet fail."""
+        """Return what of an unfinished upload stays: of a message that is being written nothing, it may yet fail."""
+        size = self._blobs.size(BlobKind.UPLOAD, upload_id) or 0
         writer = self._writers.get(upload_id)
-        if writer is not None:
-            return writer.committed_size
-        return self._blobs.size(BlobKind.UPLOAD, upload_id) or 0
+        return size if writer is None else min(size, writer.committed_size)
 
     def expire(self) -> int:
         """Drop a batch of unfinished uploads that nobody went on with, and of finished ones that no video uses.
@@ -448,6 +480,14 @@ def _check_free(tx: Transaction, user_id: int, video_id: str) -> None:
     """Return if an upload may make a video of this id; "" is none."""
     if video_id and tx.get_video(user_id, video_id) is not None:
         raise VideoProcessError("VIDEO_EXISTS", f"there is a video {video_id!r} already")
+
+
+def _taken_over() -> VideoProcessError:
+    return VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
+
+
+def _not_stored() -> VideoProcessError:
+    return VideoProcessError("STORE_UNAVAILABLE", "the upload could not be stored")
 
 
 def _storage_full() -> VideoProcessError:

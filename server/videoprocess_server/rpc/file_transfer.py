@@ -17,7 +17,7 @@ from videoprocess_server.engine.uploads import Uploads, Writer
 from videoprocess_server.model.records import Artifact
 from videoprocess_server.rpc.call_pool import FILE_THREADS
 from videoprocess_server.rpc.caller import Context, caller_of
-from videoprocess_server.rpc.convert import files
+from videoprocess_server.rpc.convert import direct, files
 from videoprocess_server.rpc.convert.fields import invalid, user_id_of
 from videoprocess_server.rpc.convert.reports import artifact
 from videoprocess_server.rpc.freed_memory import keep_freed_memory
@@ -38,6 +38,7 @@ class FileTransferService(pb_grpc.FileTransferServiceServicer):
         self._files = services.pools.files
         self._uploads = services.uploads
         self._results = services.results
+        self._direct = services.direct
         self._recorder = services.recorder
         self._stall_seconds = services.facts.limits.transfer_stall_seconds
         #: streams that have two messages in their hands; the others have one
@@ -96,6 +97,23 @@ class FileTransferService(pb_grpc.FileTransferServiceServicer):
                     message, position = await following
             self._recorder.bytes_sent(len(message.data))
             yield message
+
+    async def GetDownloadUrl(
+        self, request: pb.GetDownloadUrlRequest, context: Context
+    ) -> pb.GetDownloadUrlResponse:
+        """Tell where a result is fetched from."""
+        user_id = user_id_of(request)
+        found = await self._calls.run(self._direct.download, caller_of(context), user_id, request.artifact_id)
+        return direct.download_url_response(found)
+
+    async def GetUploadUrls(
+        self, request: pb.GetUploadUrlsRequest, context: Context
+    ) -> pb.GetUploadUrlsResponse:
+        """Tell where an upload's next parts are written to."""
+        start = direct.upload_start(request)
+        arguments = (start.user_id, start.upload_id, start.file_name, start.video_id, start.declared_size)
+        begun = await self._files.run(self._direct.upload, caller_of(context), *arguments)
+        return direct.upload_urls_response(begun)
 
 
 @asynccontextmanager

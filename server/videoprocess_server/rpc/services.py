@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from videoprocess_server.engine.authorisation import Policy
 from videoprocess_server.engine.deliveries import Deliveries
+from videoprocess_server.engine.direct_transfers import DirectTransfers
 from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.removal import Removals
@@ -43,6 +44,7 @@ class Services:
     removals: Removals
     uploads: Uploads
     results: Results
+    direct: DirectTransfers
     work: Work
     facts: CapabilityFacts
     call_limits: CallLimits

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from videoprocess_server.blobs.blob_store import BlobStoreUnavailableError
 from videoprocess_server.errors import Status, VideoProcessError
 from videoprocess_server.store.repository import StoreUnavailableError
 
@@ -26,7 +27,7 @@ def as_catalogued(error: Exception) -> VideoProcessError:
     """Return the answer a caller is meant to get; INTERNAL for what is a mistake of ours."""
     if isinstance(error, VideoProcessError):
         return error
-    if isinstance(error, StoreUnavailableError):
+    if isinstance(error, StoreUnavailableError | BlobStoreUnavailableError):
         return VideoProcessError("STORE_UNAVAILABLE", "the store cannot be reached; nothing happened")
     return VideoProcessError("INTERNAL", "a fault of the service")
 

@@ -105,12 +105,11 @@ _NEED_FILTERS: Mapping[str, tuple[str, str]] = {"tone_mapping": (TONE_MAPPING_FI
 _MODES_NEED_EXTRAS: Mapping[OperationMode, str] = {OperationMode.SUPER_STAB: STABILISE_EXTRA}
 
 #: extras that this version has → what they bring
-_EXTRAS: Mapping[str, str] = {STABILISE_EXTRA: "OpenCV", "postgres": "psycopg"}
+_EXTRAS: Mapping[str, str] = {STABILISE_EXTRA: "OpenCV", "postgres": "psycopg", "s3": "obstore"}
 #: those of them that the service itself needs, not its workers → the package that tells the version
-_PACKAGES: Mapping[str, str] = {"postgres": "psycopg"}
+_PACKAGES: Mapping[str, str] = {"postgres": "psycopg", "s3": "obstore"}
 #: what others have as extras, and this version does without
 _ABSENT: Mapping[str, str] = {
-    "s3": "Files are kept on the local disk.",
     "ray": "Work runs on this machine.",
 }
 
