@@ -15,7 +15,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
     /build/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-compile \
     --require-hashes --requirement requirements/build.txt
 
-# what the service needs, traces and PostgreSQL too; STABILISE=1 adds OpenCV for video stabilisation
+# what the service needs, traces, PostgreSQL and S3 too; STABILISE=1 adds OpenCV for video stabilisation
 ARG STABILISE=
 COPY requirements/service.txt requirements/service-stabilise.txt requirements/
 RUN python3 -m venv --without-pip /opt/videoprocess

@@ -18,5 +18,5 @@ lock runtime pyproject.toml --group pyproject.toml:build --constraints requireme
 lock manifests --group pyproject.toml:manifests
 lock audit --group pyproject.toml:audit
 lock build --group pyproject.toml:build --constraints requirements/dev.txt
-lock service pyproject.toml --extra postgres --extra tracing --constraints requirements/dev.txt
-lock service-stabilise pyproject.toml --extra postgres --extra stabilise --extra tracing --constraints requirements/dev.txt
+lock service pyproject.toml --extra postgres --extra s3 --extra tracing --constraints requirements/dev.txt
+lock service-stabilise pyproject.toml --extra postgres --extra s3 --extra stabilise --extra tracing --constraints requirements/dev.txt

@@ -280,10 +280,10 @@ def move_blobs(
     flags = {"blob_url": to, "data_dir": data_dir, "s3_endpoint": s3_endpoint, "s3_region": s3_region}
     settings = _read({name: value for name, value in flags.items() if value is not None})
     from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs
-    from videoprocess_server.blobs.blob_store import BlobStoreUnavailableError
-    from videoprocess_server.datadir import DataDirectoryError
     from videoprocess_server.blob_moving import CannotMoveError
     from videoprocess_server.blob_moving import move_blobs as move
+    from videoprocess_server.blobs.blob_store import BlobStoreUnavailableError
+    from videoprocess_server.datadir import DataDirectoryError
 
     for problem in check_blobs(settings):
         _die(problem, EXIT_CANNOT_START)

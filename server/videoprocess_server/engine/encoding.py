@@ -79,9 +79,7 @@ class Encoding:
         self._not_before: dict[int, float] = {}
         self._tries: dict[int, faults.Tries] = {}
         self._ending = False
-        self.checks = SegmentChecks(
-            record.plan, segment_pass, runner, self._brought, demand_changed
-        )
+        self.checks = SegmentChecks(record.plan, segment_pass, runner, self._brought, demand_changed)
         #: segments that were finished before the present job began
         self.reused_count = 0
         self.cpu_seconds = 0.0
