@@ -10,11 +10,11 @@ import structlog
 from videoprocess_server.execution.channel import within
 from videoprocess_server.execution.codec import CodecError, Ready
 from videoprocess_server.execution.conversation import Conversation
+from videoprocess_server.execution.driven_worker import DrivenWorker
 from videoprocess_server.execution.executor import TaskCancelledError, TaskFailedError
 from videoprocess_server.execution.places import Line
 from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.worker_group import Usage, WorkerGroup
-from videoprocess_server.execution.worker_process import WorkerProcess, spawn
 from videoprocess_server.execution.worker_settings import WorkerSettings
 
 #: start-ups in a row that must fail before a worker counts as broken; it is still tried again
@@ -49,7 +49,9 @@ class WorkerThread:
         self._closing = closing
         self._failures = 0
         self._left = False
-        self._worker: WorkerProcess | None = None
+        self._worker: DrivenWorker | None = None
+        #: a task that takes another worker than the last one
+        self._unsuited: TaskRun | None = None
         #: of all workers before that one
         self._cpu_seconds = 0.0
         self._tried = threading.Event()
@@ -94,7 +96,8 @@ class WorkerThread:
     def _run(self) -> None:
         while not self._closing.is_set() and not self._leaves(has_process=False):
             try:
-                worker = self._worker = spawn(self._settings.module, self._settings.confinement)
+                wanted, self._unsuited = self._unsuited, None
+                worker = self._worker = self._settings.spawn(wanted)
             except OSError as error:
                 self._tried.set()
                 self._start_failed(error=str(error))
@@ -108,7 +111,7 @@ class WorkerThread:
         self._tried.set()
         self._group.gone(self)
 
-    def _live(self, worker: WorkerProcess) -> None:
+    def _live(self, worker: DrivenWorker) -> None:
         # Whoever closes the pool kills the worker it sees; one that was spawned at that moment is not seen.
         if self._closing.is_set():
             return
@@ -126,7 +129,7 @@ class WorkerThread:
         self._left = self._left or self._group.leave(self, has_process=has_process)
         return self._left
 
-    def _becomes_ready(self, worker: WorkerProcess) -> bool:
+    def _becomes_ready(self, worker: DrivenWorker) -> bool:
         try:
             patience = within(self._settings.startup_seconds)
             message = worker.channel.receive(patience=patience)
@@ -151,7 +154,7 @@ class WorkerThread:
         backoff = self._settings.backoff_seconds * 2 ** min(self._failures - 1, 16)
         self._closing.wait(min(backoff, _LONGEST_BACKOFF_SECONDS))
 
-    def _wait_for_work(self, worker: WorkerProcess) -> bool:
+    def _wait_for_work(self, worker: DrivenWorker) -> bool:
         """Wait until there may be something to do; return False if the idle worker ended instead."""
         poll = select.poll()
         poll.register(worker.channel.fileno(), select.POLLIN)
@@ -164,9 +167,10 @@ class WorkerThread:
             self._closing.wait(self._settings.backoff_seconds)
         return False
 
-    def _take_on(self, worker: WorkerProcess, run: TaskRun) -> bool:
+    def _take_on(self, worker: DrivenWorker, run: TaskRun) -> bool:
         """Do a task, if it still wants to; return False if it takes a fresh worker."""
-        if not worker.set_niceness(run.niceness):
+        if not worker.suits(run):
+            self._unsuited = run
             run.queue(Line.RETURNING)
             self._group.release(holds_place=True)
             return False
@@ -176,7 +180,7 @@ class WorkerThread:
             self._group.release(holds_place=True)
         return True
 
-    def _do(self, worker: WorkerProcess, run: TaskRun) -> None:
+    def _do(self, worker: DrivenWorker, run: TaskRun) -> None:
         outcome = Conversation(worker, run, self._settings).outcome()
         if not run.settle():
             worker.end(let_it_end=True)
