@@ -47,6 +47,7 @@ class Conversation:
         try:
             if self._trace is not None:
                 self._worker.channel.send(Traced(traceparent=self._trace.traceparent), patience=patience)
+            self._fetch()
             self._worker.channel.send(run.task, fd=run.source_fd, patience=patience)
             run.close_source()
             return self._listen()
@@ -62,6 +63,11 @@ class Conversation:
             self._worker.end()
             run.log.exception("worker_misunderstood", task=self._kind, pid=self._worker.pid)
             return TaskFailedError("INTERNAL", "the service and its worker did not understand each other")
+
+    def _fetch(self) -> None:
+        began = self._run.ran_seconds()
+        self._worker.fetch(self._run)
+        self._watchdog.excuse(self._run.ran_seconds() - began)
 
     def _listen(self) -> TaskResult | Exception:
         while True:

@@ -44,7 +44,20 @@ class DrivenWorker(TaskWorker, Protocol):
         ...
 
     def suits(self, run: TaskRun) -> bool:
-        """Make it ready for a task, while it has none; False if that takes another worker."""
+        """Make it ready for a task, while it has none; False if that takes another worker. `rest` must follow."""
+        ...
+
+    def rest(self) -> None:
+        """Note that its task is over, or did not begin; it goes on if it was frozen."""
+        ...
+
+    def fetch(self, run: TaskRun) -> None:
+        """Bring what a task reads to where it runs.
+
+        Raises:
+            EOFError: the worker is gone.
+            TaskFailedError: there is no space for it.
+        """
         ...
 
     def kill(self) -> None:

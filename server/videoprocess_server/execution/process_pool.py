@@ -56,5 +56,8 @@ class ProcessPoolExecutor(WorkerPool):
             )
 
         super().__init__(
-            {Slot.PROBE: (1, settings(probe_confinement)), Slot.GENERAL: (worker_count, settings(confinement))}
+            {
+                Slot.PROBE: (1, settings(probe_confinement)),
+                Slot.GENERAL: (worker_count, settings(confinement)),
+            }
         )

@@ -54,6 +54,11 @@ class WorkerPool:
         for worker in [worker for group in self._groups.values() for worker in group.open()]:
             worker.wait()
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """None: the workers share this machine's."""
+        return None
+
     def submit(
         self,
         task: Task,
@@ -121,7 +126,6 @@ class WorkerPool:
         if self._closing.is_set():
             return TaskCancelledError("the executor is closed")
         return None if group.usable else no_worker_error()
-
 
     def _forget(self, run: TaskHandle) -> None:
         with self._lock:

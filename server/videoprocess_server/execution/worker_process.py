@@ -119,6 +119,13 @@ class WorkerProcess:
         """Make it as nice as a task wants; False if that takes a privilege. For a worker without a task."""
         return self.set_niceness(run.niceness)
 
+    def rest(self) -> None:
+        """Go on: it may have been frozen when its answer was on the way already."""
+        self.thaw()
+
+    def fetch(self, run: TaskRun) -> None:
+        """Nothing to do: it opens the service's own files."""
+
     def set_niceness(self, niceness: int) -> bool:
         """Add to the service's niceness; False if that takes a privilege. For a worker without a task."""
         wanted = min(self._own_niceness + niceness, HIGHEST)

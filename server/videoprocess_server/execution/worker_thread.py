@@ -177,6 +177,7 @@ class WorkerThread:
         if run.begin(worker):
             self._do(worker, run)
         else:
+            worker.rest()
             self._group.release(holds_place=True)
         return True
 
@@ -185,7 +186,6 @@ class WorkerThread:
         if not run.settle():
             worker.end(let_it_end=True)
             outcome = TaskCancelledError("cancelled while running")
-        # It may have been frozen when its answer was on the way already.
-        worker.thaw()
+        worker.rest()
         self._group.release(holds_place=run.holds_place)
         run.finish(outcome)

@@ -24,6 +24,7 @@ from videoprocess_server.media.carried_units import NO_UNITS, Units, with_units
 from videoprocess_server.media.echo import Echo
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.filters import FilterChain
+from videoprocess_server.media.instruction_sets import exact_options
 from videoprocess_server.media.timeline import output_pts
 from videoprocess_server.model.plan import EncoderPlan, Plan, Rendition, SegmentPlan
 from videoprocess_server.model.quality import SegmentMeasures, main_rendition
@@ -350,7 +351,8 @@ def _rewritten(packet: Packet[VideoStream], units: Units, *, is_first: bool) -> 
 def _add_encoder(
     container: OutputContainer, encoder: EncoderPlan, options: dict[str, str], time_base: Fraction
 ) -> VideoStream:
-    stream = container.add_stream(encoder.encoder, rate=encoder.frame_rate, options=options)
+    exact = exact_options(encoder, options)
+    stream = container.add_stream(encoder.encoder, rate=encoder.frame_rate, options=exact)
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.thread_count = encoder.thread_count

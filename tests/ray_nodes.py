@@ -1,0 +1,85 @@
+"""A Ray cluster of two nodes on this machine, for tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+#: what Ray reads when it starts; nodes inherit it
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_METRICS_COLLECTION": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "4",
+}
+_NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "memory": 4 << 30, "include_dashboard": False}
+
+
+class RayNodes:
+    """A head without CPUs, which the service is beside, and nodes with one each."""
+
+    def __init__(self, folder: Path, count: int = 2) -> None:
+        self._folder = folder
+        self._port = _free_port()
+        self._count = count
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def start(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from ray.cluster_utils import Cluster
+
+            self._cluster: Any = Cluster(
+                initialize_head=True,
+                head_node_args={
+                    **_NODE,
+                    "num_cpus": 0,
+                    "gcs_server_port": self._port,
+                    "temp_dir": str(self._folder),
+                },
+            )
+            self.nodes = [self.add() for _ in range(self._count)]
+
+    def add(self, **more: Any) -> Any:
+        return self._cluster.add_node(**{**_NODE, **more})
+
+    def kill(self, node: Any) -> None:
+        """Take a node away, as a power cut would."""
+        self.nodes.remove(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+
+
+@contextmanager
+def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
+    """Sockets of Ray have long names: it gets a folder with a short one."""
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        nodes = RayNodes(Path(folder), count)
+        try:
+            yield nodes
+        finally:
+            nodes.stop()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
