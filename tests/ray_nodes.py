@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 #: what Ray reads when it starts; nodes inherit it
 ENVIRONMENT = {
@@ -83,3 +87,25 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def hosted_workers() -> list[psutil.Process]:
+    """Return the workers of all nodes: their parents are processes of Ray."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "videoprocess_server" in " ".join(process.cmdline()) or "fake_worker" in " ".join(
+                process.cmdline()
+            ):
+                parent = process.parent()
+                if parent is not None and "NodeHost" in " ".join(parent.cmdline()):
+                    found.append(process)
+    return found
+
+
+def holds_nothing(seconds: float) -> bool:
+    """Whether no worker is on a node any more, after so long at the latest."""
+    deadline = time.monotonic() + seconds
+    while hosted_workers() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not hosted_workers()
