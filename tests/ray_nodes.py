@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -90,16 +92,11 @@ def _free_port() -> int:
 
 
 def hosted_workers() -> list[psutil.Process]:
-    """Return the workers of all nodes: their parents are processes of Ray."""
+    """Return the workers of all nodes."""
     found = []
-    for process in psutil.process_iter():
+    for host in hosts():
         with contextlib.suppress(psutil.Error):
-            if "videoprocess_server" in " ".join(process.cmdline()) or "fake_worker" in " ".join(
-                process.cmdline()
-            ):
-                parent = process.parent()
-                if parent is not None and "NodeHost" in " ".join(parent.cmdline()):
-                    found.append(process)
+            found += host.children()
     return found
 
 
@@ -109,3 +106,28 @@ def holds_nothing(seconds: float) -> bool:
     while hosted_workers() and time.monotonic() < deadline:
         time.sleep(0.1)
     return not hosted_workers()
+
+
+def hosts() -> list[psutil.Process]:
+    """Return the processes of Ray that host workers."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "NodeHost" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def free_cpus(nodes: RayNodes) -> float:
+    """Return the CPUs that Ray could give away now."""
+    told = subprocess.run(
+        [sys.executable, "-c", _FREE_CPUS, nodes.address], capture_output=True, text=True, check=True
+    )
+    return float(told.stdout)
+
+
+_FREE_CPUS = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+print(ray.available_resources().get("CPU", 0.0))
+"""

@@ -37,3 +37,6 @@ class TestRayExecutor(suite.TestEveryExecutor):
 
 class TestWorkersOnNodes(process_suite.TestWorkerProcesses):
     """Whatever worker processes do."""
+
+    #: two on the nodes, two beside the data directory
+    WORKERS = 4

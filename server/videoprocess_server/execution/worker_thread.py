@@ -68,9 +68,9 @@ class WorkerThread:
         self._tried.wait()
 
     def pid(self) -> int | None:
-        """Return the worker's process id; None while there is no worker."""
+        """Return the worker's process id; None while there is no worker, or it is only asked for."""
         worker = self._worker
-        return worker.pid if worker is not None else None
+        return (worker.pid or None) if worker is not None else None
 
     def usage(self) -> Usage:
         """Return what its workers have used, and what the one there is holds."""
