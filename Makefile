@@ -10,7 +10,7 @@ WORK   ?= build/kept
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
+.PHONY: help setup run serve test test-slow test-scale check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,14 @@ test: $(VENV)/.dev ## pass the tests
 
 test-slow: $(VENV)/.dev ## pass the tests that kill, fill disks and restart, as samples
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
+
+# Ray has 80 MB: what needs it is installed for these tests only, which skip without it.
+$(VENV)/.scale: $(VENV)/.dev requirements/scale.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/scale.txt
+	@touch $@
+
+test-scale: $(VENV)/.scale ## pass the tests of work on several machines: a Ray cluster of two nodes here
+	$(BIN)/pytest -m "" tests/scale
 
 check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
 	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py

@@ -83,7 +83,7 @@ def test_a_node_that_dies_costs_its_tasks_only(executor: RayExecutor, nodes: Ray
 def test_frozen_workers_give_their_cpu_back_at_once_and_go_on_where_they_were(
     executor: RayExecutor, nodes: RayNodes
 ) -> None:
-    counting = [running(executor, "sleep:1", "count:2000000") for _ in range(2)]
+    counting = [running(executor, "sleep:10", "count:2000000") for _ in range(2)]
     assert eventually(lambda: free_cpus(nodes) == 0)
     begin = time.monotonic()
     for handle in counting:

@@ -31,6 +31,8 @@ _CALL_SECONDS = 60.0
 _SIT_SECONDS = 3.0
 #: a seat that is given back is another's a second later, so a worker keeps it for the task that follows at once
 _KEEP_SECONDS = 0.3
+#: a fresh worker keeps it so long, so that it gets ready for the task it was started for, and others start elsewhere
+_FRESH_SECONDS = 3.0
 #: of calls that block, at once: each worker has one
 _THREADS = 256
 
@@ -94,6 +96,7 @@ class Line:
             raise
         self._data.setblocking(False)
         self._pumps = [asyncio.create_task(pump) for pump in (self._pump_down(), self._pump_up())]
+        self._keep_seat(_FRESH_SECONDS)
         return self._node, pid
 
     async def do_facts(self) -> dict[str, str]:
@@ -138,7 +141,12 @@ class Line:
         """Note that the worker has no task any more; its seat is given back unless the next one follows at once."""
         if self._is_frozen:
             await self.do_thaw()
-        self._keeping = asyncio.get_running_loop().call_later(_KEEP_SECONDS, self._leave)
+        self._keep_seat(_KEEP_SECONDS)
+
+    def _keep_seat(self, seconds: float) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._keeping = asyncio.get_running_loop().call_later(seconds, self._leave)
 
     def _leave(self) -> None:
         seat, self._seat = self._seat, None
