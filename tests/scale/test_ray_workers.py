@@ -24,7 +24,7 @@ from ray_nodes import RayNodes, free_cpus, holds_nothing, hosts
 from scale.conftest import NewExecutor
 from videoprocess_server.engine.faults import Cause, cause_of
 from videoprocess_server.execution.executor import TaskCancelledError, TaskHandle, WorkerCrashedError
-from videoprocess_server.execution.ray_executor import RayExecutor
+from videoprocess_server.execution.ray_executor import ClusterUnfitError, RayExecutor
 
 pytestmark = pytest.mark.slow
 
@@ -146,3 +146,23 @@ def test_closing_leaves_nothing_anywhere(
     assert not [found for found in node_folder.rglob("*") if found.is_file()]
     assert not [child for child in psutil.Process().children() if "ray_gateway" in " ".join(child.cmdline())]
     assert eventually(lambda: free_cpus(nodes) == 2)
+
+
+def test_a_node_that_cannot_say_what_its_build_is_is_not_used(
+    new_executor: NewExecutor, node_folder: Path
+) -> None:
+    """The far workers do scripts and know no build; nothing is left of the try."""
+    with (
+        pytest.raises(ClusterUnfitError, match="does not describe itself") as caught,
+        new_executor(compare_builds=True, near_module="videoprocess_server.execution.worker_main"),
+    ):
+        pass
+    assert 1 == len(str(caught.value).splitlines())
+    assert holds_nothing(1)
+    assert not [found for found in node_folder.rglob("*") if found.is_file()]
+
+
+def test_more_workers_than_the_cluster_has_cpus_are_refused(new_executor: NewExecutor) -> None:
+    with pytest.raises(ClusterUnfitError, match="have 2 CPUs"), new_executor(3):
+        pass
+    assert not [child for child in psutil.Process().children() if "ray_gateway" in " ".join(child.cmdline())]

@@ -51,7 +51,8 @@ class Conversation:
             self._worker.channel.send(run.task, fd=run.source_fd, patience=patience)
             run.close_source()
             return self._listen()
-        except TaskFailedError as failure:  # the worker never saw it
+        except TaskFailedError as failure:  # a file did not find space, there or here
+            self._end_by_ladder()
             return failure
         except EOFError:
             return self._crashed()

@@ -157,6 +157,8 @@ class Gateway:
             GatewayError: there is no gateway, and none could be started.
         """
         with self._tried:
+            if self._closed:
+                raise GatewayError("the gateway to Ray is closed")
             end = self._socket or self._start()
             ours = [socket.socketpair() for _ in range(2)]
             try:
@@ -170,11 +172,19 @@ class Gateway:
                     theirs.close()
         return Line(ours[0][0]), ours[1][0]
 
-    def close(self) -> None:
-        """End all workers on all nodes, and the gateway."""
+    def refuse(self) -> None:
+        """Give out no line from here on; who waits for one is told so."""
         with self._tried:
             self._closed = True
             self._wanted.set()
+            if self._socket is None and self._process is not None:
+                self._process.kill()  # it may try to join for a minute
+            self._tried.notify_all()
+
+    def close(self) -> None:
+        """End all workers on all nodes, and the gateway."""
+        self.refuse()
+        with self._tried, contextlib.suppress(OSError):
             if self._socket is not None:
                 self._socket.shutdown(socket.SHUT_WR)
         if self._keeper is not None:
@@ -182,15 +192,15 @@ class Gateway:
 
     def _start(self) -> socket.socket:
         """Have the keeper start one, and wait until it has joined the cluster."""
-        if self._closed:
-            raise GatewayError("the gateway to Ray is closed")
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="ray-gateway", daemon=True)
             self._keeper.start()
         check_reachable(self._options.address)
         self._sign = Sign([])
         self._wanted.set()
-        self._tried.wait_for(lambda: self._socket is not None or self._sign.error, _JOIN_SECONDS)
+        self._tried.wait_for(
+            lambda: self._closed or self._socket is not None or self._sign.error, _JOIN_SECONDS
+        )
         if self._socket is None:
             raise GatewayError(
                 f"no connection to the Ray cluster at {self._options.address}: {self._sign.error}"
@@ -203,13 +213,14 @@ class Gateway:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with ours:
                 with theirs:
-                    process = _spawn(theirs, self._options)
+                    process = self._process = _spawn(theirs, self._options)
                 self._attend(ours)
                 with self._tried:
                     self._socket = None
                     if not self._sign.error:
                         self._sign = Sign([], "the gateway has ended")
                     self._tried.notify_all()
+                    self._process = None
             _end(process)
 
     def _attend(self, ours: socket.socket) -> None:

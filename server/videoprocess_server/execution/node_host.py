@@ -25,6 +25,8 @@ from videoprocess_server.execution.worker_process import WorkerProcess
 _READ_BYTES = 1 << 20
 #: between two readings of the same worker: one call for all that it said meanwhile
 _GATHERING_SECONDS = 0.03
+#: to one worker, at a stretch: then whoever reads has to show that it still wants to
+_LISTEN_SECONDS = 30.0
 #: a worker that nobody reads from for longer has no service any more
 _UNOWNED_SECONDS = 300.0
 #: a worker that does not take its task for longer is ended by the service
@@ -77,8 +79,8 @@ class NodeHost:
         """Send a message to a worker, and the open source where it has one."""
         await self._in_thread(_send, self._workers[number].process, body, source)
 
-    async def read(self, number: int) -> bytes:
-        """Wait for what a worker says and return it; nothing once it has ended."""
+    async def read(self, number: int) -> bytes | None:
+        """Wait for what a worker says and return it; b"" once it has ended, None if it says nothing for long."""
         worker = self._workers[number]
         worker.read_at, since = time.monotonic(), time.monotonic() - worker.read_at
         if since < _GATHERING_SECONDS:
@@ -86,10 +88,12 @@ class NodeHost:
         loop = asyncio.get_running_loop()
         heard = worker.heard = loop.create_future()
         loop.add_reader(worker.process.channel.fileno(), _hear, heard)
-        await heard
+        await asyncio.wait((heard,), timeout=_LISTEN_SECONDS)
         if number not in self._workers:
             return b""
         loop.remove_reader(worker.process.channel.fileno())
+        if not heard.done():
+            return None
         return worker.process.channel.receive_what_is_there(_READ_BYTES)
 
     async def tell(self, number: int, what: str, *arguments: Any) -> Any:  # noqa: ANN401 - of the method

@@ -100,6 +100,8 @@ class RayExecutor:
         Raises:
             ClusterUnfitError: it cannot be used; nothing is left running.
         """
+        if find_spec("ray") is None:
+            raise ClusterUnfitError("--executor ray needs the extra: pip install 'videoprocess[ray]'")
         self._near.start()
         try:
             self._begin()
@@ -148,6 +150,7 @@ class RayExecutor:
 
     def close(self) -> None:
         """Kill all workers and end all tasks as cancelled; returns when no process is left on any node that answers."""
+        self._gateway.refuse()
         if self._far is not None:
             self._far.close()
         self._gateway.close()
@@ -160,8 +163,6 @@ class RayExecutor:
         return self._far
 
     def _begin(self) -> None:
-        if find_spec("ray") is None:
-            raise ClusterUnfitError("--executor ray needs the extra: pip install 'videoprocess[ray]'")
         try:
             line, data = self._gateway.line()
         except GatewayError as error:
@@ -169,15 +170,15 @@ class RayExecutor:
         line.close()
         data.close()
         nodes = self._nodes()
-        if not nodes:
+        cpus = int(sum(node.cpus for node in nodes))
+        if cpus < max(1, self._options.worker_count):
             raise ClusterUnfitError(
-                f"no node of the Ray cluster at {self._options.gateway.address} has a CPU for tasks: start one with "
-                "ray start --num-cpus"
+                f"the nodes of the Ray cluster at {self._options.gateway.address} have {cpus} CPUs for tasks: start more "
+                "with ray start --num-cpus, or lower --ray-workers"
             )
         with ThreadPoolExecutor(min(len(nodes), _TRIALS)) as trials:
             list(trials.map(self._try_out, nodes))
-        wanted = self._options.worker_count or int(sum(node.cpus for node in nodes))
-        pool = WorkerPool({Slot.GENERAL: (wanted, self._worker_settings())})
+        pool = WorkerPool({Slot.GENERAL: (self._options.worker_count or cpus, self._worker_settings())})
         self._far = pool
         pool.start()
 

@@ -189,8 +189,8 @@ class Line:
     async def _pump_up(self) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(Exception):  # whatever Ray raises is the worker's end
-            while data := await self._cluster.ask(self._host.read.remote(self._number)):
-                await loop.sock_sendall(self._data, data)
+            while (data := await self._cluster.ask(self._host.read.remote(self._number))) != b"":
+                await loop.sock_sendall(self._data, data or b"")
         self._shut()
 
     def _shut(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import structlog
 
 from videoprocess_server.execution.channel import MAX_MESSAGE_BYTES, Channel, Patience, endless
 from videoprocess_server.execution.codec import RESULT_OF, CodecError, Message, Ready, encode
@@ -26,7 +27,12 @@ _FREEZE_SECONDS = 0.4
 _USAGE_SECONDS = 1.0
 #: how long what was told of a worker's usage is good for
 _USAGE_AGE_SECONDS = 0.5
+#: why it did not start, once its channel has ended
+_ANSWER_SECONDS = 2.0
 _TOLD = (SegmentDone, *set(RESULT_OF.values()))
+
+
+_log = structlog.get_logger(__name__)
 
 
 class RemoteChannel:
@@ -220,16 +226,17 @@ class RemoteWorker:
         """End it, wait until it is gone, give everything back and return its exit code: SIGKILL's where its node is gone."""
         if self.exit_code is not None:
             return self.exit_code
-        self._stopping = True
+        is_wanted_no_more, self._stopping = self._stopping, True
         self._goes_on.set()
         code = -signal.SIGKILL.value
         try:
             if not self._pid:
-                self._line.answer(self._start, 0.0)
+                self._line.answer(self._start, 0.0 if is_wanted_no_more else _ANSWER_SECONDS)
             code, seconds, oom_kills = self._line.call("end", let_it_end)
             self._usage = (0, seconds, oom_kills)
         except CallFailedError as error:
             self.failure = str(error)
+            _log.warning("ray_worker_lost", node=self.node, why=self.failure)
         except (EOFError, TimeoutError):
             pass
         self.exit_code = code

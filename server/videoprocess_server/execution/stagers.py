@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import threading
@@ -11,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from videoprocess_server.execution.executor import TaskFailedError
 from videoprocess_server.execution.gateway import CallFailedError
+from videoprocess_server.execution.handlers import disk_refusal
 from videoprocess_server.model.tasks import SegmentDone
 
-#: what one call carries: an object of Ray's store
-CHUNK_BYTES = 4 << 20
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: what one call carries, an object of Ray's store: small enough that a freeze behind it is in time on a slow network
+CHUNK_BYTES = 1 << 20
 #: times that a file is sent or fetched whose bytes come out as others
 _TRIES = 2
 #: how soon a worker that waits for a file finds that it is to end
@@ -112,9 +110,7 @@ class CopyingStager:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            if error.errno in _DISK_FULL:
-                raise TaskFailedError("STORAGE_FULL", "there is no space left") from error
-            raise
+            raise disk_refusal(error) or error from error
         _fsync_folder(Path(path).parent)
         return digest.hexdigest() == done.sha256
 
@@ -151,9 +147,7 @@ class CopyingStager:
                 self._link.call("file", "append", key, data)
             return str(self._file("seal", key, digest.hexdigest()))
         except CallFailedError as error:
-            if error.errno in _DISK_FULL:
-                raise TaskFailedError("STORAGE_FULL", f"a node has no space left: {error}") from error
-            raise EOFError from error
+            raise disk_refusal(OSError(error.errno, str(error))) or EOFError(str(error)) from error
         except EOFError as error:
             if str(error).startswith(_DAMAGED):
                 return ""
