@@ -20,4 +20,5 @@ lock audit --group pyproject.toml:audit
 lock build --group pyproject.toml:build --constraints requirements/dev.txt
 lock service pyproject.toml --extra tracing --constraints requirements/dev.txt
 lock service-stabilise pyproject.toml --extra stabilise --extra tracing --constraints requirements/dev.txt
+lock service-ray pyproject.toml --extra ray --extra tracing --constraints requirements/dev.txt
 lock scale pyproject.toml --extra dev --extra ray --group pyproject.toml:build --constraints requirements/dev.txt

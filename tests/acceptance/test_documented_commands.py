@@ -34,7 +34,7 @@ EXCEPTIONS = {
     ("docs/deployment.md", "kubectl"): "needs a cluster: tests/unit/test_image_deploy.py",
     ("docs/ray.md", "pip install"): "installs 80 MB: make test-scale does it from a locked list",
     ("docs/ray.md", "RAY_memory_monitor"): "needs machines: make test-scale starts two nodes",
-    ("docs/ray.md", "kubectl"): "needs a cluster: tests/unit/test_kuberay_deploy.py",
+    ("docs/ray.md", "docker"): "needs a cluster: tests/unit/test_kuberay_deploy.py",
     ("docs/observability.md", ".venv/bin/pip install"): "installs, and serves: tests/rpc/test_tracing.py",
 }
 if shutil.which("jq") is None:

@@ -81,3 +81,19 @@ def test_nothing_runs_as_root() -> None:
         assert pod["securityContext"]["runAsNonRoot"]
         for container in pod["containers"]:
             assert not container["securityContext"]["allowPrivilegeEscalation"]
+
+
+def test_what_the_service_pod_mounts_is_there_or_comes_with_the_other_manifests() -> None:
+    claim = yaml.safe_load((ROOT / "deploy/kuberay/claim.yaml").read_text())
+    other = yaml.safe_load((ROOT / "deploy/kubernetes/statefulset.yaml").read_text())
+    theirs = {volume["name"]: volume for volume in other["spec"]["template"]["spec"]["volumes"]}
+    ours = {volume["name"]: volume for volume in PODS[0]["volumes"]}
+    assert claim["metadata"]["name"] == ours["data"]["persistentVolumeClaim"]["claimName"]
+    for name in ("config", "tls", "tokens"):
+        assert theirs[name] == ours[name]
+
+
+def test_the_kustomization_lists_every_manifest() -> None:
+    folder = ROOT / "deploy/kuberay"
+    listed = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    assert {path.name for path in folder.iterdir()} == {*listed, "kustomization.yaml"}
