@@ -60,7 +60,12 @@ class RayNodes:
             self.nodes = [self.add() for _ in range(self._count)]
 
     def add(self, **more: Any) -> Any:
-        return self._cluster.add_node(**{**_NODE, **more})
+        """Ray's utility waits for half a minute, and gives up now and then where all cores are busy."""
+        try:
+            return self._cluster.add_node(**{**_NODE, **more})
+        except Exception as error:  # noqa: BLE001 - it raises nothing narrower
+            print(f"a node did not start: {error}")
+            return self._cluster.add_node(**{**_NODE, **more})
 
     def kill(self, node: Any) -> None:
         """Take a node away, as a power cut would."""
@@ -114,10 +119,15 @@ def holds_nothing(seconds: float) -> bool:
 
 def hosts() -> list[psutil.Process]:
     """Return the processes of Ray that host workers."""
+    return processes_of("NodeHost")
+
+
+def processes_of(word: str) -> list[psutil.Process]:
+    """Return the processes that have a word in their command line."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if "NodeHost" in " ".join(process.cmdline()):
+            if word in " ".join(process.cmdline()):
                 found.append(process)
     return found
 

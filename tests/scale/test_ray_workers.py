@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from contract.executor_harness import (
@@ -20,7 +19,7 @@ from contract.executor_harness import (
     running,
     submit,
 )
-from ray_nodes import RayNodes, free_cpus, holds_nothing, hosts
+from ray_nodes import RayNodes, free_cpus, holds_nothing, hosts, processes_of
 from scale.conftest import NewExecutor
 from videoprocess_server.engine.faults import Cause, cause_of
 from videoprocess_server.execution.executor import TaskCancelledError, TaskHandle, WorkerCrashedError
@@ -144,7 +143,7 @@ def test_closing_leaves_nothing_anywhere(
     assert holds_nothing(0.5)
     assert eventually(lambda: not hosts())
     assert not [found for found in node_folder.rglob("*") if found.is_file()]
-    assert not [child for child in psutil.Process().children() if "ray_gateway" in " ".join(child.cmdline())]
+    assert not processes_of("ray_gateway")
     assert eventually(lambda: free_cpus(nodes) == 2)
 
 
@@ -165,4 +164,13 @@ def test_a_node_that_cannot_say_what_its_build_is_is_not_used(
 def test_more_workers_than_the_cluster_has_cpus_are_refused(new_executor: NewExecutor) -> None:
     with pytest.raises(ClusterUnfitError, match="have 2 CPUs"), new_executor(3):
         pass
-    assert not [child for child in psutil.Process().children() if "ray_gateway" in " ".join(child.cmdline())]
+    assert not processes_of("ray_gateway")
+
+
+def test_tasks_go_where_their_source_is(executor: RayExecutor, tmp_path: Path) -> None:
+    """One at a time, while a worker of each node is idle."""
+    path = tmp_path / "source"
+    path.write_bytes(bytes(3 << 20))
+    assert eventually(lambda: len(executor.worker_pids()) == 4)
+    pids = [facts(submit(executor, "fact:pid", source_fd=os.open(path, os.O_RDONLY)))[0] for _ in range(12)]
+    assert len(set(pids[1:])) == 1

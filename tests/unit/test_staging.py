@@ -18,7 +18,7 @@ from videoprocess_server.execution.codec import RESULT_OF
 from videoprocess_server.execution.executor import TaskFailedError
 from videoprocess_server.execution.gateway import CallFailedError
 from videoprocess_server.execution.node_files import CopyDamagedError, NodeFiles
-from videoprocess_server.execution.stagers import CHUNK_BYTES, CopyingStager, CopyLocks, SharedStager
+from videoprocess_server.execution.stagers import CHUNK_BYTES, Copies, CopyingStager, SharedStager
 from videoprocess_server.execution.staging import PATHS, Staged
 from videoprocess_server.model.tasks import EncodeResult, MotionTask, SegmentDone
 
@@ -68,7 +68,7 @@ def _link(tmp_path: Path) -> DirectLink:
 
 @pytest.fixture(name="stager")
 def _stager(link: DirectLink) -> CopyingStager:
-    return CopyingStager(link, CopyLocks())
+    return CopyingStager(link, Copies())
 
 
 @pytest.fixture(name="source")
@@ -108,11 +108,11 @@ def test_a_source_goes_to_a_node_once(stager: CopyingStager, link: DirectLink, s
 
 
 def test_a_source_that_workers_want_at_once_goes_to_a_node_once(link: DirectLink, source: int) -> None:
-    locks, found = CopyLocks(), []
+    copies, found = Copies(), []
 
     def fetch(worker: int) -> None:
         own = DirectLink(link.files, worker)
-        found.append(CopyingStager(own, locks).fetch_source(source))
+        found.append(CopyingStager(own, copies).fetch_source(source))
         link.calls += own.calls
 
     threads = [threading.Thread(target=fetch, args=(worker,)) for worker in range(8)]
@@ -178,7 +178,7 @@ def test_a_size_that_is_a_lie_ends(stager: CopyingStager, link: DirectLink, tmp_
 def test_a_node_without_space_is_a_full_disk(link: DirectLink, source: int) -> None:
     link.files = NodeFiles(link.files.folder / "small", 10)
     with pytest.raises(TaskFailedError) as caught:
-        CopyingStager(link, CopyLocks()).fetch_source(source)
+        CopyingStager(link, Copies()).fetch_source(source)
     assert "STORAGE_FULL" == caught.value.reason
 
 
@@ -227,3 +227,14 @@ def test_a_shared_file_that_is_not_seen_here_as_it_was_written_is_not_told(
     own.write_bytes(b"12")
     with pytest.raises(EOFError, match="data directory"):
         SharedStager(tmp_path, Path("/mnt/data"), stager).deliver(segment_done(0, "there"), str(own))
+
+
+def test_a_source_that_another_node_has_is_elsewhere(link: DirectLink, source: int) -> None:
+    copies = Copies()
+    here, there = CopyingStager(link, copies), CopyingStager(DirectLink(link.files), copies)
+    there._link.node = "another node"
+    assert not here.is_elsewhere(source)
+    there.fetch_source(source)
+    assert here.is_elsewhere(source)
+    here.fetch_source(source)
+    assert not here.is_elsewhere(source)

@@ -43,6 +43,10 @@ class DrivenWorker(TaskWorker, Protocol):
         """The process id, of its machine."""
         ...
 
+    def is_far_from(self, run: TaskRun) -> bool:
+        """Return whether other workers have at hand what a task reads, and this one has not."""
+        ...
+
     def suits(self, run: TaskRun) -> bool:
         """Make it ready for a task, while it has none; False if that takes another worker. `rest` must follow."""
         ...

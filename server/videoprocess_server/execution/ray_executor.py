@@ -17,7 +17,7 @@ from videoprocess_server.execution.node_check import NodeCheck
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.remote_worker import RemoteWorker, reservation_bytes
 from videoprocess_server.execution.sandbox import Confinement
-from videoprocess_server.execution.stagers import CopyingStager, CopyLocks, NewStager, NodeLink, SharedStager
+from videoprocess_server.execution.stagers import Copies, CopyingStager, NewStager, NodeLink, SharedStager
 from videoprocess_server.execution.staging import PATHS
 from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.worker_group import Usage
@@ -75,7 +75,7 @@ class RayExecutor:
         self._options = options
         self._spans = spans
         self._gateway = Gateway(options.gateway)
-        self._locks = CopyLocks()
+        self._copies = Copies()
         self._check = NodeCheck(near if options.compare_builds else None)
         self._far: WorkerPool | None = None
 
@@ -221,7 +221,7 @@ class RayExecutor:
         options = self._options
 
         def new(link: NodeLink) -> CopyingStager | SharedStager:
-            copying = CopyingStager(link, self._locks)
+            copying = CopyingStager(link, self._copies)
             if options.shared_mount is None:
                 return copying
             return SharedStager(options.data_dir, options.shared_mount, copying)

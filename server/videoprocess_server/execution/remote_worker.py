@@ -158,6 +158,12 @@ class RemoteWorker:
         if self._stopping:
             raise EOFError
 
+    def is_far_from(self, run: TaskRun) -> bool:
+        """Return whether another node has a task's source, and this worker's has not."""
+        with contextlib.suppress(OSError):  # it may end and close it at this moment
+            return run.source_fd is not None and self._stager.is_elsewhere(run.source_fd)
+        return False
+
     def suits(self, run: TaskRun) -> bool:
         """Take a seat for a task and make it as nice as that wants; False if there is no room, or it takes a privilege."""
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +19,8 @@ CHUNK_BYTES = 1 << 20
 _TRIES = 2
 #: how soon a worker that waits for a file finds that it is to end
 _LOOK_SECONDS = 0.2
+#: the longest unused are forgotten; one that is in use then may be sent twice
+_REMEMBERED_FILES = 4096
 _DAMAGED = "CopyDamagedError"
 
 
@@ -42,17 +43,27 @@ class NodeLink(Protocol):
         ...
 
 
-class CopyLocks:
-    """Sees to it that a file goes to a node once, however many of its workers want it."""
+class Copies:
+    """Which nodes were sent which files, as far as is remembered: each file goes to a node once, however many workers want it."""
 
     def __init__(self) -> None:
-        self._locks: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
+        #: file → node → held while it is sent there
+        self._files: dict[str, dict[str, threading.Lock]] = {}
         self._lock = threading.Lock()
 
-    def of(self, node: str, key: str) -> threading.Lock:
-        """Return the lock of a file on a node."""
+    def sending(self, node: str, key: str) -> threading.Lock:
+        """Return what is held while a file is sent to a node."""
         with self._lock:
-            return self._locks[node, key]
+            nodes = self._files[key] = self._files.pop(key, {})
+            if len(self._files) > _REMEMBERED_FILES:
+                del self._files[next(iter(self._files))]
+            return nodes.setdefault(node, threading.Lock())
+
+    def are_elsewhere(self, node: str, key: str) -> bool:
+        """Return whether others were sent a file, and this node was not."""
+        with self._lock:
+            nodes = self._files.get(key, {})
+            return bool(nodes) and node not in nodes
 
 
 class CopyingStager:
@@ -60,16 +71,20 @@ class CopyingStager:
 
     Args:
         link: to the worker's node.
-        locks: of the executor.
+        copies: of the executor.
     """
 
-    def __init__(self, link: NodeLink, locks: CopyLocks) -> None:
+    def __init__(self, link: NodeLink, copies: Copies) -> None:
         self._link = link
-        self._locks = locks
+        self._copies = copies
 
     def begin(self) -> None:
         """Note that the task before has ended, and what it read may go."""
         self._file("let_go")
+
+    def is_elsewhere(self, fd: int) -> bool:
+        """Return whether another node has the open source, and this one has not."""
+        return self._copies.are_elsewhere(self._link.node, _key(fd))
 
     def fetch_source(self, fd: int) -> str:
         """Have the open source on the node; return its path there."""
@@ -115,19 +130,15 @@ class CopyingStager:
         return digest.hexdigest() == done.sha256
 
     def _fetch(self, fd: int, kind: str) -> str:
-        found = os.fstat(fd)
-        key = "-".join(
-            f"{part:x}"
-            for part in (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        )
-        lock = self._locks.of(self._link.node, key)
+        key, size = _key(fd), os.fstat(fd).st_size
+        lock = self._copies.sending(self._link.node, key)
         for _ in range(_TRIES):
             there = None
             while there is None:
                 self._link.go_on()
                 if lock.acquire(timeout=_LOOK_SECONDS):
                     try:
-                        there = self._file("find", key) or self._send(fd, key, kind, found.st_size)
+                        there = self._file("find", key) or self._send(fd, key, kind, size)
                     finally:
                         lock.release()
             if there:
@@ -175,6 +186,10 @@ class SharedStager:
         """Note that the task before has ended, and what it read may go."""
         self._elsewhere.begin()
 
+    def is_elsewhere(self, fd: int) -> bool:
+        """Return whether another node has the open source, and this one has not."""
+        return self._elsewhere.is_elsewhere(fd)
+
     def fetch_source(self, fd: int) -> str:
         """Return the source's path on the node."""
         path = Path(f"/proc/self/fd/{fd}").readlink()
@@ -205,6 +220,13 @@ class SharedStager:
 
 
 NewStager = Callable[[NodeLink], CopyingStager | SharedStager]
+
+
+def _key(fd: int) -> str:
+    """Return what names a file's content without reading it: which file it is, and when it changed."""
+    found = os.fstat(fd)
+    parts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return "-".join(f"{part:x}" for part in parts)
 
 
 def _fsync_folder(folder: Path) -> None:

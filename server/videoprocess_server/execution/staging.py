@@ -69,6 +69,10 @@ class Stager(Protocol):
         """Note that the task before has ended, and what it read may go."""
         ...
 
+    def is_elsewhere(self, fd: int) -> bool:
+        """Return whether another node has the open source, and this one has not."""
+        ...
+
     def fetch_source(self, fd: int) -> str:
         """Have the open source on the node; return its path there."""
         ...

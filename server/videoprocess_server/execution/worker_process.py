@@ -115,6 +115,10 @@ class WorkerProcess:
             self._send(signal.SIGCONT)
             self._frozen = False
 
+    def is_far_from(self, run: TaskRun) -> bool:  # noqa: ARG002 - any task
+        """Return False: all workers of a machine open the same files."""
+        return False
+
     def suits(self, run: TaskRun) -> bool:
         """Make it as nice as a task wants; False if that takes a privilege. For a worker without a task."""
         return self.set_niceness(run.niceness)

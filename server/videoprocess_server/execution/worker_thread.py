@@ -22,6 +22,9 @@ _BROKEN_AFTER = 5
 
 _LONGEST_BACKOFF_SECONDS = 10.0
 
+#: before a worker takes a task that others are nearer to: an idle one of these has taken it by then
+_HESITATION_SECONDS = 0.03
+
 _log = structlog.get_logger(__name__)
 
 
@@ -121,9 +124,15 @@ class WorkerThread:
         self._failures = 0
         self._group.mark(self, broken=False)
         while worker.exit_code is None and self._wait_for_work(worker) and not self._leaves(has_process=True):
+            self._let_nearer_ones_come_first(worker)
             run = self._group.take()
             if run is not None and not self._take_on(worker, run):
                 return
+
+    def _let_nearer_ones_come_first(self, worker: DrivenWorker) -> None:
+        head = self._group.places.head()
+        if head is not None and worker.is_far_from(head):
+            self._closing.wait(_HESITATION_SECONDS)
 
     def _leaves(self, *, has_process: bool) -> bool:
         self._left = self._left or self._group.leave(self, has_process=has_process)
