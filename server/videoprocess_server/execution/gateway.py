@@ -213,7 +213,7 @@ class Gateway:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with ours:
                 with theirs:
-                    process = self._process = _spawn(theirs, self._options)
+                    process = self._process = self._spawned(theirs)
                 self._attend(ours)
                 with self._tried:
                     self._socket = None
@@ -221,7 +221,15 @@ class Gateway:
                         self._sign = Sign([], "the gateway has ended")
                     self._tried.notify_all()
                     self._process = None
-            _end(process)
+            if process is not None:
+                _end(process)
+
+    def _spawned(self, theirs: socket.socket) -> subprocess.Popen[bytes] | None:
+        try:
+            return _spawn(theirs, self._options)
+        except OSError as error:
+            self._sign = Sign([], f"the gateway does not start: {error.strerror}")
+            return None
 
     def _attend(self, ours: socket.socket) -> None:
         """Hear its signs of life until there are none."""
