@@ -22,7 +22,7 @@ from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.execution.ray_executor import ClusterUnfitError
 from videoprocess_server.execution.sandbox import missing_layers
-from videoprocess_server.executors import new_executor
+from videoprocess_server.executors import check_executor, new_executor
 from videoprocess_server.handover.listening import CannotListenError
 from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.model.clock import SystemClock
@@ -86,6 +86,7 @@ def run(settings: Settings) -> None:
             if address := getattr(settings, option):
                 check_listen(address, f"--{option.replace('_', '-')}")
         check_address_file(settings.address_file)
+        check_executor(settings)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)

@@ -9,7 +9,12 @@ from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.execution.gateway_protocol import GatewayOptions
 from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
-from videoprocess_server.execution.ray_executor import ClusterUnfitError, RayExecutor, RayOptions
+from videoprocess_server.execution.ray_executor import (
+    ClusterUnfitError,
+    RayExecutor,
+    RayOptions,
+    check_in_reach,
+)
 from videoprocess_server.execution.sandbox import Confinement
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.spans import NOWHERE, SpanSink
@@ -28,6 +33,15 @@ _WRITTEN = (BlobKind.SEGMENT, BlobKind.WORK)
 def new_executor(settings: Settings, spans: SpanSink) -> ObservedExecutor:
     """Make the executor that the settings name; nothing runs yet."""
     return EXECUTORS[settings.executor](settings, spans)
+
+
+def check_executor(settings: Settings) -> None:
+    """Return if it is worth while to start; looked at before anything is.
+
+    Raises:
+        ClusterUnfitError: it is not.
+    """
+    CHECKS[settings.executor](settings)
 
 
 def check_ray(settings: Settings) -> list[str]:
@@ -82,3 +96,7 @@ def _cpu_seconds(settings: Settings, threads: int) -> int:
 
 
 EXECUTORS: Mapping[str, Callable[[Settings, SpanSink], ObservedExecutor]] = {"local": _local, "ray": _on_ray}
+CHECKS: Mapping[str, Callable[[Settings], None]] = {
+    "local": lambda _settings: None,
+    "ray": lambda settings: check_in_reach(settings.ray_address),
+}

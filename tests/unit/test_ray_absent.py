@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from videoprocess_server.executors import EXECUTORS, check_ray
+from videoprocess_server.executors import CHECKS, EXECUTORS, check_ray
 from videoprocess_server.settings import Settings
 
 
@@ -21,7 +21,7 @@ def test_the_missing_extra_is_told_in_a_line_and_nothing_is_started(tmp_path: Pa
 
 
 def test_every_executor_of_the_settings_is_there() -> None:
-    assert set(EXECUTORS) == set(Settings.model_fields["executor"].annotation.__args__)
+    assert set(EXECUTORS) == set(CHECKS) == set(Settings.model_fields["executor"].annotation.__args__)
 
 
 def test_choosing_an_executor_imports_nothing_of_ray() -> None:

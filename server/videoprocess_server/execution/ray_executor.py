@@ -11,7 +11,7 @@ from pathlib import Path
 from videoprocess_server.execution.channel import within
 from videoprocess_server.execution.codec import CodecError, Ready
 from videoprocess_server.execution.executor import Slot, TaskHandle
-from videoprocess_server.execution.gateway import Gateway, GatewayError
+from videoprocess_server.execution.gateway import Gateway, GatewayError, check_reachable
 from videoprocess_server.execution.gateway_protocol import GatewayOptions, Node, Order
 from videoprocess_server.execution.node_check import NodeCheck
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
@@ -100,8 +100,7 @@ class RayExecutor:
         Raises:
             ClusterUnfitError: it cannot be used; nothing is left running.
         """
-        if find_spec("ray") is None:
-            raise ClusterUnfitError("--executor ray needs the extra: pip install 'videoprocess[ray]'")
+        check_in_reach(self._options.gateway.address)
         self._near.start()
         try:
             self._begin()
@@ -246,3 +245,17 @@ class RayExecutor:
             why = str(error) or worker.failure or "no worker starts there"
             raise ClusterUnfitError(f"node {node.name} of the Ray cluster cannot be used: {why}") from error
         worker.end()
+
+
+def check_in_reach(address: str) -> None:
+    """Return if Ray is installed and somebody listens at the address.
+
+    Raises:
+        ClusterUnfitError: it is not, or nobody does.
+    """
+    if find_spec("ray") is None:
+        raise ClusterUnfitError("--executor ray needs the extra: pip install 'videoprocess[ray]'")
+    try:
+        check_reachable(address)
+    except GatewayError as error:
+        raise ClusterUnfitError(str(error)) from error
