@@ -15,13 +15,16 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
     /build/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-compile \
     --require-hashes --requirement requirements/build.txt
 
-# what the service needs, traces, PostgreSQL and S3 too; STABILISE=1 adds OpenCV for video stabilisation
+# what the service needs, traces, PostgreSQL and S3 too; STABILISE=1 adds OpenCV for video stabilisation, RAY=1 what nodes of a
+# Ray cluster need
 ARG STABILISE=
-COPY requirements/service.txt requirements/service-stabilise.txt requirements/
+ARG RAY=
+COPY requirements/service.txt requirements/service-stabilise.txt requirements/service-ray.txt requirements/
 RUN python3 -m venv --without-pip /opt/videoprocess
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca-certificates \
     /build/bin/pip --python /opt/videoprocess/bin/python install --quiet --no-cache-dir --disable-pip-version-check \
-    --require-hashes --requirement "requirements/service${STABILISE:+-stabilise}.txt"
+    --require-hashes --requirement "requirements/service${STABILISE:+-stabilise}.txt" \
+    ${RAY:+--requirement requirements/service-ray.txt}
 
 COPY LICENSE README.md hatch_build.py pyproject.toml ./
 COPY proto proto

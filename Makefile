@@ -10,7 +10,7 @@ WORK   ?= build/kept
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow s3-server check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
+.PHONY: help setup run serve test test-slow test-scale s3-server check format bench bench-quality bench-transfer bench-crowd image-test examples-test kept soak audit lock proto docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,14 @@ build/s3-server/versitygw:
 
 s3-server: build/s3-server/versitygw ## build the S3 server that tests talk to; needs Go; without it they skip
 
+# Ray has 80 MB: what needs it is installed for these tests only, which skip without it.
+$(VENV)/.scale: $(VENV)/.dev requirements/scale.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/scale.txt
+	@touch $@
+
+test-scale: $(VENV)/.scale ## pass the tests of work on several machines: a Ray cluster of two nodes here
+	$(BIN)/pytest -m "" tests/scale
+
 check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
 	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py
 	$(BIN)/ruff check server client tests scripts proto/codegen.py hatch_build.py
@@ -82,7 +90,7 @@ $(VENV)/manifests/.manifests: requirements/manifests.txt | $(BIN)/python
 	@touch $@
 
 image-test: $(VENV)/.runtime $(VENV)/manifests/.manifests ## build the container image, run it and send a clip through; needs root, no Docker engine
-	$(VENV)/manifests/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
+	$(VENV)/manifests/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml)) deploy/kuberay/claim.yaml
 	@PYTHONPATH=tests $(BIN)/python scripts/image_test.py
 
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made

@@ -20,3 +20,5 @@ lock audit --group pyproject.toml:audit
 lock build --group pyproject.toml:build --constraints requirements/dev.txt
 lock service pyproject.toml --extra postgres --extra s3 --extra tracing --constraints requirements/dev.txt
 lock service-stabilise pyproject.toml --extra postgres --extra s3 --extra stabilise --extra tracing --constraints requirements/dev.txt
+lock service-ray pyproject.toml --extra postgres --extra ray --extra s3 --extra tracing --constraints requirements/dev.txt
+lock scale pyproject.toml --extra dev --extra ray --group pyproject.toml:build --constraints requirements/dev.txt

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
 from videoprocess_server import last_start
 from videoprocess_server.access import Access, load_access
 from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs, open_blobs
-from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreUnavailableError
+from videoprocess_server.blobs.blob_store import BlobStore, BlobStoreUnavailableError
 from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.databases import open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
-from videoprocess_server.execution.process_pool import ProcessPoolExecutor
-from videoprocess_server.execution.sandbox import Confinement, missing_layers
+from videoprocess_server.execution.observed import ObservedExecutor
+from videoprocess_server.execution.ray_executor import ClusterUnfitError
+from videoprocess_server.execution.sandbox import missing_layers
+from videoprocess_server.executors import check_executor, new_executor
 from videoprocess_server.handover.listening import CannotListenError
 from videoprocess_server.lifecycle import stop_on_signals
-from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.hdi import SessionStatus
-from videoprocess_server.model.spans import SpanSink
 from videoprocess_server.model.states import BlockReason
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 from videoprocess_server.preflight import PreflightError, check_address_file, check_build, check_listen
@@ -49,12 +47,6 @@ from videoprocess_server.telling import NoTracingError, Observers, observers, te
 log = structlog.get_logger(__name__)
 
 DESCRIBE_SECONDS = 60.0  # a worker needs 0.3 s; a machine under load more
-#: a probe that computes for longer has been given up already
-PROBE_CPU_SECONDS = 60
-#: processor time without progress, as often as the stall time: what stalls is killed before by the watchdog
-CPU_TIMES_STALL = 10
-#: a worker's memory is bounded by the machine's, but for machines that have next to none
-LEAST_WORKER_BYTES = 1 << 30
 STOPPING = Condition(SessionStatus.NOT_READY_TEMPORARILY, BlockReason.DRAINING, "the service is stopping")
 
 
@@ -63,6 +55,7 @@ _NAMED = (
     AccessFileError,
     BlobStoreUnavailableError,
     CannotListenError,
+    ClusterUnfitError,
     DataDirectoryError,
     HealthPortError,
     MetricsListenError,
@@ -96,6 +89,7 @@ def run(settings: Settings) -> None:
         check_address_file(settings.address_file)
         for problem in check_blobs(settings):
             raise CannotStartError(problem)
+        check_executor(settings)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)
@@ -104,7 +98,7 @@ def run(settings: Settings) -> None:
             stack.callback(repository.close)
             blobs = open_blobs(settings, data.path)
             stack.callback(blobs.close)
-            executor = _executor(settings, data.path, told.spans)
+            executor = new_executor(settings, told.spans)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
             told.open()
@@ -116,27 +110,11 @@ def run(settings: Settings) -> None:
         raise CannotStartError(f"{error.filename or settings.data_dir}: {error.strerror}") from error
 
 
-def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoolExecutor:
-    """Make the workers' pool: they write segments and unfinished results, and the one that probes nothing."""
-    worker_count = settings.workers or available_cores()
-    memory_bytes = max(LEAST_WORKER_BYTES, memory_budget_bytes())
-    return ProcessPoolExecutor(
-        worker_count,
-        probe_confinement=Confinement(memory_bytes=memory_bytes, cpu_seconds=PROBE_CPU_SECONDS),
-        confinement=Confinement(
-            writable=tuple(str(data_dir / kind.value) for kind in (BlobKind.SEGMENT, BlobKind.WORK)),
-            memory_bytes=memory_bytes,
-            cpu_seconds=CPU_TIMES_STALL * worker_count * math.ceil(settings.stall_seconds),
-        ),
-        spans=spans,
-    )
-
-
 async def _serve(
     settings: Settings,
     repository: Repository,
     blobs: BlobStore,
-    executor: ProcessPoolExecutor,
+    executor: ObservedExecutor,
     access: Access,
     told: Observers,
 ) -> None:
@@ -195,7 +173,7 @@ def _note_start(
         log.warning("start_not_noted", error=str(error))
 
 
-def _describe(executor: ProcessPoolExecutor) -> BuildInfo:
+def _describe(executor: ObservedExecutor) -> BuildInfo:
     try:
         build = executor.submit(DescribeTask(), slot=Slot.PROBE, stall_seconds=DESCRIBE_SECONDS).result()
     except Exception as error:

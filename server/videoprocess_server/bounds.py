@@ -10,6 +10,7 @@ from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.scheduler import Capacity
 from videoprocess_server.engine.sources import SharedRoot
+from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.machine.capacity import memory_budget_bytes
 from videoprocess_server.machine.local import default_disk_reserve_bytes
 from videoprocess_server.machine.open_files import raise_open_files
@@ -75,9 +76,10 @@ def plan_settings(settings: Settings) -> PlanSettings:
     )
 
 
-def capacity(settings: Settings, worker_count: int) -> Capacity:
+def capacity(settings: Settings, executor: ObservedExecutor) -> Capacity:
     """Return what running work may take together."""
-    return Capacity(cores=worker_count, memory_bytes=settings.memory_budget_bytes or memory_budget_bytes())
+    memory_bytes = settings.memory_budget_bytes or executor.memory_bytes or memory_budget_bytes()
+    return Capacity(cores=executor.worker_count, memory_bytes=memory_bytes)
 
 
 def parking_limits(settings: Settings, within: Capacity) -> ParkingLimits:

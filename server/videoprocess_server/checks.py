@@ -13,6 +13,8 @@ from videoprocess_server import bounds
 from videoprocess_server.blob_choice import check_blobs
 from videoprocess_server.databases import check_postgres
 from videoprocess_server.datadir import DATABASE_NAME, LOCK_NAME
+from videoprocess_server.executors import check_ray
+from videoprocess_server.machine.capacity import available_cores
 from videoprocess_server.media.build_info import describe
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.tasks import DescribeTask
@@ -132,6 +134,24 @@ def _check_blobs(settings: Settings) -> Found:
     return Verdict.OK, settings.blob_url or f"in {settings.data_dir.absolute()}"
 
 
+def _check_executor(settings: Settings) -> Found:
+    return _EXECUTOR_CHECKS[settings.executor](settings)
+
+
+def _check_local(settings: Settings) -> Found:
+    return Verdict.OK, f"{settings.workers or available_cores()} workers on this machine"
+
+
+def _check_cluster(settings: Settings) -> Found:
+    for problem in check_ray(settings):
+        raise PreflightError(problem)
+    return Verdict.OK, f"{settings.ray_workers} workers on the Ray cluster at {settings.ray_address}"
+
+
+_EXECUTOR_CHECKS: Final[Mapping[str, Callable[[Settings], Found]]] = {
+    "local": _check_local,
+    "ray": _check_cluster,
+}
 _DATABASE_CHECKS: Final[Mapping[str, Callable[[Settings], Found]]] = {
     "": _check_sqlite,
     **dict.fromkeys(DATABASE_SCHEMES, _check_postgres),
@@ -143,4 +163,5 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Found]]] = {
     "encoders": _check_encoders,
     "database": _check_database,
     "blobs": _check_blobs,
+    "executor": _check_executor,
 }

@@ -40,7 +40,7 @@ from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.workshop import Workshop
-from videoprocess_server.execution.process_pool import ProcessPoolExecutor
+from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.execution.sandbox import missing_layers
 from videoprocess_server.machine.local import LocalMachine
 from videoprocess_server.model.clock import Clock, SystemClock
@@ -67,7 +67,7 @@ class Machinery:
     housekeeping: Housekeeping
     gates: Gates
     conditions: Conditions
-    executor: ProcessPoolExecutor
+    executor: ObservedExecutor
     machine: LocalMachine
 
 
@@ -78,7 +78,7 @@ class _Ground:
     settings: Settings
     repository: Repository
     blobs: BlobStore
-    executor: ProcessPoolExecutor
+    executor: ObservedExecutor
     build: BuildInfo
     policy: Policy
     clock: Clock
@@ -128,7 +128,7 @@ def compose(
     settings: Settings,
     repository: Repository,
     blobs: BlobStore,
-    executor: ProcessPoolExecutor,
+    executor: ObservedExecutor,
     build: BuildInfo,
     policy: Policy,
     recorder: Recorder = SILENT,
@@ -184,7 +184,7 @@ def _keeping(ground: _Ground) -> _Keeping:
 def _running(ground: _Ground, keeping: _Keeping) -> _Running:
     """Make the scheduler and the gates, each of which asks the other."""
     settings, conditions = ground.settings, keeping.conditions
-    capacity = bounds.capacity(settings, ground.executor.worker_count)
+    capacity = bounds.capacity(settings, ground.executor)
     parking_limits = bounds.parking_limits(settings, capacity)
     scheduler = Scheduler(
         ground.repository,
@@ -315,7 +315,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
     )
 
 
-def _isolation(executor: ProcessPoolExecutor) -> IsolationFacts:
+def _isolation(executor: ObservedExecutor) -> IsolationFacts:
     layers = tuple(executor.layers)
     return IsolationFacts(layers=layers, missing=missing_layers(layers))
 

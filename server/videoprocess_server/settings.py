@@ -232,7 +232,43 @@ class Settings(BaseSettings):
         le=100,
         description="Share of the traces that begin here that are sent; of a caller's trace the caller decides.",
     )
-    workers: int = Field(0, ge=0, le=256, description="Worker processes that encode; 0 is one for each core.")
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Worker processes on this machine; 0 is one for each core. They encode, unless the executor is ray: "
+        "then they join what it made.",
+    )
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Where videos are encoded: on this machine, or on the nodes of a Ray cluster."
+    )
+    ray_address: str = Field(
+        "auto",
+        pattern=r"auto|[^\s/@]+:\d{1,5}",
+        description="HOST:PORT of the Ray cluster's head; auto finds the cluster that this machine is a node of.",
+    )
+    ray_namespace: str = Field(
+        "videoprocess",
+        min_length=1,
+        description="Namespace in the Ray cluster; each service has one of its own.",
+    )
+    ray_workers: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Tasks on the Ray cluster at once; 0 is one for each CPU it has at the start.",
+    )
+    ray_stage: Path | None = Field(
+        None,
+        description="Directory under which all nodes see the data directory, e.g. over NFS. Default: files are copied.",
+    )
+    ray_node_dir: Path | None = Field(
+        None,
+        description="Directory on each Ray node for copies of files. Default: the node's own for temporary ones.",
+    )
+    ray_cache_bytes: int = Field(
+        20 << 30, ge=1 << 20, description="Bytes of copies on each Ray node; what no task reads goes first."
+    )
     max_running_jobs: int = Field(2, ge=1, le=64, description="Jobs that run at once and share the workers.")
     segment_seconds: float = Field(
         4.0, ge=0.1, le=60, description="A segment ends at the first key frame after this time."

@@ -54,6 +54,9 @@ def pool(_workers_find_the_tests: None) -> Iterator[ProcessPoolExecutor]:
 
 
 class TestWorkerProcesses:
+    #: that the pool has
+    WORKERS = 3
+
     def test_a_crash_is_told_with_its_signal_and_the_next_task_works(self, pool: ProcessPoolExecutor) -> None:
         for name in ("SIGSEGV", "SIGABRT", "SIGKILL"):
             with pytest.raises(WorkerCrashedError) as caught:
@@ -100,7 +103,7 @@ class TestWorkerProcesses:
             handle.result()
         gone = [pid for pid in before if not psutil.pid_exists(pid)]
         assert len(gone) == 1
-        assert eventually(lambda: len(pool.worker_pids()) == 3)
+        assert eventually(lambda: len(pool.worker_pids()) == self.WORKERS)
 
     @pytest.mark.slow
     def test_cancels_at_any_instant_hit_no_other_task(self, pool: ProcessPoolExecutor) -> None:
@@ -117,8 +120,8 @@ class TestWorkerProcesses:
     def test_descriptors_and_processes_are_as_many_after_much_harm(self, pool: ProcessPoolExecutor) -> None:
         for _ in range(3):
             submit(pool).result()
-        assert eventually(lambda: len(pool.worker_pids()) == 3)
-        before = open_descriptors()
+        assert eventually(lambda: len(pool.worker_pids()) == self.WORKERS)
+        before, children = open_descriptors(), len(psutil.Process().children())
         for round_ in range(50):
             handle = submit(
                 pool, ("emit:3", "stumble", "signal:SIGKILL", "sleep:5")[round_ % 4], source_fd=a_source()
@@ -127,8 +130,8 @@ class TestWorkerProcesses:
                 handle.cancel()
             with pytest.raises((TaskFailedError, WorkerCrashedError, TaskCancelledError)):
                 raise TaskFailedError("INTERNAL", "fine") if handle.result() else AssertionError
-        assert eventually(lambda: len(pool.worker_pids()) == 3 and open_descriptors() == before)
-        assert len(psutil.Process().children()) == 3
+        assert eventually(lambda: len(pool.worker_pids()) == self.WORKERS and open_descriptors() == before)
+        assert len(psutil.Process().children()) == children
 
     def test_a_worker_keeps_no_source_open(self, pool: ProcessPoolExecutor) -> None:
         counts = {facts(submit(pool, "fact:descriptors", source_fd=a_source()))[0] for _ in range(20)}
@@ -138,7 +141,7 @@ class TestWorkerProcesses:
         killed = set(pool.worker_pids())
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        assert eventually(lambda: len(set(pool.worker_pids()) - killed) == 3)
+        assert eventually(lambda: len(set(pool.worker_pids()) - killed) == self.WORKERS)
         assert submit(pool).result()
 
     def test_a_worker_that_drops_its_channel_is_not_waited_for(self, pool: ProcessPoolExecutor) -> None:

@@ -101,6 +101,17 @@ def test_queued_tasks_are_taken_in_order_while_there_are_places() -> None:
     assert [hall.places.take(), hall.places.take(), hall.places.take()] == [runs[0], runs[1], None]
 
 
+def test_the_head_is_what_would_be_taken_next() -> None:
+    hall = Hall(1)
+    assert hall.places.head() is None
+    runs = [hall.submit() for _ in range(2)]
+    assert hall.places.head() is runs[0]
+    assert hall.places.take() is runs[0]
+    assert hall.places.head() is runs[1]
+    runs[1].cancel()
+    assert hall.places.head() is None
+
+
 def test_thawed_tasks_come_back_in_order_of_their_thaws() -> None:
     hall = Hall(1)
     begun = []

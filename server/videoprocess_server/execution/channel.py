@@ -77,6 +77,10 @@ class Channel:
         body = encode(message)
         if len(body) > MAX_MESSAGE_BYTES:
             raise CodecError(f"a {type(message).__name__} of {len(body)} bytes is too large")
+        self.send_body(body, fd=fd, patience=patience)
+
+    def send_body(self, body: bytes, *, fd: int | None = None, patience: Patience = endless) -> None:
+        """Send a message that is bytes already; see `send`."""
         length = len(body).to_bytes(_LENGTH_BYTES, "big")
         with self._sending:
             try:
@@ -112,6 +116,13 @@ class Channel:
             raise EOFError
         length = start + self._read(_LENGTH_BYTES - len(start), endless)
         return self._read_body(length, endless), fds[0] if fds else None
+
+    def receive_what_is_there(self, size: int) -> bytes:
+        """Return up to so many bytes of whatever comes, once `fileno` is readable; none once the other end is gone."""
+        try:
+            return self._socket.recv(size, socket.MSG_DONTWAIT)
+        except ConnectionResetError:
+            return b""
 
     def _send_descriptor(self, length: bytes, fd: int, patience: Patience) -> int:
         return self._when_possible(partial(socket.send_fds, self._socket, [length], [fd]), patience)

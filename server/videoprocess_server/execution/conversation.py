@@ -6,6 +6,7 @@ import signal
 import time
 
 from videoprocess_server.execution.codec import RESULT_OF, CodecError, Failed, Heartbeat
+from videoprocess_server.execution.driven_worker import DrivenWorker
 from videoprocess_server.execution.executor import (
     CrashCause,
     TaskFailedError,
@@ -14,7 +15,6 @@ from videoprocess_server.execution.executor import (
 )
 from videoprocess_server.execution.task_run import TaskRun, error_of
 from videoprocess_server.execution.watchdog import NoProgressError, SilentError, Watchdog
-from videoprocess_server.execution.worker_process import WorkerProcess
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.execution.worker_spans import TaskSpans, Traced, fit_spans
 from videoprocess_server.model.spans import NOWHERE
@@ -30,7 +30,7 @@ class Conversation:
         settings: of the worker.
     """
 
-    def __init__(self, worker: WorkerProcess, run: TaskRun, settings: WorkerSettings) -> None:
+    def __init__(self, worker: DrivenWorker, run: TaskRun, settings: WorkerSettings) -> None:
         self._worker = worker
         self._run = run
         self._settings = settings
@@ -39,7 +39,7 @@ class Conversation:
         self._trace = run.trace if is_kept else None
         self._began_ns = time.time_ns()
         self._watchdog = Watchdog(run, settings.silence_seconds)
-        self._oom_kills_before = settings.oom_kill_count()
+        self._oom_kills_before = worker.oom_kill_count()
 
     def outcome(self) -> TaskResult | Exception:
         """Hold it to its end."""
@@ -47,9 +47,13 @@ class Conversation:
         try:
             if self._trace is not None:
                 self._worker.channel.send(Traced(traceparent=self._trace.traceparent), patience=patience)
+            self._fetch()
             self._worker.channel.send(run.task, fd=run.source_fd, patience=patience)
             run.close_source()
             return self._listen()
+        except TaskFailedError as failure:  # a file did not find space, there or here
+            self._end_by_ladder()
+            return failure
         except EOFError:
             return self._crashed()
         except SilentError:
@@ -60,6 +64,11 @@ class Conversation:
             self._worker.end()
             run.log.exception("worker_misunderstood", task=self._kind, pid=self._worker.pid)
             return TaskFailedError("INTERNAL", "the service and its worker did not understand each other")
+
+    def _fetch(self) -> None:
+        began = self._run.ran_seconds()
+        self._worker.fetch(self._run)
+        self._watchdog.excuse(self._run.ran_seconds() - began)
 
     def _listen(self) -> TaskResult | Exception:
         while True:
@@ -103,7 +112,7 @@ class Conversation:
     def _cause(self, exit_code: int) -> CrashCause:
         if exit_code != -signal.SIGKILL or self._worker.killed or self._oom_kills_before is None:
             return CrashCause.EXIT
-        now = self._settings.oom_kill_count()
+        now = self._worker.oom_kill_count()
         return CrashCause.OUT_OF_MEMORY if (now or 0) > self._oom_kills_before else CrashCause.EXIT
 
     def _fell_silent(self) -> WorkerCrashedError:

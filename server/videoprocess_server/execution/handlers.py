@@ -49,12 +49,20 @@ def answer(handlers: Handlers, task: Task, fd: int, emit: Emit) -> TaskResult | 
         reason, message = _OUT_OF_MEMORY.get(type(task), _TOO_MUCH_MEMORY)
         return Failed(reason=reason, message=message)
     except Exception as error:  # noqa: BLE001  whatever a stranger's file provokes
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            return Failed(reason="STORAGE_FULL", message="there is no space left")
-        if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
-            return Failed(reason="STORE_UNAVAILABLE", message="the data directory cannot be written to")
+        refusal = disk_refusal(error)
+        if refusal is not None:
+            return Failed(reason=refusal.reason, message=refusal.message)
         reason = _UNFORESEEN.get(type(task), "INTERNAL")
         detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARACTERS:]
         return Failed(
             reason=reason, message="an unforeseen failure; the service's log tells more", detail=detail
         )
+
+
+def disk_refusal(error: Exception) -> TaskFailedError | None:
+    """Return what a write that the disk refuses is told as; None for any other error."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return TaskFailedError("STORAGE_FULL", "there is no space left")
+    if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+        return TaskFailedError("STORE_UNAVAILABLE", "the data directory cannot be written to")
+    return None

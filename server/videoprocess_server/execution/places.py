@@ -61,6 +61,11 @@ class Places(Generic[T]):
         with self._lock:
             return min(self._free, sum(len(self._lines[line]) for line in _WORKERLESS))
 
+    def head(self) -> T | None:
+        """Return the task that `take` would return now, but for a place."""
+        with self._lock:
+            return next((task for line in _WORKERLESS for task in self._lines[line]), None)
+
     def line_up(self, task: T, line: Line) -> None:
         """Append a task to a line, and to no other."""
         with self._lock:

@@ -124,11 +124,24 @@ def _size(fd: int | None) -> int:
     return 0 if fd is None else os.fstat(fd).st_size
 
 
+def expected_bytes(task: Task) -> int:
+    """Return the memory that a task is expected to hold, by the size of its pictures."""
+    if isinstance(task, AnalyzeTask):
+        return estimate_worker_bytes(task.video.width * task.video.height, _MOST_BITS)
+    if isinstance(task, EncodeTask | MotionTask | VerifyTask):
+        return _expected(task.plan)
+    return _BASE_BYTES
+
+
 def _making(plan: Plan) -> int:
     """What segments take, by the memory model: twice, and without asking what exactly is made."""
+    return _INDEX_BYTES + _ALLOCATED_TO_USED * _expected(plan)
+
+
+def _expected(plan: Plan) -> int:
     sizes = sorted(rendition.encoder.width * rendition.encoder.height for rendition in plan.renditions)
     pixels = max([_source_pixels(plan), *sizes[-1:]])
-    used = estimate_worker_bytes(
+    return estimate_worker_bytes(
         pixels,
         _MOST_BITS,
         further_pixels=sizes[:-1],
@@ -137,7 +150,6 @@ def _making(plan: Plan) -> int:
         neighbours=_MOST_NEIGHBOURS if plan.filters.pre_roll_frames else 0,
         stabilises=plan.stabilisation is not None,
     )
-    return _INDEX_BYTES + _ALLOCATED_TO_USED * used
 
 
 def _source_pixels(plan: Plan) -> int:

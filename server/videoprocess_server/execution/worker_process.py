@@ -9,13 +9,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
+from videoprocess_server.execution.cgroup import oom_kill_count
 from videoprocess_server.execution.channel import Channel
 from videoprocess_server.execution.niceness import HIGHEST, SessionWeight, set_niceness
 from videoprocess_server.execution.sandbox import Confinement
+from videoprocess_server.execution.task_run import TaskRun
 
 _log = structlog.get_logger(__name__)
 
@@ -53,10 +56,17 @@ class WorkerProcess:
     Args:
         process: the spawned process.
         channel: this end.
+        oom_kills: how many processes of the control group were killed for want of memory; None where nothing tells.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        channel: Channel,
+        oom_kills: Callable[[], int | None] = oom_kill_count,
+    ) -> None:
         self.channel = channel
+        self.oom_kill_count = oom_kills
         self.exit_code: int | None = None
         #: whether SIGKILL was sent from here
         self.killed = False
@@ -104,6 +114,21 @@ class WorkerProcess:
         with self._lock:
             self._send(signal.SIGCONT)
             self._frozen = False
+
+    def is_far_from(self, run: TaskRun) -> bool:  # noqa: ARG002 - any task
+        """Return False: all workers of a machine open the same files."""
+        return False
+
+    def suits(self, run: TaskRun) -> bool:
+        """Make it as nice as a task wants; False if that takes a privilege. For a worker without a task."""
+        return self.set_niceness(run.niceness)
+
+    def rest(self) -> None:
+        """Go on: it may have been frozen when its answer was on the way already."""
+        self.thaw()
+
+    def fetch(self, run: TaskRun) -> None:
+        """Nothing to do: it opens the service's own files."""
 
     def set_niceness(self, niceness: int) -> bool:
         """Add to the service's niceness; False if that takes a privilege. For a worker without a task."""
@@ -177,7 +202,9 @@ class WorkerProcess:
             time.sleep(0.002)
 
 
-def spawn(module: str, confinement: Confinement) -> WorkerProcess:
+def spawn(
+    module: str, confinement: Confinement, oom_kills: Callable[[], int | None] = oom_kill_count
+) -> WorkerProcess:
     """Start a worker program; the calling thread must live as long as the worker.
 
     The kernel's parent-death signal, which the worker asks for, comes when the *thread* that spawned it ends. There is
@@ -186,6 +213,7 @@ def spawn(module: str, confinement: Confinement) -> WorkerProcess:
     Args:
         module: a program that begins with `worker.enter(sys.argv)`.
         confinement: what is put around it before its first task.
+        oom_kills: see WorkerProcess.
 
     Raises:
         OSError: no process could be made.
@@ -205,7 +233,7 @@ def spawn(module: str, confinement: Confinement) -> WorkerProcess:
         except BaseException:
             ours.close()
             raise
-    return WorkerProcess(process, Channel(ours))
+    return WorkerProcess(process, Channel(ours), oom_kills)
 
 
 def _cpu_seconds_of(pid: int) -> float:

@@ -10,17 +10,20 @@ import structlog
 from videoprocess_server.execution.channel import within
 from videoprocess_server.execution.codec import CodecError, Ready
 from videoprocess_server.execution.conversation import Conversation
+from videoprocess_server.execution.driven_worker import DrivenWorker
 from videoprocess_server.execution.executor import TaskCancelledError, TaskFailedError
 from videoprocess_server.execution.places import Line
 from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.worker_group import Usage, WorkerGroup
-from videoprocess_server.execution.worker_process import WorkerProcess, spawn
 from videoprocess_server.execution.worker_settings import WorkerSettings
 
 #: start-ups in a row that must fail before a worker counts as broken; it is still tried again
 _BROKEN_AFTER = 5
 
 _LONGEST_BACKOFF_SECONDS = 10.0
+
+#: before a worker takes a task that others are nearer to: an idle one of these has taken it by then
+_HESITATION_SECONDS = 0.03
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +52,9 @@ class WorkerThread:
         self._closing = closing
         self._failures = 0
         self._left = False
-        self._worker: WorkerProcess | None = None
+        self._worker: DrivenWorker | None = None
+        #: a task that takes another worker than the last one
+        self._unsuited: TaskRun | None = None
         #: of all workers before that one
         self._cpu_seconds = 0.0
         self._tried = threading.Event()
@@ -66,9 +71,9 @@ class WorkerThread:
         self._tried.wait()
 
     def pid(self) -> int | None:
-        """Return the worker's process id; None while there is no worker."""
+        """Return the worker's process id; None while there is no worker, or it is only asked for."""
         worker = self._worker
-        return worker.pid if worker is not None else None
+        return (worker.pid or None) if worker is not None else None
 
     def usage(self) -> Usage:
         """Return what its workers have used, and what the one there is holds."""
@@ -94,7 +99,8 @@ class WorkerThread:
     def _run(self) -> None:
         while not self._closing.is_set() and not self._leaves(has_process=False):
             try:
-                worker = self._worker = spawn(self._settings.module, self._settings.confinement)
+                wanted, self._unsuited = self._unsuited, None
+                worker = self._worker = self._settings.spawn(wanted)
             except OSError as error:
                 self._tried.set()
                 self._start_failed(error=str(error))
@@ -108,7 +114,7 @@ class WorkerThread:
         self._tried.set()
         self._group.gone(self)
 
-    def _live(self, worker: WorkerProcess) -> None:
+    def _live(self, worker: DrivenWorker) -> None:
         # Whoever closes the pool kills the worker it sees; one that was spawned at that moment is not seen.
         if self._closing.is_set():
             return
@@ -118,15 +124,21 @@ class WorkerThread:
         self._failures = 0
         self._group.mark(self, broken=False)
         while worker.exit_code is None and self._wait_for_work(worker) and not self._leaves(has_process=True):
+            self._let_nearer_ones_come_first(worker)
             run = self._group.take()
             if run is not None and not self._take_on(worker, run):
                 return
+
+    def _let_nearer_ones_come_first(self, worker: DrivenWorker) -> None:
+        head = self._group.places.head()
+        if head is not None and worker.is_far_from(head):
+            self._closing.wait(_HESITATION_SECONDS)
 
     def _leaves(self, *, has_process: bool) -> bool:
         self._left = self._left or self._group.leave(self, has_process=has_process)
         return self._left
 
-    def _becomes_ready(self, worker: WorkerProcess) -> bool:
+    def _becomes_ready(self, worker: DrivenWorker) -> bool:
         try:
             patience = within(self._settings.startup_seconds)
             message = worker.channel.receive(patience=patience)
@@ -151,7 +163,7 @@ class WorkerThread:
         backoff = self._settings.backoff_seconds * 2 ** min(self._failures - 1, 16)
         self._closing.wait(min(backoff, _LONGEST_BACKOFF_SECONDS))
 
-    def _wait_for_work(self, worker: WorkerProcess) -> bool:
+    def _wait_for_work(self, worker: DrivenWorker) -> bool:
         """Wait until there may be something to do; return False if the idle worker ended instead."""
         poll = select.poll()
         poll.register(worker.channel.fileno(), select.POLLIN)
@@ -164,24 +176,25 @@ class WorkerThread:
             self._closing.wait(self._settings.backoff_seconds)
         return False
 
-    def _take_on(self, worker: WorkerProcess, run: TaskRun) -> bool:
+    def _take_on(self, worker: DrivenWorker, run: TaskRun) -> bool:
         """Do a task, if it still wants to; return False if it takes a fresh worker."""
-        if not worker.set_niceness(run.niceness):
+        if not worker.suits(run):
+            self._unsuited = run
             run.queue(Line.RETURNING)
             self._group.release(holds_place=True)
             return False
         if run.begin(worker):
             self._do(worker, run)
         else:
+            worker.rest()
             self._group.release(holds_place=True)
         return True
 
-    def _do(self, worker: WorkerProcess, run: TaskRun) -> None:
+    def _do(self, worker: DrivenWorker, run: TaskRun) -> None:
         outcome = Conversation(worker, run, self._settings).outcome()
         if not run.settle():
             worker.end(let_it_end=True)
             outcome = TaskCancelledError("cancelled while running")
-        # It may have been frozen when its answer was on the way already.
-        worker.thaw()
+        worker.rest()
         self._group.release(holds_place=run.holds_place)
         run.finish(outcome)

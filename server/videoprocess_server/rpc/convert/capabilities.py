@@ -105,13 +105,9 @@ _NEED_FILTERS: Mapping[str, tuple[str, str]] = {"tone_mapping": (TONE_MAPPING_FI
 _MODES_NEED_EXTRAS: Mapping[OperationMode, str] = {OperationMode.SUPER_STAB: STABILISE_EXTRA}
 
 #: extras that this version has → what they bring
-_EXTRAS: Mapping[str, str] = {STABILISE_EXTRA: "OpenCV", "postgres": "psycopg", "s3": "obstore"}
+_EXTRAS: Mapping[str, str] = {STABILISE_EXTRA: "OpenCV", "postgres": "psycopg", "s3": "obstore", "ray": "Ray"}
 #: those of them that the service itself needs, not its workers → the package that tells the version
-_PACKAGES: Mapping[str, str] = {"postgres": "psycopg", "s3": "obstore"}
-#: what others have as extras, and this version does without
-_ABSENT: Mapping[str, str] = {
-    "ray": "Work runs on this machine.",
-}
+_PACKAGES: Mapping[str, str] = {"postgres": "psycopg", "s3": "obstore", "ray": "ray"}
 
 
 def capabilities(
@@ -284,11 +280,8 @@ def _support(name: str, build: BuildInfo) -> tuple[bool, str]:
 def _extras(build: BuildInfo) -> list[capabilities_pb2.Extra]:
     there = {**build.extras, **_installed()}
     return [
-        *(
-            capabilities_pb2.Extra(name=name, present=name in there, note=_extra_note(name, there))
-            for name in _EXTRAS
-        ),
-        *(capabilities_pb2.Extra(name=name, present=False, note=note) for name, note in _ABSENT.items()),
+        capabilities_pb2.Extra(name=name, present=name in there, note=_extra_note(name, there))
+        for name in _EXTRAS
     ]
 
 

@@ -1,0 +1,92 @@
+"""Whether a node makes the same bytes as the service's own machine."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import structlog
+
+from videoprocess_server.execution.channel import within
+from videoprocess_server.execution.codec import CodecError, Failed, Heartbeat
+from videoprocess_server.execution.executor import Executor, Slot
+from videoprocess_server.execution.gateway import CallFailedError
+from videoprocess_server.execution.remote_worker import RemoteWorker
+from videoprocess_server.model.tasks import BuildInfo, DescribeTask
+
+_DESCRIBE_SECONDS = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class NodeCheck:
+    """Looks at each node once, before a worker there gets a task.
+
+    Args:
+        own: describes the service's own build; None where nodes are not compared.
+    """
+
+    def __init__(self, own: Executor | None) -> None:
+        self._own = own
+        self._approved: set[str] = set()
+
+    def approve(self, worker: RemoteWorker) -> None:
+        """Return if the worker's node may be used; the worker is ready and has no task.
+
+        Raises:
+            CodecError: it may not; the text is a line that says why.
+            EOFError: it is gone.
+            TimeoutError: it does not answer.
+        """
+        if self._own is None or worker.node in self._approved:
+            return
+        why = self._difference(self._own, worker)
+        if why:
+            _log.error("ray_node_differs", node=worker.node, why=why)
+            raise CodecError(why)
+        self._approved.add(worker.node)
+
+    def _difference(self, own: Executor, worker: RemoteWorker) -> str:
+        try:
+            there = worker.call("facts")
+        except CallFailedError as error:
+            return str(error)
+        here = {"videoprocess": version("videoprocess"), "python": platform.python_version()}
+        if there != here:
+            return f"it runs {_told(there)}, the service {_told(here)}: install the same on both"
+        build = own.submit(DescribeTask(), slot=Slot.PROBE, stall_seconds=_DESCRIBE_SECONDS).result()
+        assert isinstance(build, BuildInfo)
+        return build_difference(build, _described(worker))
+
+
+def build_difference(own: BuildInfo, other: BuildInfo) -> str:
+    """Return a line that names what differs; "" if nothing does that could change a byte."""
+    for name in ("versions", "video_decoders", "video_encoders", "filters", "extras"):
+        here, there = getattr(own, name), getattr(other, name)
+        if here == there:
+            continue
+        if isinstance(here, dict):
+            here, there = set(here.items()), set(there.items())
+        here, there = set(here) - set(there), set(there) - set(here)
+        return f"its {name.replace('_', ' ')} differ: {_listed(there)} there, {_listed(here)} here: install the same on both"
+    return ""
+
+
+def _described(worker: RemoteWorker) -> BuildInfo:
+    patience = within(_DESCRIBE_SECONDS)
+    worker.channel.send(DescribeTask(), patience=patience)
+    while isinstance(answer := worker.channel.receive(patience=patience), Heartbeat):
+        pass
+    if not isinstance(answer, BuildInfo):
+        why = answer.message if isinstance(answer, Failed) else type(answer).__name__
+        raise CodecError(f"its worker does not describe itself: {why}")
+    return answer
+
+
+def _told(facts: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def _listed(items: set[object]) -> str:
+    texts = (" ".join(item) if isinstance(item, tuple) else str(item) for item in items)
+    return ", ".join(sorted(texts)) or "nothing"

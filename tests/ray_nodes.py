@@ -1,0 +1,147 @@
+"""A Ray cluster of two nodes on this machine, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+#: what Ray reads when it starts; nodes inherit it
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_METRICS_COLLECTION": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "4",
+}
+_NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "memory": 4 << 30, "include_dashboard": False}
+
+
+class RayNodes:
+    """A head without CPUs, which the service is beside, and nodes with one each."""
+
+    def __init__(self, folder: Path, count: int = 2) -> None:
+        self._folder = folder
+        self._port = _free_port()
+        self._count = count
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def start(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from ray.cluster_utils import Cluster
+
+            self._cluster: Any = Cluster(
+                initialize_head=True,
+                head_node_args={
+                    **_NODE,
+                    "num_cpus": 0,
+                    "gcs_server_port": self._port,
+                    "temp_dir": str(self._folder),
+                },
+            )
+            self.nodes = [self.add() for _ in range(self._count)]
+
+    def add(self, **more: Any) -> Any:
+        """Ray's utility waits for half a minute, and gives up now and then where all cores are busy."""
+        try:
+            return self._cluster.add_node(**{**_NODE, **more})
+        except Exception as error:  # noqa: BLE001 - it raises nothing narrower
+            print(f"a node did not start: {error}")
+            return self._cluster.add_node(**{**_NODE, **more})
+
+    def kill(self, node: Any) -> None:
+        """Take a node away, as a power cut would."""
+        self.nodes.remove(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+
+
+@contextmanager
+def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
+    """Sockets of Ray have long names: it gets a folder with a short one."""
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        nodes = RayNodes(Path(folder), count)
+        try:
+            yield nodes
+        finally:
+            nodes.stop()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _free_port() -> int:
+    """One that the system gives to nobody who connects: a client that tries a free one again and again connects to itself."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def hosted_workers() -> list[psutil.Process]:
+    """Return the workers of all nodes."""
+    found = []
+    for host in hosts():
+        with contextlib.suppress(psutil.Error):
+            found += host.children()
+    return found
+
+
+def holds_nothing(seconds: float) -> bool:
+    """Whether no worker is on a node any more, after so long at the latest."""
+    deadline = time.monotonic() + seconds
+    while hosted_workers() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not hosted_workers()
+
+
+def hosts() -> list[psutil.Process]:
+    """Return the processes of Ray that host workers."""
+    return processes_of("NodeHost")
+
+
+def processes_of(word: str) -> list[psutil.Process]:
+    """Return the processes that have a word in their command line."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def free_cpus(nodes: RayNodes) -> float:
+    """Return the CPUs that Ray could give away now."""
+    told = subprocess.run(
+        [sys.executable, "-c", _FREE_CPUS, nodes.address], capture_output=True, text=True, check=True
+    )
+    return float(told.stdout)
+
+
+_FREE_CPUS = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+print(ray.available_resources().get("CPU", 0.0))
+"""
