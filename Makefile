@@ -44,7 +44,7 @@ test: $(VENV)/.dev ## pass the tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.dev ## pass the tests that kill, fill disks and restart, as samples
-	$(BIN)/pytest -n 2 --dist worksteal -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not scale"
 
 # versitygw: one program, Apache-2.0, with conditional writes, multipart uploads and presigned URLs over a plain folder.
 build/s3-server/versitygw:
@@ -57,8 +57,8 @@ $(VENV)/.scale: $(VENV)/.dev requirements/scale.txt
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/scale.txt
 	@touch $@
 
-test-scale: $(VENV)/.scale ## pass the tests of work on several machines: a Ray cluster of two nodes here
-	$(BIN)/pytest -m "" tests/scale
+test-scale: $(VENV)/.scale s3-server ## pass the tests with PostgreSQL, an S3 server and a Ray cluster of two nodes; needs Go and Debian's postgresql
+	$(BIN)/pytest -m scale
 
 check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
 	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py

@@ -20,7 +20,7 @@ from postgres_server import PostgresServer
 from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect
 from videoprocess.v1 import video_pb2 as video
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 
 CLIP = "dog.mp4"
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "2")

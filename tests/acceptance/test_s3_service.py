@@ -25,7 +25,7 @@ from videoprocess.v1 import video_process_session_pb2 as session
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.cli import EXIT_CANNOT_START
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 
 #: a segment is 12 frames of the clip's 72
 FLAGS = ("--segment-seconds", "0.4", "--longest-gop-seconds", "1", "--workers", "1")

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +152,17 @@ def pings(executor: Executor) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+#: servers that a process of tests keeps for as long as it lives
+_SERVERS = {"postgres", "versitygw"}
+
+
+def children() -> list[psutil.Process]:
+    """Processes of the executors of this process of tests."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if child.name() not in _SERVERS:
+                found.append(child)
+    return found

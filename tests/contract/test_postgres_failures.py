@@ -227,7 +227,7 @@ class Writers:
                 self.acknowledged.append(job_id)
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_a_server_that_answers_nothing_is_unavailable_in_time_and_works_after(
     mortal: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +245,7 @@ def test_a_server_that_answers_nothing_is_unavailable_in_time_and_works_after(
         assert kept(repository) == ["a", "c"]
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 class TestKilledServer:
     def test_killed_and_started_again_under_writers_it_has_all_that_was_acknowledged(
         self, mortal: PostgresServer

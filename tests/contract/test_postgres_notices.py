@@ -139,7 +139,7 @@ def test_who_stops_hears_nothing_more_and_others_go_on(repository: PostgresRepos
     assert heard.is_quiet()
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_after_a_restart_of_the_server_whoever_listens_looks_again() -> None:
     server = PostgresServer().start()
     try:

@@ -96,7 +96,7 @@ def race(url: str, schema: str, me: str) -> None:
     print(json.dumps(winners), flush=True)
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_of_two_processes_one_wins_each_transition(postgres: PostgresServer, tmp_path: Path) -> None:
     schema = schema_of(tmp_path)
     with closing(PostgresRepository(postgres.url(), schema=schema)) as repository:

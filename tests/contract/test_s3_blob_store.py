@@ -271,7 +271,7 @@ async def proxy(s3_server: S3Server) -> AsyncIterator[CuttingProxy]:
 
 
 class TestCuts:
-    @pytest.mark.slow
+    @pytest.mark.scale
     async def test_cut_at_any_byte_what_is_said_to_be_kept_is(
         self, s3_server: S3Server, proxy: CuttingProxy, tmp_path: Path
     ) -> None:
@@ -329,7 +329,7 @@ class TestCuts:
             other.close()
         store.close()
 
-    @pytest.mark.slow
+    @pytest.mark.scale
     def test_a_server_that_is_away_for_seconds_is_waited_for(
         self,
         open_store: Callable[..., S3BlobStore],

@@ -21,6 +21,7 @@ from contract import executor_harness as harness
 from contract.executor_harness import (
     LONG,
     Messages,
+    children,
     ended,
     eventually,
     facts,
@@ -206,9 +207,9 @@ class TestWorkersThereAre:
             for handle in frozen:
                 handle.cancel()
             # for two places, and the prober's
-            assert eventually(lambda: len(executor.worker_pids()) == len(psutil.Process().children()) == 3)
+            assert eventually(lambda: len(executor.worker_pids()) == len(children()) == 3)
             time.sleep(0.3)
-            assert len(psutil.Process().children()) == 3
+            assert len(children()) == 3
             assert submit(executor).result()
 
     @pytest.mark.slow
@@ -314,8 +315,8 @@ def test_freezes_thaws_and_cancels_from_all_sides_end(seed: int) -> None:
                 continue
         assert submit(executor).result()
         assert eventually(lambda: len(executor.worker_pids()) <= 4)
-        assert eventually(lambda: len(psutil.Process().children()) <= 4)
-    assert not psutil.Process().children()
+        assert eventually(lambda: len(children()) <= 4)
+    assert not children()
     assert (open_descriptors(), threading.active_count()) == (descriptors, threads)
 
 
@@ -339,7 +340,7 @@ def test_closing_at_any_instant_leaves_no_frozen_worker() -> None:
         executor.close()
         thread.join()
         assert all(handle.done() for handle in tasks)
-        assert not psutil.Process().children()
+        assert not children()
 
 
 #: a service of its own: one task frozen, one running, one thawed that waits for the place of two; prints its workers' pids

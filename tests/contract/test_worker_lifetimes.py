@@ -17,6 +17,7 @@ from contract import executor_harness as harness
 from contract.executor_harness import (
     FAKE_WORKER,
     a_source,
+    children,
     ended,
     eventually,
     facts,
@@ -76,7 +77,7 @@ def test_closing_at_any_instant_of_the_start_ends() -> None:
         executor.start()
         time.sleep(step / 20)
         executor.close()
-        assert not psutil.Process().children()
+        assert not children()
 
 
 def test_an_executor_that_never_started_closes() -> None:
@@ -127,7 +128,7 @@ def test_a_worker_that_is_never_ready_counts_as_failed(
     executor.start()
     assert eventually(lambda: not pings(executor))
     executor.close()
-    assert not psutil.Process().children()
+    assert not children()
 
 
 def test_a_pool_of_no_workers_is_refused() -> None:

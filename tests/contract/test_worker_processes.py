@@ -14,6 +14,7 @@ from contract import executor_harness as harness
 from contract.executor_harness import (
     LONG,
     a_source,
+    children,
     eventually,
     facts,
     new_pool,
@@ -121,7 +122,7 @@ class TestWorkerProcesses:
         for _ in range(3):
             submit(pool).result()
         assert eventually(lambda: len(pool.worker_pids()) == self.WORKERS)
-        before, children = open_descriptors(), len(psutil.Process().children())
+        before, processes = open_descriptors(), len(children())
         for round_ in range(50):
             handle = submit(
                 pool, ("emit:3", "stumble", "signal:SIGKILL", "sleep:5")[round_ % 4], source_fd=a_source()
@@ -131,7 +132,7 @@ class TestWorkerProcesses:
             with pytest.raises((TaskFailedError, WorkerCrashedError, TaskCancelledError)):
                 raise TaskFailedError("INTERNAL", "fine") if handle.result() else AssertionError
         assert eventually(lambda: len(pool.worker_pids()) == self.WORKERS and open_descriptors() == before)
-        assert len(psutil.Process().children()) == children
+        assert len(children()) == processes
 
     def test_a_worker_keeps_no_source_open(self, pool: ProcessPoolExecutor) -> None:
         counts = {facts(submit(pool, "fact:descriptors", source_fd=a_source()))[0] for _ in range(20)}

@@ -11,7 +11,7 @@ from contract import test_worker_processes as process_suite
 from scale.conftest import NewExecutor
 from videoprocess_server.execution.ray_executor import RayExecutor
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 
 
 @pytest.fixture(name="pool", scope="class")

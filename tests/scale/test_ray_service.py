@@ -20,7 +20,7 @@ from videoprocess.v1 import job_pb2 as job
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import video_process_session_pb2 as session
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 
 CLIP = "flower_540p_5s.mp4"
 SHAKEN = "shaken.mp4"

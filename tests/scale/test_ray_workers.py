@@ -25,7 +25,7 @@ from videoprocess_server.engine.faults import Cause, cause_of
 from videoprocess_server.execution.executor import TaskCancelledError, TaskHandle, WorkerCrashedError
 from videoprocess_server.execution.ray_executor import ClusterUnfitError, RayExecutor
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 
 
 @pytest.fixture(name="executor")

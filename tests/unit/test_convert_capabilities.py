@@ -82,7 +82,7 @@ class TestCapabilities:
         assert made.retention.removed_results.seconds == 3600
         assert [root.name for root in made.shared_roots] == ["of-7"]
         assert {"videoprocess", "protocol", "pyav"} == {version.name for version in made.versions}
-        assert [extra.name for extra in made.extras if extra.present] == ["stabilise", "postgres"]
+        assert [extra.name for extra in made.extras if extra.present] == ["stabilise", "postgres", "s3"]
 
     def test_a_bound_of_blocked_time_is_told(self) -> None:
         facts = replace(self.facts(), limits=Limits(max_blocked_seconds=90.0))
