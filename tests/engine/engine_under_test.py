@@ -28,6 +28,7 @@ from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.engine.removal import Removals
+from videoprocess_server.engine.replica import ALONE, Replica
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Capacity, Scheduler
@@ -47,7 +48,7 @@ from videoprocess_server.model.records import Event, EventKind, Job, Priority, S
 from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
 from videoprocess_server.model.states import TERMINAL_JOB_STATES, BlockReason, VideoState
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits, Task, TaskMessage
-from videoprocess_server.store.repository import Reader, Transaction
+from videoprocess_server.store.repository import Reader, Repository, Transaction
 from videoprocess_server.store.sqlite import SqliteRepository
 
 USER = 100
@@ -110,7 +111,7 @@ class Life:
 class MortalRepository:
     """A Repository that a dead service can no longer use; a transaction open at its death is undone."""
 
-    def __init__(self, inner: SqliteRepository, life: Life) -> None:
+    def __init__(self, inner: Repository, life: Life) -> None:
         self._inner = inner
         self._life = life
 
@@ -213,6 +214,8 @@ class Engine:
         parking: how much may stay frozen.
         policy: who may act for whom.
         blobs: makes the blob store of a life.
+        database: rows that it shares with other engines; whoever opened them closes them.
+        replica: who it is among those.
     """
 
     def __init__(
@@ -224,6 +227,8 @@ class Engine:
         parking: ParkingLimits | None = None,
         policy: Policy | None = None,
         blobs: Blobs = MortalBlobs,
+        database: Repository | None = None,
+        replica: Replica = ALONE,
     ) -> None:
         self.folder = folder
         self.executor = executor
@@ -236,11 +241,13 @@ class Engine:
         self.build: BuildInfo = BUILD
         self.space_left = True
         self._make_blobs = blobs
-        self._database = SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
+        self._shares_database = database is not None
+        self._database = database or SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
+        self.replica = replica
         self.shared = folder / "shared"
-        self.shared.mkdir()
+        self.shared.mkdir(exist_ok=True)
         self.published = folder / "published"
-        self.published.mkdir()
+        self.published.mkdir(exist_ok=True)
         self._compose()
 
     def _compose(self) -> None:
@@ -278,10 +285,11 @@ class Engine:
             self.conditions,
             gate=lambda: self.gate,
             over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
+            replica=self.replica,
         )
         probes = Probes(executor, self.limits)
         self.passed = PassedFiles(self.policy, self.clock.monotonic)
-        self.passed.open(self.folder / "fd.sock")
+        self.passed.open(self.folder / f"{self.replica.replica_id}.sock")
         copies = CopiedFiles(
             self.repository,
             self.blobs,
@@ -377,7 +385,8 @@ class Engine:
     def close(self) -> None:
         self.kill()
         self.executor.close()
-        self._database.close()
+        if not self._shares_database:
+            self._database.close()
 
     # -- what its operator does
 

@@ -14,15 +14,17 @@ from videoprocess_server.engine.blocked_time import BlockedTime
 from videoprocess_server.engine.conditions import Condition, Conditions
 from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.durable import Durable
+from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.parking import ParkingLimits, ParkingLot
 from videoprocess_server.engine.preemption import Preemption
 from videoprocess_server.engine.queue_view import Driven, QueueView
+from videoprocess_server.engine.replica import ALONE, Replica
 from videoprocess_server.engine.usage import Usage
 from videoprocess_server.engine.work import Stop, StopReason
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.model import job_times
 from videoprocess_server.model.hdi import SessionStatus
-from videoprocess_server.model.records import Job, Priority, Video
+from videoprocess_server.model.records import Driver, Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, Decision, Situation, decide
 from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
 from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
@@ -71,6 +73,7 @@ class Scheduler:
         gate: why NORMAL work must not run now; NONE where it may.
         over_quota: whether a user's NORMAL work must wait until there is space again.
         conditions: told when the store is away.
+        replica: who this is among those that share the rows.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class Scheduler:
         conditions: Conditions,
         gate: Callable[[], BlockReason] = lambda: BlockReason.NONE,
         over_quota: Callable[[int], bool] = lambda _user_id: False,
+        replica: Replica = ALONE,
     ) -> None:
         self._repository = repository
         self._shop = shop
         self._capacity = capacity
         self._conditions = conditions
         self._gate = gate
+        self._replica = replica
         self._closing = threading.Event()
         self._durable = Durable(repository, self._closing)
         self._lot: ParkingLot[JobDriver] = ParkingLot(parking)
@@ -279,16 +284,15 @@ class Scheduler:
         driver: JobDriver | None = None
         try:
             with self._repository.transaction() as tx:
-                begun = self._begin(tx, candidate.job_id)
-                if begun is None:
+                queued = self._startable(tx, candidate.job_id)
+                if queued is None:
                     return
-                job, video, passed_over = begun
-                parked = self._parked_for(tx, job)
-                if parked is None:
+                driver = self._parked_for(tx, queued[0])  # while the rows still name whose it is
+                job, video, passed_over = self._begin(tx, *queued)
+                if driver is None:
                     driver = JobDriver(job, video, self._durable, self._shop, self._park, self.wake)
                     self._launch(driver)
                 else:
-                    driver = parked
                     driver.take_over(job, video)
                 driver.allow(workers)
                 with self._changed:  # before the commit: from then on Interrupt asks for its driver
@@ -324,24 +328,34 @@ class Scheduler:
             return None
         return parked
 
-    def _begin(self, tx: Transaction, job_id: str) -> tuple[Job, Video, bool] | None:
-        """Move a queued job to RUNNING; return it, its video, and whether an older one of its user was passed over."""
+    def _startable(self, tx: Transaction, job_id: str) -> tuple[Job, Video] | None:
+        """Return a job that is still queued, and its video; None where it is not, or nothing may be driven here now."""
         job = tx.get_job(job_id)
         video = tx.get_video(job.user_id, job.video_id) if job else None
         if job is None or video is None or job.state is not JobState.QUEUED or self._is_driven(job):
             return None
+        return (job, video) if self._replica.may_drive() else None
+
+    def _begin(self, tx: Transaction, job: Job, video: Video) -> tuple[Job, Video, bool]:
+        """Move a queued job to RUNNING; return it, its video, and whether an older one of its user was passed over."""
         oldest = tx.get_oldest_queued(job.user_id)
         now = self._shop.clock.now_us()
+        driver = Driver(replica_id=self._replica.replica_id, fence=new_id())
         begun = replace(
             job_times.begun(job, now),
             state=JobState.RUNNING,
+            driver=driver,
             blocked_by=BlockReason.NONE,  # but not `blocked_since_us`: it may meet the same full disk again at once
         )
         tx.put_job(begun)
         moved = endings.move(tx, video, Trigger.DISPATCH, now)
-        moved = replace(moved, attempt_count=moved.attempt_count + (job.start_time_us is None))
+        moved = replace(
+            moved,
+            attempt_count=moved.attempt_count + (job.start_time_us is None),
+            last_driver=driver,
+        )
         tx.put_video(moved)
-        return begun, moved, oldest is not None and oldest.job_id != job_id
+        return begun, moved, oldest is not None and oldest.job_id != job.job_id
 
     def _is_driven(self, job: Job) -> bool:
         """Whether an earlier driver of the job's video has not let go of it yet; when it has, it wakes us."""
