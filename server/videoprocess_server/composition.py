@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -21,12 +22,14 @@ from videoprocess_server.engine.gates import FOLDER_NAME, GATES, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.membership import ALONE, Membership
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recording import SILENT, Recorder
 from videoprocess_server.engine.removal import Removals
+from videoprocess_server.engine.replica_lease import LEASE_LOST, ReplicaLease
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Scheduler
@@ -51,6 +54,7 @@ from videoprocess_server.rpc.capability_facts import CapabilityFacts, IsolationF
 from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
+from videoprocess_server.store.shared import SharedRepository
 
 UPLOAD_COMMIT_BYTES = 3 * 1024 * 1024  # the largest message: what a cut costs at most
 
@@ -67,6 +71,7 @@ class Machinery:
     conditions: Conditions
     executor: ProcessPoolExecutor
     machine: LocalMachine
+    membership: Membership
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,7 @@ class _Ground:
     executor: ProcessPoolExecutor
     build: BuildInfo
     policy: Policy
+    replica_id: str
     clock: Clock
     limits: Limits
     machine: LocalMachine
@@ -106,6 +112,7 @@ class _Running:
 
     scheduler: Scheduler
     gates: Gates
+    membership: Membership
     parking_limits: ParkingLimits
 
     def has_space_left(self) -> bool:
@@ -129,6 +136,7 @@ def compose(
     executor: ProcessPoolExecutor,
     build: BuildInfo,
     policy: Policy,
+    replica_id: str,
     recorder: Recorder = SILENT,
     calls: CallRecorder = SILENT_CALLS,
     spans: SpanSink = NOWHERE,
@@ -141,6 +149,7 @@ def compose(
         executor=executor,
         build=build,
         policy=policy,
+        replica_id=replica_id,
         clock=SystemClock(),
         limits=bounds.engine_limits(settings),
         machine=LocalMachine(settings.data_dir),
@@ -160,6 +169,7 @@ def compose(
         conditions=keeping.conditions,
         executor=executor,
         machine=ground.machine,
+        membership=running.membership,
     )
 
 
@@ -184,6 +194,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
     settings, conditions = ground.settings, keeping.conditions
     capacity = bounds.capacity(settings, ground.executor.worker_count)
     parking_limits = bounds.parking_limits(settings, capacity)
+    membership = _membership(ground, keeping, lambda: scheduler)
     scheduler = Scheduler(
         ground.repository,
         Workshop(
@@ -205,6 +216,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
         conditions,
         gate=lambda: gates.reason,
         over_quota=lambda user_id: bool(keeping.quotas.exceeded(user_id)),
+        membership=membership,
     )
     machine = ground.machine
     gates = Gates(
@@ -213,7 +225,27 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
         settings.data_dir / FOLDER_NAME,
         changed=lambda: _tell_gates(gates, conditions, scheduler),
     )
-    return _Running(scheduler=scheduler, gates=gates, parking_limits=parking_limits)
+    return _Running(scheduler=scheduler, gates=gates, membership=membership, parking_limits=parking_limits)
+
+
+def _membership(ground: _Ground, keeping: _Keeping, scheduler: Callable[[], Scheduler]) -> Membership:
+    """Make the place among the services that share the rows; in a file nobody else has them."""
+    repository = ground.repository
+    if not isinstance(repository, SharedRepository):
+        return ALONE
+
+    def found_dead() -> None:
+        keeping.sessions.give_idle_time_again()  # nobody knows who used them there
+        scheduler().wake()
+
+    return ReplicaLease(
+        repository,
+        ground.clock,
+        ground.replica_id,
+        repository.server_now_us,
+        lost=lambda: scheduler().stop_all(LEASE_LOST),
+        found_dead=found_dead,
+    )
 
 
 def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringing:

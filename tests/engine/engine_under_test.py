@@ -22,13 +22,14 @@ from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.membership import ALONE, Membership
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.engine.removal import Removals
-from videoprocess_server.engine.replica import ALONE, Replica
+from videoprocess_server.engine.replica_lease import LEASE_LOST, LeaseTimes, ReplicaLease
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Capacity, Scheduler
@@ -42,6 +43,7 @@ from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import Slot, TaskHandle
+from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.records import Event, EventKind, Job, Priority, SegmentRecord, Video
@@ -61,6 +63,8 @@ PARKED_SECONDS = 600.0
 COPY_STALL_SECONDS = 0.5
 #: the service's, but nothing waits longer than a test has patience: ten back-offs in a row are a third of a second
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.2)
+#: renewed and looked at when a test says so
+LEASE_TIMES = LeaseTimes(renew_seconds=3600.0)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
 
 
@@ -215,7 +219,8 @@ class Engine:
         policy: who may act for whom.
         blobs: makes the blob store of a life.
         database: rows that it shares with other engines; whoever opened them closes them.
-        replica: who it is among those.
+        replica_id: who it is among those.
+        server_clock: what those compare their leases by.
     """
 
     def __init__(
@@ -228,7 +233,8 @@ class Engine:
         policy: Policy | None = None,
         blobs: Blobs = MortalBlobs,
         database: Repository | None = None,
-        replica: Replica = ALONE,
+        replica_id: str = "",
+        server_clock: Clock | None = None,
     ) -> None:
         self.folder = folder
         self.executor = executor
@@ -243,7 +249,8 @@ class Engine:
         self._make_blobs = blobs
         self._shares_database = database is not None
         self._database = database or SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
-        self.replica = replica
+        self._replica_id = replica_id
+        self._server_clock = server_clock or self.clock
         self.shared = folder / "shared"
         self.shared.mkdir(exist_ok=True)
         self.published = folder / "published"
@@ -255,6 +262,7 @@ class Engine:
         self.repository = MortalRepository(self._database, self._life)
         self.blobs = self._make_blobs(self.folder / "blobs", self._life)
         executor = MortalExecutor(self.executor, self._life)
+        self.membership: Membership = self._lease() if self._shares_database else ALONE
         self.hub = EventHub(self.repository, self.limits)
         self.conditions = Conditions(self.hub)
         roots = {
@@ -285,11 +293,11 @@ class Engine:
             self.conditions,
             gate=lambda: self.gate,
             over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
-            replica=self.replica,
+            membership=self.membership,
         )
         probes = Probes(executor, self.limits)
         self.passed = PassedFiles(self.policy, self.clock.monotonic)
-        self.passed.open(self.folder / f"{self.replica.replica_id}.sock")
+        self.passed.open(self.folder / f"{self.membership.replica_id}.sock")
         copies = CopiedFiles(
             self.repository,
             self.blobs,
@@ -356,8 +364,25 @@ class Engine:
             ClockWatch(self.clock, self.clock.monotonic, self.limits.retention.steady_clock_seconds),
             interval_seconds=3600,
         )
-        recover(self.repository, self.blobs, self.clock)
+        recover(self.repository, self.blobs, self.clock, self.membership.others)
+        self.membership.start()
         self.scheduler.start()
+
+    def _lease(self) -> ReplicaLease:
+        def found_dead() -> None:
+            self.sessions.give_idle_time_again()
+            self.scheduler.wake()
+
+        return ReplicaLease(
+            self.repository,
+            self.clock,
+            self._replica_id,
+            self._server_clock.now_us,
+            lost=lambda: self.scheduler.stop_all(LEASE_LOST),
+            found_dead=found_dead,
+            times=LEASE_TIMES,
+            monotonic=self.clock.monotonic,
+        )
 
     # -- its life
 
@@ -376,6 +401,7 @@ class Engine:
 
     def stop_orderly(self, grace_seconds: float = 0.2) -> None:
         self.scheduler.close(grace_seconds)
+        self.membership.close()
 
     def start_again(self) -> None:
         """Start anew after `stop_orderly`."""

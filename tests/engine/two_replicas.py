@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.engine_under_test import Engine, running_engine
+from engine.engine_under_test import Engine, FakeClock, running_engine
 from engine.scripted_executor import ScriptedExecutor
-from videoprocess_server.engine.replica import Alone
 from videoprocess_server.model.records import Artifact, Job, SegmentRecord
 from videoprocess_server.model.states import JobState
 from videoprocess_server.store.repository import Reader, Repository, Transaction
@@ -108,6 +107,8 @@ class Pair:
     database: Repository
     engines: tuple[Engine, Engine]
     witnesses: tuple[Witness, Witness]
+    #: of the rows' server
+    clock: FakeClock
 
     @property
     def a(self) -> Engine:
@@ -116,6 +117,11 @@ class Pair:
     @property
     def b(self) -> Engine:
         return self.engines[1]
+
+    def pass_time(self, seconds: float) -> None:
+        """Of all clocks alike."""
+        for clock in (self.clock, *(engine.clock for engine in self.engines)):
+            clock.advance(seconds)
 
     def wake(self) -> None:
         for engine in self.engines:
@@ -129,17 +135,23 @@ def two_replicas(
     workers: Callable[[], ScriptedExecutor] = ScriptedExecutor,
     **more: Any,
 ) -> Iterator[Pair]:
+    clock = FakeClock()
     with ExitStack() as stack:
         witnesses = Witness(database, "a"), Witness(database, "b")
         first, second = (
             stack.enter_context(
                 running_engine(
-                    folder, workers(), database=witness, replica=Alone(replica_id=witness.replica_id), **more
+                    folder,
+                    workers(),
+                    database=witness,
+                    replica_id=witness.replica_id,
+                    server_clock=clock,
+                    **more,
                 )
             )
             for witness in witnesses
         )
-        yield Pair(database, (first, second), witnesses)
+        yield Pair(database, (first, second), witnesses, clock)
 
 
 def all_rows(reader: Reader, users: Sequence[int]) -> Sequence[object]:

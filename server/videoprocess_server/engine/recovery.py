@@ -22,13 +22,13 @@ log = structlog.get_logger(__name__)
 Living = Callable[[Reader], Collection[str]]
 
 
-def recover(repository: Repository, blobs: BlobStore, clock: Clock) -> int:
-    """Take back every RUNNING job, and sweep; return how many those were.
+def recover(repository: Repository, blobs: BlobStore, clock: Clock, others: Living = lambda _: ()) -> int:
+    """Take back every RUNNING job that is not another replica's, and sweep; return how many those were.
 
-    The service holds an exclusive lock on its data directory, so whatever the rows call running is nobody's.
+    The service holds an exclusive lock on its data directory, so whatever an earlier life of it drove is nobody's.
     """
-    taken = take_back(repository, clock, lambda _: ())
-    sweep(repository, blobs)
+    taken = take_back(repository, clock, others)
+    sweep(repository, blobs, others)
     return len(taken)
 
 
@@ -75,17 +75,25 @@ def _take_back(tx: Transaction, job: Job, now_us: int) -> None:
         tx.release_segments(plan.plan_id)
 
 
-def sweep(repository: Repository, blobs: BlobStore) -> None:
-    """Delete files that no row names: a crash came between a file and its row, or between a row's end and its file's."""
+def sweep(repository: Repository, blobs: BlobStore, others: Living = lambda _: ()) -> None:
+    """Delete files that no row names: a crash came between a file and its row, or between a row's end and its file's.
+
+    While another replica lives, any of them may be what it is about to name. One that begins to live after the files were
+    listed makes others.
+    """
+    found = {kind: blobs.keys(kind) for kind in BlobKind}
     with repository.read() as reader:
+        if others(reader):
+            log.info("sweep_left_out", reason="another replica lives")
+            return
         named = {
             BlobKind.SEGMENT: set(reader.list_all_plan_ids()),
             BlobKind.UPLOAD: set(reader.list_all_upload_ids()),
             BlobKind.RESULT: set(reader.list_all_artifact_ids()),
             BlobKind.WORK: set[str](),
         }
-    for kind, known in named.items():
-        for key in blobs.keys(kind):
-            if key not in known:
+    for kind, keys in found.items():
+        for key in keys:
+            if key not in named[kind]:
                 log.info("orphan_deleted", kind=kind.value, key=key)
                 blobs.delete(kind, key)

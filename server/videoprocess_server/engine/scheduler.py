@@ -15,10 +15,10 @@ from videoprocess_server.engine.conditions import Condition, Conditions
 from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.ids import new_id
+from videoprocess_server.engine.membership import ALONE, Membership
 from videoprocess_server.engine.parking import ParkingLimits, ParkingLot
 from videoprocess_server.engine.preemption import Preemption
 from videoprocess_server.engine.queue_view import Driven, QueueView
-from videoprocess_server.engine.replica import ALONE, Replica
 from videoprocess_server.engine.usage import Usage
 from videoprocess_server.engine.work import Stop, StopReason
 from videoprocess_server.engine.workshop import Workshop
@@ -73,7 +73,7 @@ class Scheduler:
         gate: why NORMAL work must not run now; NONE where it may.
         over_quota: whether a user's NORMAL work must wait until there is space again.
         conditions: told when the store is away.
-        replica: who this is among those that share the rows.
+        membership: who this is among those that share the rows.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class Scheduler:
         conditions: Conditions,
         gate: Callable[[], BlockReason] = lambda: BlockReason.NONE,
         over_quota: Callable[[int], bool] = lambda _user_id: False,
-        replica: Replica = ALONE,
+        membership: Membership = ALONE,
     ) -> None:
         self._repository = repository
         self._shop = shop
         self._capacity = capacity
         self._conditions = conditions
         self._gate = gate
-        self._replica = replica
+        self._membership = membership
         self._closing = threading.Event()
         self._durable = Durable(repository, self._closing)
         self._lot: ParkingLot[JobDriver] = ParkingLot(parking)
@@ -137,6 +137,13 @@ class Scheduler:
         entry.driver.stop(Stop(reason=reason))
         return True
 
+    def stop_all(self, stop: Stop) -> None:
+        """Stop the workers of all running jobs."""
+        with self._changed:
+            drivers = [entry.driver for entry in self._running.values()]
+        for driver in drivers:
+            driver.stop(stop)
+
     def evict(self, user_id: int, video_id: str) -> None:
         """Drop the frozen workers of a video's interrupted work; nothing happens where there are none."""
         driver = self._lot.take(user_id, video_id)
@@ -180,10 +187,8 @@ class Scheduler:
         self._lot.clear()
         deadline = time.monotonic() + timeout_seconds
         with self._changed:
-            drivers = [entry.driver for entry in self._running.values()]
             threads = list(self._threads)
-        for driver in drivers:
-            driver.stop(Stop(reason=StopReason.DRAIN, blocked_by=BlockReason.DRAINING, deadline=deadline))
+        self.stop_all(Stop(reason=StopReason.DRAIN, blocked_by=BlockReason.DRAINING, deadline=deadline))
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()) + RETRY_SECONDS)
         self._closing.set()
@@ -334,13 +339,13 @@ class Scheduler:
         video = tx.get_video(job.user_id, job.video_id) if job else None
         if job is None or video is None or job.state is not JobState.QUEUED or self._is_driven(job):
             return None
-        return (job, video) if self._replica.may_drive() else None
+        return (job, video) if self._membership.may_drive() else None
 
     def _begin(self, tx: Transaction, job: Job, video: Video) -> tuple[Job, Video, bool]:
         """Move a queued job to RUNNING; return it, its video, and whether an older one of its user was passed over."""
         oldest = tx.get_oldest_queued(job.user_id)
         now = self._shop.clock.now_us()
-        driver = Driver(replica_id=self._replica.replica_id, fence=new_id())
+        driver = Driver(replica_id=self._membership.replica_id, fence=new_id())
         begun = replace(
             job_times.begun(job, now),
             state=JobState.RUNNING,

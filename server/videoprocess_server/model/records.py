@@ -459,6 +459,14 @@ class Tombstone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replica:
+    """A service of those that share the rows. After its time it counts as gone, as one without a row does."""
+
+    replica_id: str
+    expire_time_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActiveUser:
     """A user with accepted work."""
 
