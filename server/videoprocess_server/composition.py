@@ -29,17 +29,18 @@ from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recording import SILENT, Recorder
 from videoprocess_server.engine.removal import Removals
-from videoprocess_server.engine.replica_lease import LEASE_LOST, ReplicaLease
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Scheduler
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sharing import Sharing
 from videoprocess_server.engine.sources import Sources
 from videoprocess_server.engine.stops import Stops
 from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
+from videoprocess_server.engine.work import Work
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.sandbox import missing_layers
@@ -111,6 +112,8 @@ class _Running:
     """What orders the work."""
 
     scheduler: Scheduler
+    #: as the calls see it
+    work: Work
     gates: Gates
     membership: Membership
     parking_limits: ParkingLimits
@@ -194,7 +197,8 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
     settings, conditions = ground.settings, keeping.conditions
     capacity = bounds.capacity(settings, ground.executor.worker_count)
     parking_limits = bounds.parking_limits(settings, capacity)
-    membership = _membership(ground, keeping, lambda: scheduler)
+    sharing = _sharing(ground, keeping, lambda: scheduler)
+    membership = sharing.lease if sharing else ALONE
     scheduler = Scheduler(
         ground.repository,
         Workshop(
@@ -225,26 +229,29 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
         settings.data_dir / FOLDER_NAME,
         changed=lambda: _tell_gates(gates, conditions, scheduler),
     )
-    return _Running(scheduler=scheduler, gates=gates, membership=membership, parking_limits=parking_limits)
+    return _Running(
+        scheduler=scheduler,
+        work=sharing.work() if sharing else scheduler,
+        gates=gates,
+        membership=membership,
+        parking_limits=parking_limits,
+    )
 
 
-def _membership(ground: _Ground, keeping: _Keeping, scheduler: Callable[[], Scheduler]) -> Membership:
-    """Make the place among the services that share the rows; in a file nobody else has them."""
+def _sharing(ground: _Ground, keeping: _Keeping, scheduler: Callable[[], Scheduler]) -> Sharing | None:
+    """Return the place among the services that share the rows; None where nobody else can have them."""
     repository = ground.repository
     if not isinstance(repository, SharedRepository):
-        return ALONE
-
-    def found_dead() -> None:
-        keeping.sessions.give_idle_time_again()  # nobody knows who used them there
-        scheduler().wake()
-
-    return ReplicaLease(
+        return None
+    return Sharing(
         repository,
+        repository,
+        repository.server_now_us,
         ground.clock,
         ground.replica_id,
-        repository.server_now_us,
-        lost=lambda: scheduler().stop_all(LEASE_LOST),
-        found_dead=found_dead,
+        keeping.hub,
+        keeping.sessions,
+        scheduler,
     )
 
 
@@ -282,7 +289,7 @@ def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringin
 def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _Bringing) -> Services:
     repository, policy, clock, limits = ground.repository, ground.policy, ground.clock, ground.limits
     hub, sessions, sources = keeping.hub, keeping.sessions, keeping.sources
-    sweeper, scheduler, copies = keeping.sweeper, running.scheduler, bringing.copies
+    sweeper, work, copies = keeping.sweeper, running.work, bringing.copies
     probes = Probes(ground.executor, limits)
     call_limits = bounds.call_limits(ground.settings)
     media_limits, plan_settings = bounds.media_limits(ground.settings), bounds.plan_settings(ground.settings)
@@ -301,18 +308,18 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             clock,
             limits,
             media_limits,
-            scheduler,
+            work,
             sweeper,
             copies,
         ),
-        jobs=Jobs(repository, sessions, hub, scheduler, clock, limits, plan_settings, lambda: ground.build),
-        stops=Stops(repository, sweeper, sessions, hub, scheduler, clock, limits),
+        jobs=Jobs(repository, sessions, hub, work, clock, limits, plan_settings, lambda: ground.build),
+        stops=Stops(repository, sweeper, sessions, hub, work, clock, limits),
         watermarks=Watermarks(repository, sessions, sources, probes, copies),
         deliveries=keeping.deliveries,
-        removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
+        removals=Removals(repository, sessions, hub, work, sweeper, policy, clock, limits),
         uploads=bringing.uploads,
         results=Results(repository, ground.blobs, policy),
-        work=scheduler,
+        work=work,
         facts=CapabilityFacts(
             limits=limits,
             media_limits=media_limits,
@@ -346,7 +353,7 @@ def _housekeeping(ground: _Ground, keeping: _Keeping, running: _Running, bringin
     retention, clock = ground.limits.retention, ground.clock
     return Housekeeping(
         keeping.sessions,
-        Expirations(ground.repository, bringing.uploads, running.scheduler, clock, retention),
+        Expirations(ground.repository, bringing.uploads, running.work, clock, retention),
         keeping.sweeper,
         ClockWatch(clock, time.monotonic, retention.steady_clock_seconds),
         ground.settings.housekeeping_seconds,

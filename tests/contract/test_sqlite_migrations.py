@@ -196,7 +196,6 @@ class TestFrom0001:
 
 #: fields that rows of a table have got since, with the value that old ones have
 _NEW_FIELDS = {
-    'INTO "videos"': (',"last_driver":null',),
     'INTO "jobs"': (
         '"driver":null,',
         '"blocked_since_us":null,',

@@ -29,11 +29,12 @@ from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.engine.removal import Removals
-from videoprocess_server.engine.replica_lease import LEASE_LOST, LeaseTimes, ReplicaLease
+from videoprocess_server.engine.replica_lease import LeaseTimes, ReplicaLease
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Capacity, Scheduler
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sharing import Sharing
 from videoprocess_server.engine.source_files import SharedReference
 from videoprocess_server.engine.sources import SharedRoot, Sources
 from videoprocess_server.engine.stops import Stops
@@ -41,6 +42,7 @@ from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
+from videoprocess_server.engine.work import Work
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import Slot, TaskHandle
 from videoprocess_server.model.clock import Clock
@@ -50,6 +52,7 @@ from videoprocess_server.model.records import Event, EventKind, Job, Priority, S
 from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
 from videoprocess_server.model.states import TERMINAL_JOB_STATES, BlockReason, VideoState
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits, Task, TaskMessage
+from videoprocess_server.store.notices import Notices
 from videoprocess_server.store.repository import Reader, Repository, Transaction
 from videoprocess_server.store.sqlite import SqliteRepository
 
@@ -88,6 +91,25 @@ class FakeClock:
     def jump(self, seconds: float) -> None:
         """Somebody sets the wall clock."""
         self._now_us += round(seconds * SECOND_US)
+
+
+class Unheard:
+    """Notices that nobody hears, as while the database is away."""
+
+    def listen(
+        self,
+        on_event: Callable[[int], None],
+        on_job: Callable[[str], None],
+        on_reconnect: Callable[[], None],
+        on_announcement: Callable[[str, str], None] = lambda _topic, _payload: None,
+    ) -> Callable[[], None]:
+        return lambda: None
+
+    def announce(self, topic: str, payload: str) -> None:
+        """Nobody listens."""
+
+
+UNHEARD: Notices = Unheard()
 
 
 class _UndoneError(Exception):
@@ -221,6 +243,7 @@ class Engine:
         database: rows that it shares with other engines; whoever opened them closes them.
         replica_id: who it is among those.
         server_clock: what those compare their leases by.
+        notices: between those.
     """
 
     def __init__(
@@ -235,6 +258,7 @@ class Engine:
         database: Repository | None = None,
         replica_id: str = "",
         server_clock: Clock | None = None,
+        notices: Notices = UNHEARD,
     ) -> None:
         self.folder = folder
         self.executor = executor
@@ -251,6 +275,7 @@ class Engine:
         self._database = database or SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
         self._replica_id = replica_id
         self._server_clock = server_clock or self.clock
+        self._notices = notices
         self.shared = folder / "shared"
         self.shared.mkdir(exist_ok=True)
         self.published = folder / "published"
@@ -262,7 +287,6 @@ class Engine:
         self.repository = MortalRepository(self._database, self._life)
         self.blobs = self._make_blobs(self.folder / "blobs", self._life)
         executor = MortalExecutor(self.executor, self._life)
-        self.membership: Membership = self._lease() if self._shares_database else ALONE
         self.hub = EventHub(self.repository, self.limits)
         self.conditions = Conditions(self.hub)
         roots = {
@@ -274,6 +298,8 @@ class Engine:
         self.quotas = Quotas(self.repository, self.blobs, self.limits.user_quota_bytes, self.clock.monotonic)
         sources = Sources(self.blobs, roots)
         self.sessions = Sessions(self.repository, self.hub, self.policy, self.clock, self.limits)
+        sharing = self._sharing() if self._shares_database else None
+        self.membership: Membership = sharing.lease if sharing else ALONE
         self.scheduler = Scheduler(
             self.repository,
             Workshop(
@@ -295,6 +321,7 @@ class Engine:
             over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
             membership=self.membership,
         )
+        self.work: Work = sharing.work() if sharing else self.scheduler
         probes = Probes(executor, self.limits)
         self.passed = PassedFiles(self.policy, self.clock.monotonic)
         self.passed.open(self.folder / f"{self.membership.replica_id}.sock")
@@ -319,7 +346,7 @@ class Engine:
             self.clock,
             self.limits,
             MediaLimits(),
-            self.scheduler,
+            self.work,
             self.sweeper,
             copies,
         )
@@ -327,20 +354,20 @@ class Engine:
             self.repository,
             self.sessions,
             self.hub,
-            self.scheduler,
+            self.work,
             self.clock,
             self.limits,
             PlanSettings(),
             lambda: self.build,
         )
         self.stops = Stops(
-            self.repository, self.sweeper, self.sessions, self.hub, self.scheduler, self.clock, self.limits
+            self.repository, self.sweeper, self.sessions, self.hub, self.work, self.clock, self.limits
         )
         self.removals = Removals(
             self.repository,
             self.sessions,
             self.hub,
-            self.scheduler,
+            self.work,
             self.sweeper,
             self.policy,
             self.clock,
@@ -359,7 +386,7 @@ class Engine:
         self.results = Results(self.repository, self.blobs, self.policy)
         self.housekeeping = Housekeeping(
             self.sessions,
-            Expirations(self.repository, self.uploads, self.scheduler, self.clock, self.limits.retention),
+            Expirations(self.repository, self.uploads, self.work, self.clock, self.limits.retention),
             self.sweeper,
             ClockWatch(self.clock, self.clock.monotonic, self.limits.retention.steady_clock_seconds),
             interval_seconds=3600,
@@ -368,20 +395,18 @@ class Engine:
         self.membership.start()
         self.scheduler.start()
 
-    def _lease(self) -> ReplicaLease:
-        def found_dead() -> None:
-            self.sessions.give_idle_time_again()
-            self.scheduler.wake()
-
-        return ReplicaLease(
+    def _sharing(self) -> Sharing:
+        return Sharing(
             self.repository,
+            self._notices,
+            self._server_clock.now_us,
             self.clock,
             self._replica_id,
-            self._server_clock.now_us,
-            lost=lambda: self.scheduler.stop_all(LEASE_LOST),
-            found_dead=found_dead,
-            times=LEASE_TIMES,
-            monotonic=self.clock.monotonic,
+            self.hub,
+            self.sessions,
+            lambda: self.scheduler,
+            LEASE_TIMES,
+            self.clock.monotonic,
         )
 
     # -- its life
@@ -391,6 +416,8 @@ class Engine:
         self._life.end()
         with self._database.transaction():
             """Whatever was open is undone by now."""
+        if isinstance(self.membership, ReplicaLease):
+            self.membership.stop_listening()
         self.executor.kill_all()
         self.scheduler.begin_drain()  # lets its thread end; it changes nothing
 
@@ -507,7 +534,7 @@ class Engine:
 
     def blocked_by(self, accepted: Accepted) -> BlockReason:
         """What the queued job waits for, as GetVideo tells it."""
-        return self.scheduler.live(self.job(accepted.job.job_id)).blocked_by
+        return self.work.live(self.job(accepted.job.job_id)).blocked_by
 
     def done_videos(self) -> list[str]:
         """The videos of the user's finished jobs, in the order of their events."""

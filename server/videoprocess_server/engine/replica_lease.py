@@ -46,6 +46,7 @@ class ReplicaLease:
         now_us: the clock that all replicas compare with, microseconds since 1970.
         lost: called when no renewal came through for so long that others may take the jobs: stop driving.
         found_dead: called when another replica is gone, after its jobs were taken back.
+        listen: begins to hear the others; returns what ends that.
         times: how long all that takes.
         monotonic: seconds that never jump.
     """
@@ -58,6 +59,7 @@ class ReplicaLease:
         now_us: Callable[[], int],
         lost: Callable[[], None],
         found_dead: Callable[[], None],
+        listen: Callable[[], Callable[[], None]],
         times: LeaseTimes | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,6 +69,9 @@ class ReplicaLease:
         self._now_us = now_us
         self._lost = lost
         self._found_dead = found_dead
+        self._listen = listen
+        #: called where this one is to hear nothing more
+        self.stop_listening: Callable[[], None] = lambda: None
         self._times = times or LeaseTimes()
         self._monotonic = monotonic
         self._drives_until = monotonic()
@@ -96,12 +101,14 @@ class ReplicaLease:
             StoreUnavailableError: the others cannot be told.
         """
         self.renew()
+        self.stop_listening = self._listen()
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
         """See `Membership`. Where the store is away, the row expires."""
         self._closing.set()
+        self.stop_listening()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()

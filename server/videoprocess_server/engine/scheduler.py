@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -40,7 +40,7 @@ STORE_AWAY = Condition(
     SessionStatus.NOT_READY_TEMPORARILY, BlockReason.STORE_UNREACHABLE, "the store is unreachable"
 )
 #: of a video whose frozen workers may be of use again
-_MAY_GO_ON = frozenset({VideoState.PAUSED, VideoState.QUEUED})
+MAY_GO_ON = frozenset({VideoState.PAUSED, VideoState.QUEUED})
 #: drivers of one job that may break before it ends in ABNORMAL
 MAX_BREAKS = 3
 
@@ -159,6 +159,21 @@ class Scheduler:
         if entry is None or job.state is not JobState.RUNNING:
             return job
         return replace(job, progress=entry.driver.live().progress)
+
+    def driver_of(self, job_id: str) -> Driver | None:
+        """Return as whom a job is driven here; None where it is not."""
+        with self._changed:
+            entry = self._running.get(job_id)
+        return entry.driver.job.driver if entry is not None else None
+
+    def driven_ids(self) -> Sequence[str]:
+        """Return the ids of the jobs that are driven here."""
+        with self._changed:
+            return list(self._running)
+
+    def parked_videos(self) -> Sequence[tuple[int, str]]:
+        """Return user_id and video_id of all frozen work."""
+        return self._lot.names()
 
     def running_count(self) -> int:
         """Return how many jobs have a driver."""
@@ -381,7 +396,7 @@ class Scheduler:
             self._forget(driver)
             draining = self._draining
         # Whoever asked to give it up, just after the job's end and just before this, did not find it.
-        if draining or video is None or video.state not in _MAY_GO_ON:
+        if draining or video is None or video.state not in MAY_GO_ON:
             self.evict(job.user_id, job.video_id)
 
     def _forget(self, driver: JobDriver) -> None:
