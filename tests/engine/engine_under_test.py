@@ -413,11 +413,11 @@ class Engine:
 
     def kill(self) -> None:
         """End the service as kill -9 does: nothing of it writes any more, its workers are gone, no thread is asked."""
+        if isinstance(self.membership, ReplicaLease):
+            self.membership.stop_listening()  # what it hears last may need the store
         self._life.end()
         with self._database.transaction():
             """Whatever was open is undone by now."""
-        if isinstance(self.membership, ReplicaLease):
-            self.membership.stop_listening()
         self.executor.kill_all()
         self.scheduler.begin_drain()  # lets its thread end; it changes nothing
 

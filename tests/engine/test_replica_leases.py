@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.engine_under_test import CALLER, LEASE_TIMES, Engine, until
+from engine.engine_under_test import CALLER, LEASE_TIMES, OTHER_USER, SECOND_US, USER, Engine, until
 from engine.scripted_executor import Gate
 from engine.two_replicas import Pair, two_replicas
 from videoprocess_server.blobs.blob_store import BlobKind
@@ -140,3 +140,27 @@ def test_a_replica_that_ends_in_order_is_gone_at_once(pair: Pair) -> None:
     assert _replica_ids(pair) == ["b"]
     pair.b.scheduler.wake()
     assert pair.b.end_of(accepted).kind is EventKind.PROCESS_DONE
+
+
+def test_no_replica_closes_a_session_that_another_uses(pair: Pair) -> None:
+    """Called or listened to at one; the other closes what nobody uses."""
+    called, heard, idle = (pair.a.session() for _ in range(3))
+    pair.a.hub.subscribe(OTHER_USER, "", None, lambda: None)
+    theirs = pair.a.session(OTHER_USER)
+    pair.a.hub.subscribe(USER, heard, None, lambda: None)
+    quarter = pair.a.limits.session_idle_timeout_us / SECOND_US / 4
+    for _ in range(8):
+        pair.pass_time(quarter)
+        pair.a.sessions.use(CALLER, called)
+        pair.a.sessions.close_idle()
+        pair.b.sessions.close_idle()
+    open_now = [pair.b.is_open(session_id) for session_id in (called, heard, theirs, idle)]
+    assert open_now == [True, True, True, False]
+    for _ in range(3):
+        pair.pass_time(quarter)
+        pair.a.sessions.close_idle()
+        pair.b.sessions.close_idle()
+    assert pair.b.is_open(called)
+    pair.pass_time(2 * quarter)
+    pair.b.sessions.close_idle()
+    assert not pair.b.is_open(called)
