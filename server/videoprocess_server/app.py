@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,7 +103,7 @@ def run(settings: Settings) -> None:
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
             told.open()
-            asyncio.run(_serve(settings, data.replica_id, repository, blobs, executor, access, told))
+            asyncio.run(_serve(settings, lambda: data.replica_id, repository, blobs, executor, access, told))
     except _NAMED as error:
         raise CannotStartError(str(error)) from error
     except OSError as error:
@@ -128,7 +128,7 @@ def _executor(settings: Settings, data_dir: Path, spans: SpanSink) -> ProcessPoo
 
 async def _serve(
     settings: Settings,
-    replica_id: str,
+    replica_id: Callable[[], str],
     repository: Repository,
     blobs: LocalBlobStore,
     executor: ProcessPoolExecutor,

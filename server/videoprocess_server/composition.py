@@ -85,7 +85,8 @@ class _Ground:
     executor: ProcessPoolExecutor
     build: BuildInfo
     policy: Policy
-    replica_id: str
+    #: what this one is called among those that share the rows
+    replica_id: Callable[[], str]
     clock: Clock
     limits: Limits
     machine: LocalMachine
@@ -139,7 +140,7 @@ def compose(
     executor: ProcessPoolExecutor,
     build: BuildInfo,
     policy: Policy,
-    replica_id: str,
+    replica_id: Callable[[], str],
     recorder: Recorder = SILENT,
     calls: CallRecorder = SILENT_CALLS,
     spans: SpanSink = NOWHERE,
@@ -248,7 +249,7 @@ def _sharing(ground: _Ground, keeping: _Keeping, scheduler: Callable[[], Schedul
         repository,
         repository.server_now_us,
         ground.clock,
-        ground.replica_id,
+        ground.replica_id(),
         keeping.hub,
         keeping.sessions,
         scheduler,
