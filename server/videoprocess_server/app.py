@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -102,8 +102,7 @@ def run(settings: Settings) -> None:
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
             told.open()
-            recover(repository, blobs, SystemClock())
-            asyncio.run(_serve(settings, repository, blobs, executor, access, told))
+            asyncio.run(_serve(settings, lambda: data.replica_id, repository, blobs, executor, access, told))
     except _NAMED as error:
         raise CannotStartError(str(error)) from error
     except OSError as error:
@@ -112,6 +111,7 @@ def run(settings: Settings) -> None:
 
 async def _serve(
     settings: Settings,
+    replica_id: Callable[[], str],
     repository: Repository,
     blobs: BlobStore,
     executor: ObservedExecutor,
@@ -129,10 +129,12 @@ async def _serve(
             executor,
             build,
             access.policy,
+            replica_id,
             told.recorder,
             told.calls,
             told.spans,
         )
+        await asyncio.to_thread(recover, repository, blobs, SystemClock(), machinery.membership.others)
         passing = taking_files(settings, machinery.passed_files, access.authentication)
         health = Health(SERVICE_NAMES)
         probes = answering_probes(settings.health_listen, health)
@@ -197,6 +199,7 @@ async def _serving(
             f"cannot listen on {settings.listen}: has another program just taken it?"
         ) from error
     try:
+        await asyncio.to_thread(machinery.membership.start)
         machinery.gates.start()
         machinery.scheduler.start()
         machinery.housekeeping.start()
@@ -212,6 +215,7 @@ async def _serving(
         machinery.conditions.begin("draining", STOPPING)
         services.draining.set()
         await asyncio.to_thread(machinery.scheduler.close, settings.shutdown_grace_seconds)
+        await asyncio.to_thread(machinery.membership.close)
         await asyncio.to_thread(machinery.executor.close)
         health.end_watches()
         await server.stop(settings.shutdown_grace_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -23,6 +24,7 @@ from videoprocess_server.engine.gates import FOLDER_NAME, GATES, Gates
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Jobs
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.membership import ALONE, Membership
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
@@ -33,12 +35,14 @@ from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Scheduler
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sharing import Sharing
 from videoprocess_server.engine.sources import Sources
 from videoprocess_server.engine.stops import Stops
 from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
+from videoprocess_server.engine.work import Work
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.execution.sandbox import missing_layers
@@ -53,6 +57,7 @@ from videoprocess_server.rpc.capability_facts import CapabilityFacts, IsolationF
 from videoprocess_server.rpc.services import Services
 from videoprocess_server.settings import Settings
 from videoprocess_server.store.repository import Repository
+from videoprocess_server.store.shared import SharedRepository
 
 LARGEST_MESSAGE_BYTES = 3 * 1024 * 1024  # what a cut costs at least, where it comes in the middle of one
 
@@ -69,6 +74,7 @@ class Machinery:
     conditions: Conditions
     executor: ObservedExecutor
     machine: LocalMachine
+    membership: Membership
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,8 @@ class _Ground:
     executor: ObservedExecutor
     build: BuildInfo
     policy: Policy
+    #: what this one is called among those that share the rows
+    replica_id: Callable[[], str]
     clock: Clock
     limits: Limits
     machine: LocalMachine
@@ -107,7 +115,10 @@ class _Running:
     """What orders the work."""
 
     scheduler: Scheduler
+    #: as the calls see it
+    work: Work
     gates: Gates
+    membership: Membership
     parking_limits: ParkingLimits
 
     def has_space_left(self) -> bool:
@@ -131,6 +142,7 @@ def compose(
     executor: ObservedExecutor,
     build: BuildInfo,
     policy: Policy,
+    replica_id: Callable[[], str],
     recorder: Recorder = SILENT,
     calls: CallRecorder = SILENT_CALLS,
     spans: SpanSink = NOWHERE,
@@ -143,6 +155,7 @@ def compose(
         executor=executor,
         build=build,
         policy=policy,
+        replica_id=replica_id,
         clock=SystemClock(),
         limits=bounds.engine_limits(settings),
         machine=LocalMachine(settings.data_dir),
@@ -162,6 +175,7 @@ def compose(
         conditions=keeping.conditions,
         executor=executor,
         machine=ground.machine,
+        membership=running.membership,
     )
 
 
@@ -186,6 +200,8 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
     settings, conditions = ground.settings, keeping.conditions
     capacity = bounds.capacity(settings, ground.executor)
     parking_limits = bounds.parking_limits(settings, capacity)
+    sharing = _sharing(ground, keeping, lambda: scheduler)
+    membership = sharing.lease if sharing else ALONE
     scheduler = Scheduler(
         ground.repository,
         Workshop(
@@ -207,6 +223,7 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
         conditions,
         gate=lambda: gates.reason,
         over_quota=lambda user_id: bool(keeping.quotas.exceeded(user_id)),
+        membership=membership,
     )
     machine = ground.machine
     gates = Gates(
@@ -215,7 +232,30 @@ def _running(ground: _Ground, keeping: _Keeping) -> _Running:
         settings.data_dir / FOLDER_NAME,
         changed=lambda: _tell_gates(gates, conditions, scheduler),
     )
-    return _Running(scheduler=scheduler, gates=gates, parking_limits=parking_limits)
+    return _Running(
+        scheduler=scheduler,
+        work=sharing.work() if sharing else scheduler,
+        gates=gates,
+        membership=membership,
+        parking_limits=parking_limits,
+    )
+
+
+def _sharing(ground: _Ground, keeping: _Keeping, scheduler: Callable[[], Scheduler]) -> Sharing | None:
+    """Return the place among the services that share the rows; None where nobody else can have them."""
+    repository = ground.repository
+    if not isinstance(repository, SharedRepository):
+        return None
+    return Sharing(
+        repository,
+        repository,
+        repository.server_now_us,
+        ground.clock,
+        ground.replica_id(),
+        keeping.hub,
+        keeping.sessions,
+        scheduler,
+    )
 
 
 def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringing:
@@ -252,7 +292,7 @@ def _bringing(ground: _Ground, keeping: _Keeping, running: _Running) -> _Bringin
 def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _Bringing) -> Services:
     repository, policy, clock, limits = ground.repository, ground.policy, ground.clock, ground.limits
     hub, sessions, sources = keeping.hub, keeping.sessions, keeping.sources
-    sweeper, scheduler, copies = keeping.sweeper, running.scheduler, bringing.copies
+    sweeper, work, copies = keeping.sweeper, running.work, bringing.copies
     results = Results(repository, ground.blobs, policy)
     probes = Probes(ground.executor, limits)
     call_limits = bounds.call_limits(ground.settings)
@@ -272,15 +312,15 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             clock,
             limits,
             media_limits,
-            scheduler,
+            work,
             sweeper,
             copies,
         ),
-        jobs=Jobs(repository, sessions, hub, scheduler, clock, limits, plan_settings, lambda: ground.build),
-        stops=Stops(repository, sweeper, sessions, hub, scheduler, clock, limits),
+        jobs=Jobs(repository, sessions, hub, work, clock, limits, plan_settings, lambda: ground.build),
+        stops=Stops(repository, sweeper, sessions, hub, work, clock, limits),
         watermarks=Watermarks(repository, sessions, sources, probes, copies),
         deliveries=keeping.deliveries,
-        removals=Removals(repository, sessions, hub, scheduler, sweeper, policy, clock, limits),
+        removals=Removals(repository, sessions, hub, work, sweeper, policy, clock, limits),
         uploads=bringing.uploads,
         results=results,
         direct=DirectTransfers(
@@ -290,7 +330,7 @@ def _services(ground: _Ground, keeping: _Keeping, running: _Running, bringing: _
             policy,
             clock,
         ),
-        work=scheduler,
+        work=work,
         facts=CapabilityFacts(
             limits=limits,
             media_limits=media_limits,
@@ -324,7 +364,7 @@ def _housekeeping(ground: _Ground, keeping: _Keeping, running: _Running, bringin
     retention, clock = ground.limits.retention, ground.clock
     return Housekeeping(
         keeping.sessions,
-        Expirations(ground.repository, bringing.uploads, running.scheduler, clock, retention),
+        Expirations(ground.repository, bringing.uploads, running.work, clock, retention),
         keeping.sweeper,
         ClockWatch(clock, time.monotonic, retention.steady_clock_seconds),
         ground.settings.housekeeping_seconds,

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final, Self
 LOCK_NAME = "lock"
 DATABASE_NAME = "videoprocess.sqlite3"
 DATABASE_ID_NAME = "database-id"
+REPLICA_ID_NAME = "replica-id"
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 5, 0.02
 DIRECTORY_MODE = 0o700  # uploads are private to the service
 _NO_DIRECTORY = ": that is a file; name a directory with --data-dir"
@@ -67,12 +69,23 @@ class DataDirectory:
         """See `find_database_id`."""
         return find_database_id(self.path)
 
+    @property
+    def replica_id(self) -> str:
+        """What the service with this directory is called among others with the same rows, in each of its lives."""
+        if not (found := _find(self.path / REPLICA_ID_NAME)):
+            found = uuid.uuid4().hex
+            self._note(REPLICA_ID_NAME, found)
+        return found
+
     def note_database(self, database_id: str) -> None:
         """Keep, durably, which rows elsewhere these files belong to from now on."""
-        path = self.path / DATABASE_ID_NAME
+        self._note(DATABASE_ID_NAME, database_id)
+
+    def _note(self, name: str, text: str) -> None:
+        path = self.path / name
         part = path.with_suffix(".part")
         with part.open("w", encoding="ascii") as file:
-            file.write(f"{database_id}\n")
+            file.write(f"{text}\n")
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
@@ -89,8 +102,13 @@ class DataDirectory:
 
 def find_database_id(path: Path) -> str:
     """Return which rows elsewhere a data directory's files belong to; "" where they are here, or there were none yet."""
+    return _find(path / DATABASE_ID_NAME)
+
+
+def _find(path: Path) -> str:
+    """Return what was noted there; "" where nothing was."""
     try:
-        return (path / DATABASE_ID_NAME).read_text("ascii").strip()
+        return path.read_text("ascii").strip()
     except FileNotFoundError:
         return ""
 

@@ -37,6 +37,7 @@ from videoprocess_server.model.records import (
     Job,
     PlanRecord,
     Priority,
+    Replica,
     Request,
     SegmentRecord,
     Session,
@@ -114,7 +115,9 @@ def undone(repository: Repository) -> Iterator[Transaction]:
         raise UndoError
 
 
-RECORDS = (Session, Video, Job, PlanRecord, SegmentRecord, Upload, Artifact, Event, Request, Tombstone)
+RECORDS = (
+    Session, Video, Job, PlanRecord, SegmentRecord, Upload, Artifact, Event, Request, Tombstone, Replica,
+)  # fmt: skip
 
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _LEAVES = {
@@ -310,6 +313,10 @@ def an_event(job_id: str = "j", **changes: typing.Any) -> Event:
         fault=Fault(error_code=ErrorCode.ABORT, reason="INTERRUPTED", message="interrupted"),
     )
     return replace(event, **changes)
+
+
+def a_replica(replica_id: str = "r", **changes: typing.Any) -> Replica:
+    return replace(Replica(replica_id=replica_id, expire_time_us=0), **changes)
 
 
 def a_tombstone(key: str = "k", **changes: typing.Any) -> Tombstone:

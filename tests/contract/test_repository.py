@@ -23,6 +23,7 @@ from repository_records import (  # noqa: F401 fixtures
     RECORDS,
     a_job,
     a_plan,
+    a_replica,
     a_request,
     a_session,
     a_tombstone,
@@ -42,6 +43,7 @@ from videoprocess_server.model.records import (
     Event,
     Job,
     PlanRecord,
+    Replica,
     Request,
     SegmentRecord,
     Session,
@@ -102,6 +104,7 @@ class TestRecords:
                 transaction.put_upload(an_upload(name))
                 transaction.put_artifact(an_artifact(name))
                 transaction.put_tombstone(a_tombstone(name))
+                transaction.put_replica(a_replica(name))
                 transaction.add_plan(a_plan(name), some_segments(2, name))
             for name in ("a", "unknown"):
                 transaction.delete_video(1, name)
@@ -109,6 +112,7 @@ class TestRecords:
                 transaction.delete_artifact(name)
                 transaction.delete_tombstone("segments", name)
                 transaction.delete_tombstone("uploads", "b")
+                transaction.delete_replica(name)
                 transaction.delete_plan(name)
         with repository.read() as reader:
             assert [video.video_id for video in reader.list_videos(1, limit=9)] == ["b"]
@@ -116,6 +120,7 @@ class TestRecords:
             assert list(reader.list_all_artifact_ids()) == ["b"]
             assert list(reader.list_all_plan_ids()) == ["b"]
             assert list(reader.list_tombstones(9)) == [a_tombstone("b")]
+            assert list(reader.list_replicas()) == [a_replica("b")]
             assert (len(reader.list_segments("a")), len(reader.list_segments("b"))) == (0, 2)
 
     def test_what_would_not_come_back_is_refused(self, repository: Repository) -> None:
@@ -403,4 +408,7 @@ def _put_and_get(transaction: Transaction, record: object) -> tuple[object, obje
         case Tombstone():
             transaction.put_tombstone(record)
             return record, transaction.list_tombstones(1)[0]
+        case Replica():
+            transaction.put_replica(record)
+            return record, transaction.list_replicas()[0]
     raise TypeError(record)

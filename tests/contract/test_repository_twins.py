@@ -15,6 +15,7 @@ from repository_records import (
     ONE_REPOSITORY,
     a_job,
     a_plan,
+    a_replica,
     a_request,
     a_session,
     a_tombstone,
@@ -115,6 +116,7 @@ def changes() -> st.SearchStrategy[Change]:
         "put_request": st.builds(a_request, NAMES, user_id=USERS, answer_id=NAMES, create_time_us=TIMES),
         "put_tombstone": st.builds(a_tombstone, NAMES, create_time_us=TIMES),
         "put_plan": st.builds(a_plan, NAMES),
+        "put_replica": st.builds(a_replica, NAMES, expire_time_us=TIMES),
     }
     done = st.builds(SegmentRecord, plan_id=NAMES, index=INDICES, path=st.just("x"), size_bytes=TIMES)
     plan = st.builds(a_plan, NAMES, user_id=USERS, video_id=NAMES, create_time_us=TIMES)
@@ -126,6 +128,7 @@ def changes() -> st.SearchStrategy[Change]:
         "delete_upload": st.tuples(NAMES),
         "delete_artifact": st.tuples(NAMES),
         "delete_tombstone": st.tuples(st.just("segments"), NAMES),
+        "delete_replica": st.tuples(NAMES),
         "next_accept_number": st.just(()),
         "lease_segments": st.tuples(NAMES, st.lists(INDICES, max_size=3), TOKENS),
         "finish_segment": st.tuples(done, TOKENS),
@@ -165,6 +168,7 @@ def answers(reader: Reader) -> dict[str, object]:
         "expired uploads": [list(reader.list_expired_uploads(a, b, 2)) for a in times for b in times],
         "stale plans": [list(reader.list_stale_plans(time, 2)) for time in times],
         "tombstones": list(reader.list_tombstones(9)),
+        "replicas": list(reader.list_replicas()),
         "stored": [reader.stored_bytes(user) for user in (None, *users)],
         "events": [(reader.event_bounds(user), list(reader.list_events(user, 1, 3))) for user in users],
         "videos": [

@@ -197,6 +197,7 @@ class TestFrom0001:
 #: fields that rows of a table have got since, with the value that old ones have
 _NEW_FIELDS = {
     'INTO "jobs"': (
+        '"driver":null,',
         '"blocked_since_us":null,',
         '"stop_requested":"",',
         '"execution_mode":3,',

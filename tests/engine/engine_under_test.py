@@ -22,16 +22,19 @@ from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.housekeeping import Housekeeping
 from videoprocess_server.engine.jobs import Accepted, Jobs, ProcessRequest
 from videoprocess_server.engine.limits import Limits
+from videoprocess_server.engine.membership import ALONE, Membership
 from videoprocess_server.engine.parking import ParkingLimits
 from videoprocess_server.engine.passed_files import PassedFiles
 from videoprocess_server.engine.probes import Probes
 from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.engine.removal import Removals
+from videoprocess_server.engine.replica_lease import LeaseTimes, ReplicaLease
 from videoprocess_server.engine.results import Results
 from videoprocess_server.engine.retention import Expirations
 from videoprocess_server.engine.scheduler import Capacity, Scheduler
 from videoprocess_server.engine.sessions import Sessions
+from videoprocess_server.engine.sharing import Sharing
 from videoprocess_server.engine.source_files import SharedReference
 from videoprocess_server.engine.sources import SharedRoot, Sources
 from videoprocess_server.engine.stops import Stops
@@ -39,15 +42,18 @@ from videoprocess_server.engine.sweeper import Sweeper
 from videoprocess_server.engine.uploads import Uploads
 from videoprocess_server.engine.videos import Videos
 from videoprocess_server.engine.watermarks import Watermarks
+from videoprocess_server.engine.work import Work
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.execution.executor import Slot, TaskHandle
+from videoprocess_server.model.clock import Clock
 from videoprocess_server.model.hdi import ErrorCode, ExecutionMode
 from videoprocess_server.model.plan import PlanSettings
 from videoprocess_server.model.records import Event, EventKind, Job, Priority, SegmentRecord, Video
 from videoprocess_server.model.settings_snapshot import ModeSetting, StreamInfo
 from videoprocess_server.model.states import TERMINAL_JOB_STATES, BlockReason, VideoState
 from videoprocess_server.model.tasks import BuildInfo, MediaLimits, Task, TaskMessage
-from videoprocess_server.store.repository import Reader, Transaction
+from videoprocess_server.store.notices import Notices
+from videoprocess_server.store.repository import Reader, Repository, Transaction
 from videoprocess_server.store.sqlite import SqliteRepository
 
 USER = 100
@@ -60,6 +66,8 @@ PARKED_SECONDS = 600.0
 COPY_STALL_SECONDS = 0.5
 #: the service's, but nothing waits longer than a test has patience: ten back-offs in a row are a third of a second
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.2)
+#: renewed and looked at when a test says so
+LEASE_TIMES = LeaseTimes(renew_seconds=3600.0)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
 
 
@@ -83,6 +91,25 @@ class FakeClock:
     def jump(self, seconds: float) -> None:
         """Somebody sets the wall clock."""
         self._now_us += round(seconds * SECOND_US)
+
+
+class Unheard:
+    """Notices that nobody hears, as while the database is away."""
+
+    def listen(
+        self,
+        on_event: Callable[[int], None],
+        on_job: Callable[[str], None],
+        on_reconnect: Callable[[], None],
+        on_announcement: Callable[[str, str], None] = lambda _topic, _payload: None,
+    ) -> Callable[[], None]:
+        return lambda: None
+
+    def announce(self, topic: str, payload: str) -> None:
+        """Nobody listens."""
+
+
+UNHEARD: Notices = Unheard()
 
 
 class _UndoneError(Exception):
@@ -110,7 +137,7 @@ class Life:
 class MortalRepository:
     """A Repository that a dead service can no longer use; a transaction open at its death is undone."""
 
-    def __init__(self, inner: SqliteRepository, life: Life) -> None:
+    def __init__(self, inner: Repository, life: Life) -> None:
         self._inner = inner
         self._life = life
 
@@ -215,6 +242,10 @@ class Engine:
         parking: how much may stay frozen.
         policy: who may act for whom.
         blobs: makes the blob store of a life.
+        database: rows that it shares with other engines; whoever opened them closes them.
+        replica_id: who it is among those.
+        server_clock: what those compare their leases by.
+        notices: between those.
     """
 
     def __init__(
@@ -226,6 +257,10 @@ class Engine:
         parking: ParkingLimits | None = None,
         policy: Policy | None = None,
         blobs: Blobs = MortalBlobs,
+        database: Repository | None = None,
+        replica_id: str = "",
+        server_clock: Clock | None = None,
+        notices: Notices = UNHEARD,
     ) -> None:
         self.folder = folder
         self.executor = executor
@@ -238,11 +273,15 @@ class Engine:
         self.build: BuildInfo = BUILD
         self.space_left = True
         self._make_blobs = blobs
-        self._database = SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
+        self._shares_database = database is not None
+        self._database = database or SqliteRepository(folder / "database.sqlite3", busy_timeout_seconds=20)
+        self._replica_id = replica_id
+        self._server_clock = server_clock or self.clock
+        self._notices = notices
         self.shared = folder / "shared"
-        self.shared.mkdir()
+        self.shared.mkdir(exist_ok=True)
         self.published = folder / "published"
-        self.published.mkdir()
+        self.published.mkdir(exist_ok=True)
         self._compose()
 
     def _compose(self) -> None:
@@ -261,6 +300,8 @@ class Engine:
         self.quotas = Quotas(self.repository, self.blobs, self.limits.user_quota_bytes, self.clock.monotonic)
         sources = Sources(self.blobs, roots)
         self.sessions = Sessions(self.repository, self.hub, self.policy, self.clock, self.limits)
+        sharing = self._sharing() if self._shares_database else None
+        self.membership: Membership = sharing.lease if sharing else ALONE
         self.scheduler = Scheduler(
             self.repository,
             Workshop(
@@ -280,10 +321,12 @@ class Engine:
             self.conditions,
             gate=lambda: self.gate,
             over_quota=lambda user_id: bool(self.quotas.exceeded(user_id)),
+            membership=self.membership,
         )
+        self.work: Work = sharing.work() if sharing else self.scheduler
         probes = Probes(executor, self.limits)
         self.passed = PassedFiles(self.policy, self.clock.monotonic)
-        self.passed.open(self.folder / "fd.sock")
+        self.passed.open(self.folder / f"{self.membership.replica_id}.sock")
         copies = CopiedFiles(
             self.repository,
             self.blobs,
@@ -305,7 +348,7 @@ class Engine:
             self.clock,
             self.limits,
             MediaLimits(),
-            self.scheduler,
+            self.work,
             self.sweeper,
             copies,
         )
@@ -313,20 +356,20 @@ class Engine:
             self.repository,
             self.sessions,
             self.hub,
-            self.scheduler,
+            self.work,
             self.clock,
             self.limits,
             PlanSettings(),
             lambda: self.build,
         )
         self.stops = Stops(
-            self.repository, self.sweeper, self.sessions, self.hub, self.scheduler, self.clock, self.limits
+            self.repository, self.sweeper, self.sessions, self.hub, self.work, self.clock, self.limits
         )
         self.removals = Removals(
             self.repository,
             self.sessions,
             self.hub,
-            self.scheduler,
+            self.work,
             self.sweeper,
             self.policy,
             self.clock,
@@ -345,18 +388,35 @@ class Engine:
         self.results = Results(self.repository, self.blobs, self.policy)
         self.housekeeping = Housekeeping(
             self.sessions,
-            Expirations(self.repository, self.uploads, self.scheduler, self.clock, self.limits.retention),
+            Expirations(self.repository, self.uploads, self.work, self.clock, self.limits.retention),
             self.sweeper,
             ClockWatch(self.clock, self.clock.monotonic, self.limits.retention.steady_clock_seconds),
             interval_seconds=3600,
         )
-        recover(self.repository, self.blobs, self.clock)
+        recover(self.repository, self.blobs, self.clock, self.membership.others)
+        self.membership.start()
         self.scheduler.start()
+
+    def _sharing(self) -> Sharing:
+        return Sharing(
+            self.repository,
+            self._notices,
+            self._server_clock.now_us,
+            self.clock,
+            self._replica_id,
+            self.hub,
+            self.sessions,
+            lambda: self.scheduler,
+            LEASE_TIMES,
+            self.clock.monotonic,
+        )
 
     # -- its life
 
     def kill(self) -> None:
         """End the service as kill -9 does: nothing of it writes any more, its workers are gone, no thread is asked."""
+        if isinstance(self.membership, ReplicaLease):
+            self.membership.stop_listening()  # what it hears last may need the store
         self._life.end()
         with self._database.transaction():
             """Whatever was open is undone by now."""
@@ -370,6 +430,7 @@ class Engine:
 
     def stop_orderly(self, grace_seconds: float = 0.2) -> None:
         self.scheduler.close(grace_seconds)
+        self.membership.close()
 
     def start_again(self) -> None:
         """Start anew after `stop_orderly`."""
@@ -379,7 +440,8 @@ class Engine:
     def close(self) -> None:
         self.kill()
         self.executor.close()
-        self._database.close()
+        if not self._shares_database:
+            self._database.close()
 
     # -- what its operator does
 
@@ -474,7 +536,7 @@ class Engine:
 
     def blocked_by(self, accepted: Accepted) -> BlockReason:
         """What the queued job waits for, as GetVideo tells it."""
-        return self.scheduler.live(self.job(accepted.job.job_id)).blocked_by
+        return self.work.live(self.job(accepted.job.job_id)).blocked_by
 
     def done_videos(self) -> list[str]:
         """The videos of the user's finished jobs, in the order of their events."""

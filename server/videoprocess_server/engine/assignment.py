@@ -34,10 +34,17 @@ class Assignment:
         """Return the rows.
 
         Raises:
-            StoppedError: the job is not running any more: RemoveVideo ended it.
+            StoppedError: the job is not this driver's any more: RemoveVideo ended it, or another replica took it back.
         """
         job = reader.get_job(self.job.job_id)
         video = reader.get_video(self.job.user_id, self.job.video_id)
         if not self.owned or job is None or job.state is not JobState.RUNNING or video is None:
             raise StoppedError
+        if job.driver != self.job.driver:
+            raise StoppedError
         return replace(job, plan_id=self.job.plan_id), video
+
+    def is_last(self, reader: Reader) -> bool:
+        """Return whether nobody has driven the video since: what was begun for the job may be noted, even after its end."""
+        video = reader.get_video(self.job.user_id, self.job.video_id)
+        return video is not None and video.last_driver == self.job.driver

@@ -120,8 +120,13 @@ class JobDriver:
         return self._runner.resident_bytes()
 
     def can_go_on_with(self, reader: Reader, job: Job) -> bool:
-        """Return whether the frozen work is what this job would do: Reset and its like may just have dropped its plan."""
+        """Return whether the frozen work is what this job would do.
+
+        Reset and its like may just have dropped its plan, or another replica may have gone on with it.
+        """
         mine = self._assignment.job
+        if not self._assignment.is_last(reader):
+            return False
         if mine.settings_fingerprint != job.settings_fingerprint:
             return False
         if mine.plan_id:
@@ -229,6 +234,7 @@ class JobDriver:
         requeued = replace(
             job_times.ceased(job, now),
             state=JobState.QUEUED,
+            driver=None,
             queue_class=QueueClass.PAUSED,
             blocked_by=request.blocked_by,
             blocked_since_us=(before or now) if request.blocked_by is not BlockReason.NONE else None,
@@ -242,6 +248,11 @@ class JobDriver:
             self.give_back(BlockReason.NONE)
 
     def _end_failed(self, error: BaseException) -> None:
+        try:
+            self._durable.read(self._assignment.current)
+        except StoppedError:  # its files are others' to delete by now, and that it met
+            self._assignment.release()
+            return
         try:
             policy = faults.POLICIES[faults.cause_of(error)]
         except TypeError:

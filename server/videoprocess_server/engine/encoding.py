@@ -11,6 +11,7 @@ import structlog
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, BlobStoreUnavailableError
 from videoprocess_server.engine import faults
+from videoprocess_server.engine.assignment import Assignment
 from videoprocess_server.engine.durable import Durable
 from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.limits import Limits
@@ -52,7 +53,7 @@ class Encoding:
         limits: Limits,
         open_source: Callable[[], int],
         check_source: Callable[[], None],
-        still_mine: Callable[[], None],
+        assignment: Assignment,
         told: Callable[[], None],
         demand_changed: Callable[[], None],
         recorder: Recorder,
@@ -66,7 +67,7 @@ class Encoding:
         self._limits = limits
         self._open_source = open_source
         self._check_source = check_source
-        self._still_mine = still_mine
+        self._assignment = assignment
         self._told = told
         self._demand_changed = demand_changed
         self._recorder = recorder
@@ -143,7 +144,6 @@ class Encoding:
         """Read the rows; a finished segment counts if its file still has the digest of its row."""
         rows = self._durable.write(self._claim)
         if len(rows) != len(self._record.plan.segments):  # the video was removed while its plan was made
-            self._still_mine()
             raise RuntimeError(f"{len(rows)} rows for {len(self._record.plan.segments)} segments")
         for row in rows:
             self._runner.check()
@@ -155,17 +155,12 @@ class Encoding:
                 continue
             if row.state is SegmentState.DONE:
                 log.warning("segment_damaged", plan_id=row.plan_id, index=row.index)
-                self._durable.write(partial(_reset, plan_id=row.plan_id, index=row.index))
+                self._durable.write(partial(self._reset, index=row.index))
             self._waiting.add(row.index)
         self.reused_count = len(self._done)
         self._recorder.segments_reused(self._pass.phase, self.reused_count)
         self._count()
         self._demand_changed()
-
-    def _claim(self, tx: Transaction) -> Sequence[SegmentRecord]:
-        """Return the rows as they stay from now on: who was given up with a lease finishes nothing any more."""
-        tx.release_segments(self._record.plan_id)
-        return tx.list_segments(self._record.plan_id)
 
     def _is_whole(self, row: SegmentRecord) -> bool:
         try:
@@ -191,8 +186,7 @@ class Encoding:
     def _start(self, run: tuple[SegmentPlan, ...]) -> None:
         lease = Lease(new_id(), run)
         indices = [segment.index for segment in run]
-        if not self._durable.write(lambda tx: tx.lease_segments(self._record.plan_id, indices, lease.token)):
-            self._still_mine()
+        if not self._durable.write(partial(self._lease, indices=indices, token=lease.token)):
             raise RuntimeError(
                 f"segments {indices} of plan {self._record.plan_id} are leased by somebody else"
             )
@@ -268,7 +262,7 @@ class Encoding:
             parameter_sets_sha256=done.parameter_sets_sha256,
             measures=done.measures,
         )
-        if self._durable.write(lambda tx: tx.finish_segment(row, lease.token)):
+        if self._durable.write(partial(self._note_done, row=row, token=lease.token)):
             self._done[done.index] = row
             self._recorder.segment_finished(self._pass.phase, row.size_bytes, row.frame_count)
             if done.index in self._alone:
@@ -324,7 +318,7 @@ class Encoding:
             self._retry(lease, left, error)
             return
         if left and not self._ending:
-            self._still_mine()
+            self._durable.read(self._assignment.current)
             raise RuntimeError(f"a worker ended without segments {left}")
 
     def _retry(self, lease: Lease, left: list[int], error: Exception) -> None:
@@ -357,11 +351,7 @@ class Encoding:
         for segment in lease.run:
             if segment.index not in self._done:
                 self._blobs.delete(BlobKind.SEGMENT, self._key(lease, segment.index))
-        self._durable.write(
-            lambda tx: tx.release_segments(
-                self._record.plan_id, lease_token=lease.token, crashed_index=crashed_index
-            )
-        )
+        self._durable.write(partial(self._give_back, token=lease.token, crashed_index=crashed_index))
 
     def _stop_all(self) -> None:
         """Wait until no worker has a lease of ours; what they finished on the way stays finished."""
@@ -377,6 +367,25 @@ class Encoding:
             finished_by,
         )
 
+    # -- what is written: a lease by who drives the job, what became of it by whom nobody has followed
 
-def _reset(tx: Transaction, plan_id: str, index: int) -> None:
-    tx.reset_segment(plan_id, index)
+    def _claim(self, tx: Transaction) -> Sequence[SegmentRecord]:
+        """Return the rows as they stay from now on: who was given up with a lease finishes nothing any more."""
+        self._assignment.current(tx)
+        tx.release_segments(self._record.plan_id)
+        return tx.list_segments(self._record.plan_id)
+
+    def _reset(self, tx: Transaction, index: int) -> None:
+        self._assignment.current(tx)
+        tx.reset_segment(self._record.plan_id, index)
+
+    def _lease(self, tx: Transaction, indices: Sequence[int], token: str) -> bool:
+        self._assignment.current(tx)
+        return tx.lease_segments(self._record.plan_id, indices, token)
+
+    def _note_done(self, tx: Transaction, row: SegmentRecord, token: str) -> bool:
+        return self._assignment.is_last(tx) and tx.finish_segment(row, token)
+
+    def _give_back(self, tx: Transaction, token: str, crashed_index: int | None) -> None:
+        if self._assignment.is_last(tx):
+            tx.release_segments(self._record.plan_id, lease_token=token, crashed_index=crashed_index)

@@ -84,7 +84,7 @@ def move(
 def _ended(job: Job, state: JobState, now_us: int) -> Job:
     snapshot = job.snapshot.without_picture() if job.snapshot else None
     ceased = job_times.ceased(job, now_us)
-    return replace(ceased, state=state, end_time_us=now_us, snapshot=snapshot, deliveries=())
+    return replace(ceased, state=state, driver=None, end_time_us=now_us, snapshot=snapshot, deliveries=())
 
 
 def _event(

@@ -64,6 +64,7 @@ class EventHub:
         #: user → session → its condition, where that is another than the service's
         self._session_status: defaultdict[int, dict[str, StatusChanged]] = defaultdict(dict)
         self._last_progress: dict[str, float] = {}
+        self._relay: Callable[[Job], None] = lambda _job: None
 
     def subscribe(
         self, user_id: int, session_id: str, after_sequence: int | None, wake: Callable[[], None]
@@ -147,6 +148,16 @@ class EventHub:
             readers = list(self._subscriptions.get(user_id, ()))
         _wake(readers)
 
+    def look_again(self) -> None:
+        """Tell all readers to look: of some commits nobody may have told them."""
+        with self._lock:
+            readers = [reader for readers in self._subscriptions.values() for reader in readers]
+        _wake(readers)
+
+    def relay_progress(self, tell: Callable[[Job], None]) -> None:
+        """Have this called too, as often as readers are told of progress here."""
+        self._relay = tell
+
     def progressed(self, job: Job) -> None:
         """Tell readers how far a job is, at most four times a second a video."""
         now = time.monotonic()
@@ -154,6 +165,12 @@ class EventHub:
             if now - self._last_progress.get(job.job_id, 0.0) < PROGRESS_INTERVAL_SECONDS:
                 return
             self._last_progress[job.job_id] = now
+        self.show_progress(job)
+        self._relay(job)
+
+    def show_progress(self, job: Job) -> None:
+        """Leave with readers how far a job is, which somebody else has told seldom enough."""
+        with self._lock:
             readers = [
                 s for s in self._subscriptions.get(job.user_id, ()) if s.session_id in ("", job.session_id)
             ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -71,6 +71,11 @@ class ParkingLot(Generic[W]):
         with self._lock:
             parked = self._parked.pop((user_id, video_id), None)
         return parked.work if parked is not None else None
+
+    def names(self) -> Sequence[tuple[int, str]]:
+        """Return user_id and video_id of all work that waits."""
+        with self._lock:
+            return list(self._parked)
 
     def count(self) -> int:
         """Return how much work waits."""

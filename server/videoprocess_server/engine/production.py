@@ -239,7 +239,7 @@ class Production:
             self._shop.limits,
             open_source=self._guard.open,
             check_source=self._guard.check,
-            still_mine=self._check_mine,
+            assignment=self._assignment,
             told=self._tell,
             demand_changed=self._demand_changed,
             recorder=self._shop.recorder,
@@ -362,17 +362,19 @@ class Production:
 
     # -- what it tells and keeps
 
-    def _check_mine(self) -> None:
-        self._durable.read(self._assignment.current)
-
     def _tell(self) -> None:
         if self._assignment.owned:  # a worker's last words may come when it is frozen and its job has ended
             self._shop.hub.progressed(self.live())
 
     def _keep_stages(self, record: PlanRecord) -> None:
         stages = self._costs.stages
+
+        def keep(tx: Transaction) -> None:
+            if self._assignment.is_last(tx):
+                tx.put_plan(replace(record, stages=stages))
+
         with suppress(StoppedError):
-            self._durable.write(lambda tx: tx.put_plan(replace(record, stages=stages)))
+            self._durable.write(keep)
 
 
 def _finished(plan: Plan) -> JobProgress:

@@ -1,7 +1,8 @@
-"""What a start does before anything else: running jobs are queued again, and files no row names are swept."""
+"""Work that nobody drives is queued again, and files that no row names are swept: at a start, before anything else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import structlog
@@ -10,53 +11,92 @@ from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.engine import endings
 from videoprocess_server.engine.work import StopReason
 from videoprocess_server.model.clock import Clock
-from videoprocess_server.model.records import QueueClass
+from videoprocess_server.model.records import Job, QueueClass
 from videoprocess_server.model.states import JobState, Trigger
-from videoprocess_server.store.repository import Repository
+from videoprocess_server.store.repository import Reader, Repository, Transaction
 
 log = structlog.get_logger(__name__)
 
 
-def recover(repository: Repository, blobs: BlobStore, clock: Clock) -> int:
-    """Queue every RUNNING job again, or end it as was asked before the service died; return how many. Leases end.
+#: the ids of the replicas that drive their own jobs
+Living = Callable[[Reader], Collection[str]]
 
-    The service holds an exclusive lock on its data directory, so whatever the rows call running is nobody's.
+
+def recover(repository: Repository, blobs: BlobStore, clock: Clock, others: Living = lambda _: ()) -> int:
+    """Take back every RUNNING job that is not another replica's, and sweep; return how many those were.
+
+    The service holds an exclusive lock on its data directory, so whatever an earlier life of it drove is nobody's.
+    """
+    taken = take_back(repository, clock, others)
+    sweep(repository, blobs, others)
+    return len(taken)
+
+
+def take_back(repository: Repository, clock: Clock, living: Living) -> Sequence[Job]:
+    """Queue the RUNNING jobs again whose replica is gone, or end them as was asked before it died; return them as they were.
+
+    From then on their drivers, wherever they are, are refused. Where nobody lives, no lease of a segment does.
     """
     now = clock.now_us()
     with repository.transaction() as tx:
-        running = tx.list_running_jobs()
-        for job in running:
-            video = tx.get_video(job.user_id, job.video_id)
-            assert video is not None
-            if job.stop_requested:
-                ended = replace(job, running_since_us=None)
-                endings.stop(tx, ended, video, StopReason[job.stop_requested], now)
-            else:
-                # nobody knows when it ceased to run: what it did since it began counts as paused
-                queued = replace(
-                    job, state=JobState.QUEUED, queue_class=QueueClass.PAUSED, running_since_us=None
-                )
-                tx.put_job(queued)
-                endings.move(tx, video, Trigger.REQUEUE, now)
-        for plan_id in tx.list_all_plan_ids():
-            tx.release_segments(plan_id)
-    sweep(repository, blobs)
-    if running:
-        log.info("jobs_recovered", count=len(running))
-    return len(running)
+        alive = living(tx)
+        orphans = [job for job in tx.list_running_jobs() if is_orphan(job, alive)]
+        for job in orphans:
+            _take_back(tx, job, now)
+        if not alive:
+            for plan_id in tx.list_all_plan_ids():
+                tx.release_segments(plan_id)
+    if orphans:
+        log.info("jobs_recovered", count=len(orphans))
+    return orphans
 
 
-def sweep(repository: Repository, blobs: BlobStore) -> None:
-    """Delete files that no row names: a crash came between a file and its row, or between a row's end and its file's."""
+def is_orphan(job: Job, alive: Collection[str]) -> bool:
+    """Return whether none of these replicas drives the job."""
+    return job.driver is None or job.driver.replica_id not in alive
+
+
+def _take_back(tx: Transaction, job: Job, now_us: int) -> None:
+    video = tx.get_video(job.user_id, job.video_id)
+    assert video is not None
+    nobodys = replace(video, last_driver=None)
+    if job.stop_requested:
+        ended = replace(job, running_since_us=None)
+        endings.stop(tx, ended, nobodys, StopReason[job.stop_requested], now_us)
+    else:
+        # nobody knows when it ceased to run: what it did since it began counts as paused
+        queued = replace(
+            job,
+            state=JobState.QUEUED,
+            driver=None,
+            queue_class=QueueClass.PAUSED,
+            running_since_us=None,
+        )
+        tx.put_job(queued)
+        endings.move(tx, nobodys, Trigger.REQUEUE, now_us)
+    for plan in tx.list_plans(job.user_id, job.video_id):
+        tx.release_segments(plan.plan_id)
+
+
+def sweep(repository: Repository, blobs: BlobStore, others: Living = lambda _: ()) -> None:
+    """Delete files that no row names: a crash came between a file and its row, or between a row's end and its file's.
+
+    While another replica lives, any of them may be what it is about to name. One that begins to live after the files were
+    listed makes others.
+    """
+    found = {kind: blobs.keys(kind) for kind in BlobKind}
     with repository.read() as reader:
+        if others(reader):
+            log.info("sweep_left_out", reason="another replica lives")
+            return
         named = {
             BlobKind.SEGMENT: set(reader.list_all_plan_ids()),
             BlobKind.UPLOAD: set(reader.list_all_upload_ids()),
             BlobKind.RESULT: set(reader.list_all_artifact_ids()),
             BlobKind.WORK: set[str](),
         }
-    for kind, known in named.items():
-        for key in blobs.keys(kind):
-            if key not in known:
+    for kind, keys in found.items():
+        for key in keys:
+            if key not in named[kind]:
                 log.info("orphan_deleted", kind=kind.value, key=key)
                 blobs.delete(kind, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -14,6 +14,8 @@ from videoprocess_server.engine.blocked_time import BlockedTime
 from videoprocess_server.engine.conditions import Condition, Conditions
 from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.durable import Durable
+from videoprocess_server.engine.ids import new_id
+from videoprocess_server.engine.membership import ALONE, Membership
 from videoprocess_server.engine.parking import ParkingLimits, ParkingLot
 from videoprocess_server.engine.preemption import Preemption
 from videoprocess_server.engine.queue_view import Driven, QueueView
@@ -22,7 +24,7 @@ from videoprocess_server.engine.work import Stop, StopReason
 from videoprocess_server.engine.workshop import Workshop
 from videoprocess_server.model import job_times
 from videoprocess_server.model.hdi import SessionStatus
-from videoprocess_server.model.records import Job, Priority, Video
+from videoprocess_server.model.records import Driver, Job, Priority, Video
 from videoprocess_server.model.scheduling import Candidate, Decision, Situation, decide
 from videoprocess_server.model.states import BlockReason, JobState, Trigger, VideoState
 from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
@@ -38,7 +40,7 @@ STORE_AWAY = Condition(
     SessionStatus.NOT_READY_TEMPORARILY, BlockReason.STORE_UNREACHABLE, "the store is unreachable"
 )
 #: of a video whose frozen workers may be of use again
-_MAY_GO_ON = frozenset({VideoState.PAUSED, VideoState.QUEUED})
+MAY_GO_ON = frozenset({VideoState.PAUSED, VideoState.QUEUED})
 #: drivers of one job that may break before it ends in ABNORMAL
 MAX_BREAKS = 3
 
@@ -71,6 +73,7 @@ class Scheduler:
         gate: why NORMAL work must not run now; NONE where it may.
         over_quota: whether a user's NORMAL work must wait until there is space again.
         conditions: told when the store is away.
+        membership: who this is among those that share the rows.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class Scheduler:
         conditions: Conditions,
         gate: Callable[[], BlockReason] = lambda: BlockReason.NONE,
         over_quota: Callable[[int], bool] = lambda _user_id: False,
+        membership: Membership = ALONE,
     ) -> None:
         self._repository = repository
         self._shop = shop
         self._capacity = capacity
         self._conditions = conditions
         self._gate = gate
+        self._membership = membership
         self._closing = threading.Event()
         self._durable = Durable(repository, self._closing)
         self._lot: ParkingLot[JobDriver] = ParkingLot(parking)
@@ -132,6 +137,13 @@ class Scheduler:
         entry.driver.stop(Stop(reason=reason))
         return True
 
+    def stop_all(self, stop: Stop) -> None:
+        """Stop the workers of all running jobs."""
+        with self._changed:
+            drivers = [entry.driver for entry in self._running.values()]
+        for driver in drivers:
+            driver.stop(stop)
+
     def evict(self, user_id: int, video_id: str) -> None:
         """Drop the frozen workers of a video's interrupted work; nothing happens where there are none."""
         driver = self._lot.take(user_id, video_id)
@@ -147,6 +159,21 @@ class Scheduler:
         if entry is None or job.state is not JobState.RUNNING:
             return job
         return replace(job, progress=entry.driver.live().progress)
+
+    def driver_of(self, job_id: str) -> Driver | None:
+        """Return as whom a job is driven here; None where it is not."""
+        with self._changed:
+            entry = self._running.get(job_id)
+        return entry.driver.job.driver if entry is not None else None
+
+    def driven_ids(self) -> Sequence[str]:
+        """Return the ids of the jobs that are driven here."""
+        with self._changed:
+            return list(self._running)
+
+    def parked_videos(self) -> Sequence[tuple[int, str]]:
+        """Return user_id and video_id of all frozen work."""
+        return self._lot.names()
 
     def running_count(self) -> int:
         """Return how many jobs have a driver."""
@@ -175,10 +202,8 @@ class Scheduler:
         self._lot.clear()
         deadline = time.monotonic() + timeout_seconds
         with self._changed:
-            drivers = [entry.driver for entry in self._running.values()]
             threads = list(self._threads)
-        for driver in drivers:
-            driver.stop(Stop(reason=StopReason.DRAIN, blocked_by=BlockReason.DRAINING, deadline=deadline))
+        self.stop_all(Stop(reason=StopReason.DRAIN, blocked_by=BlockReason.DRAINING, deadline=deadline))
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()) + RETRY_SECONDS)
         self._closing.set()
@@ -279,16 +304,15 @@ class Scheduler:
         driver: JobDriver | None = None
         try:
             with self._repository.transaction() as tx:
-                begun = self._begin(tx, candidate.job_id)
-                if begun is None:
+                queued = self._startable(tx, candidate.job_id)
+                if queued is None:
                     return
-                job, video, passed_over = begun
-                parked = self._parked_for(tx, job)
-                if parked is None:
+                driver = self._parked_for(tx, queued[0])  # while the rows still name whose it is
+                job, video, passed_over = self._begin(tx, *queued)
+                if driver is None:
                     driver = JobDriver(job, video, self._durable, self._shop, self._park, self.wake)
                     self._launch(driver)
                 else:
-                    driver = parked
                     driver.take_over(job, video)
                 driver.allow(workers)
                 with self._changed:  # before the commit: from then on Interrupt asks for its driver
@@ -324,24 +348,34 @@ class Scheduler:
             return None
         return parked
 
-    def _begin(self, tx: Transaction, job_id: str) -> tuple[Job, Video, bool] | None:
-        """Move a queued job to RUNNING; return it, its video, and whether an older one of its user was passed over."""
+    def _startable(self, tx: Transaction, job_id: str) -> tuple[Job, Video] | None:
+        """Return a job that is still queued, and its video; None where it is not, or nothing may be driven here now."""
         job = tx.get_job(job_id)
         video = tx.get_video(job.user_id, job.video_id) if job else None
         if job is None or video is None or job.state is not JobState.QUEUED or self._is_driven(job):
             return None
+        return (job, video) if self._membership.may_drive() else None
+
+    def _begin(self, tx: Transaction, job: Job, video: Video) -> tuple[Job, Video, bool]:
+        """Move a queued job to RUNNING; return it, its video, and whether an older one of its user was passed over."""
         oldest = tx.get_oldest_queued(job.user_id)
         now = self._shop.clock.now_us()
+        driver = Driver(replica_id=self._membership.replica_id, fence=new_id())
         begun = replace(
             job_times.begun(job, now),
             state=JobState.RUNNING,
+            driver=driver,
             blocked_by=BlockReason.NONE,  # but not `blocked_since_us`: it may meet the same full disk again at once
         )
         tx.put_job(begun)
         moved = endings.move(tx, video, Trigger.DISPATCH, now)
-        moved = replace(moved, attempt_count=moved.attempt_count + (job.start_time_us is None))
+        moved = replace(
+            moved,
+            attempt_count=moved.attempt_count + (job.start_time_us is None),
+            last_driver=driver,
+        )
         tx.put_video(moved)
-        return begun, moved, oldest is not None and oldest.job_id != job_id
+        return begun, moved, oldest is not None and oldest.job_id != job.job_id
 
     def _is_driven(self, job: Job) -> bool:
         """Whether an earlier driver of the job's video has not let go of it yet; when it has, it wakes us."""
@@ -362,7 +396,7 @@ class Scheduler:
             self._forget(driver)
             draining = self._draining
         # Whoever asked to give it up, just after the job's end and just before this, did not find it.
-        if draining or video is None or video.state not in _MAY_GO_ON:
+        if draining or video is None or video.state not in MAY_GO_ON:
             self.evict(job.user_id, job.video_id)
 
     def _forget(self, driver: JobDriver) -> None:

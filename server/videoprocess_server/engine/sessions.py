@@ -197,6 +197,7 @@ class Sessions:
     def close_idle(self) -> int:
         """Close sessions without a call, a subscriber or active work for the idle time; return how many."""
         now = self._clock.now_us()
+        self._note_uses(now)
         limit = now - self._limits.session_idle_timeout_us
         if self._idle_since_us > limit:
             return 0
@@ -210,12 +211,30 @@ class Sessions:
                 self._last_used_us.pop(session.session_id, None)
         return len(idle)
 
+    def _note_uses(self, now: int) -> None:
+        """Write uses into rows of half the idle time's age: other replicas close sessions by their rows."""
+        before = now - self._limits.session_idle_timeout_us // 2
+        with self._repository.read() as reader:
+            old = reader.list_idle_sessions(before, self._limits.max_sessions)
+        used = [session for session in old if self._used_us(session, now) > session.last_used_time_us]
+        if not used:
+            return
+        with self._repository.transaction() as tx:
+            for session in used:
+                current = tx.get_session(session.session_id)
+                if current is not None and current.close_time_us is None:
+                    tx.put_session(replace(current, last_used_time_us=self._used_us(session, now)))
+
+    def _used_us(self, session: Session, now: int) -> int:
+        """Return when a session was last used here; 0 where it was not."""
+        if self._hub.has_subscriber(session.user_id, session.session_id):
+            return now
+        return self._last_used_us.get(session.session_id, 0)
+
     def _note_use(self, tx: Transaction, session: Session, now: int, limit: int) -> bool:
         """Write into a session's row that it is used, or was lately; return False if it is idle."""
-        used = self._last_used_us.get(session.session_id, 0)
-        if self._hub.has_subscriber(session.user_id, session.session_id) or tx.list_active_jobs(
-            session_id=session.session_id, limit=1
-        ):
+        used = self._used_us(session, now)
+        if tx.list_active_jobs(session_id=session.session_id, limit=1):
             used = now
         if used <= limit:
             return False

@@ -92,6 +92,8 @@ class Video:
     result_job_id: str = ""
     #: when the trash forgets it; None unless DELETED
     expire_time_us: int | None = None
+    #: who drives its job, or drove the last one: frozen work of anybody else is stale
+    last_driver: Driver | None = None
 
 
 class Priority(Enum):
@@ -246,6 +248,16 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Driver:
+    """Who drives a job: a token that no other driver ever has."""
+
+    #: of the service's process, of all that share the rows
+    replica_id: str
+    #: drawn when a job begins to run
+    fence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One accepted ProcessVideo."""
 
@@ -262,6 +274,8 @@ class Job:
     event_sequence: int = 0
     start_time_us: int | None = None
     end_time_us: int | None = None
+    #: who alone may write what becomes of it; None while it is not RUNNING
+    driver: Driver | None = None
     #: since when it is RUNNING; None while it is not
     running_since_us: int | None = None
     #: how long it was RUNNING before that; a stretch that the service's death ended is not counted
@@ -442,6 +456,14 @@ class Tombstone:
     kind: str
     key: str
     create_time_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """A service of those that share the rows. After its time it counts as gone, as one without a row does."""
+
+    replica_id: str
+    expire_time_us: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from videoprocess_server.model.records import (
     Event,
     Job,
     PlanRecord,
+    Replica,
     Request,
     ResumePoint,
     SegmentRecord,
@@ -22,7 +23,19 @@ from videoprocess_server.model.records import (
     Video,
 )
 
-Record = Artifact | Event | Job | PlanRecord | Request | SegmentRecord | Session | Tombstone | Upload | Video
+Record = (
+    Artifact
+    | Event
+    | Job
+    | PlanRecord
+    | Replica
+    | Request
+    | SegmentRecord
+    | Session
+    | Tombstone
+    | Upload
+    | Video
+)
 R = TypeVar("R", bound=Record)
 #: what a row may hold: a record, or what a query makes of one
 K = TypeVar("K", bound=Record | ResumePoint)
@@ -51,6 +64,7 @@ _COLUMNS: dict[type[Record], tuple[str, ...]] = {
     Event: ("user_id", "sequence", "job_id", "create_time_us", "kind"),
     Request: ("user_id", "method", "request_id", "arguments_sha256", "answer_id", "create_time_us"),
     Tombstone: ("kind", "key", "create_time_us"),
+    Replica: ("replica_id", "expire_time_us"),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from videoprocess_server.model.records import (
     Job,
     PlanRecord,
     Priority,
+    Replica,
     Request,
     ResumePoint,
     SegmentRecord,
@@ -288,6 +289,10 @@ class MemoryReader:
         return sorted(
             tombstones, key=lambda tombstone: (tombstone.create_time_us, tombstone.kind, tombstone.key)
         )[:limit]
+
+    def list_replicas(self) -> Sequence[Replica]:
+        """See `Reader`."""
+        return sorted(self._tables.replicas.values(), key=lambda replica: replica.replica_id)
 
     def stored_bytes(self, user_id: int | None = None) -> int:
         """See `Reader`."""

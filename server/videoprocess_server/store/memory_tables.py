@@ -9,6 +9,7 @@ from videoprocess_server.model.records import (
     Event,
     Job,
     PlanRecord,
+    Replica,
     Request,
     SegmentRecord,
     Session,
@@ -37,6 +38,7 @@ class Tables:
     requests: dict[tuple[int, str, str], Request] = field(default_factory=dict)
     #: by kind and key
     tombstones: dict[tuple[str, str], Tombstone] = field(default_factory=dict)
+    replicas: dict[str, Replica] = field(default_factory=dict)
     #: newest number assigned, by user_id
     event_sequences: dict[int, int] = field(default_factory=dict)
     #: newest number assigned, by name

@@ -11,6 +11,7 @@ from videoprocess_server.model.records import (
     Event,
     Job,
     PlanRecord,
+    Replica,
     Request,
     SegmentRecord,
     Session,
@@ -156,6 +157,14 @@ class MemoryTransaction(MemoryReader):
     def delete_tombstone(self, kind: str, key: str) -> None:
         """See `Transaction`."""
         self._tables.tombstones.pop((kind, key), None)
+
+    def put_replica(self, replica: Replica) -> None:
+        """See `Transaction`."""
+        self._tables.replicas[replica.replica_id] = _kept(replica)
+
+    def delete_replica(self, replica_id: str) -> None:
+        """See `Transaction`."""
+        self._tables.replicas.pop(replica_id, None)
 
     def delete_events_before(self, create_time_before_us: int, limit: int) -> int:
         """See `Transaction`."""

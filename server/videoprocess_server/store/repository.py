@@ -15,6 +15,7 @@ from videoprocess_server.model.records import (
     Event,
     Job,
     PlanRecord,
+    Replica,
     Request,
     ResumePoint,
     SegmentRecord,
@@ -191,6 +192,10 @@ class Reader(Protocol):
         """Return what is still to be deleted, oldest first."""
         ...
 
+    def list_replicas(self) -> Sequence[Replica]:
+        """Return the services that share these rows, by id, those that are gone too."""
+        ...
+
     def stored_bytes(self, user_id: int | None = None) -> int:
         """Return the bytes of finished uploads, DONE segments and artifacts of the user, or of all."""
         ...
@@ -300,6 +305,14 @@ class Transaction(Reader, Protocol):
 
     def delete_tombstone(self, kind: str, key: str) -> None:
         """Delete a tombstone; an unknown one is ignored."""
+        ...
+
+    def put_replica(self, replica: Replica) -> None:
+        """Insert or replace by replica_id."""
+        ...
+
+    def delete_replica(self, replica_id: str) -> None:
+        """Delete a replica; an unknown one is ignored."""
         ...
 
     def delete_events_before(self, create_time_before_us: int, limit: int) -> int:

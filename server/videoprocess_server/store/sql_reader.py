@@ -12,6 +12,7 @@ from videoprocess_server.model.records import (
     Event,
     Job,
     PlanRecord,
+    Replica,
     Request,
     ResumePoint,
     SegmentRecord,
@@ -270,6 +271,10 @@ class SqlReader:
     def list_tombstones(self, limit: int) -> Sequence[Tombstone]:
         """See `Reader`."""
         return self._list(Tombstone, "list_tombstones", limit=limit)
+
+    def list_replicas(self) -> Sequence[Replica]:
+        """See `Reader`."""
+        return self._list(Replica, "list_replicas")
 
     def stored_bytes(self, user_id: int | None = None) -> int:
         """See `Reader`."""

@@ -11,6 +11,7 @@ from videoprocess_server.model.records import (
     Event,
     Job,
     PlanRecord,
+    Replica,
     Request,
     SegmentRecord,
     Session,
@@ -133,6 +134,14 @@ class SqlTransaction(SqlReader):
     def delete_tombstone(self, kind: str, key: str) -> None:
         """See `Transaction`."""
         self._run("delete_tombstone", kind=kind, key=key)
+
+    def put_replica(self, replica: Replica) -> None:
+        """See `Transaction`."""
+        self._put("put_replica", replica)
+
+    def delete_replica(self, replica_id: str) -> None:
+        """See `Transaction`."""
+        self._run("delete_replica", replica_id=replica_id)
 
     def delete_events_before(self, create_time_before_us: int, limit: int) -> int:
         """See `Transaction`."""

@@ -502,6 +502,19 @@ ON CONFLICT (kind, "key") DO UPDATE SET create_time_us = excluded.create_time_us
 -- Delete a tombstone.
 DELETE FROM tombstones WHERE kind = :kind AND "key" = :key;
 
+-- name: list_replicas
+-- The services that share these rows.
+SELECT * FROM replicas ORDER BY replica_id;
+
+-- name: put_replica
+-- Insert or replace a replica.
+INSERT INTO replicas (replica_id, expire_time_us) VALUES (:replica_id, :expire_time_us)
+ON CONFLICT (replica_id) DO UPDATE SET expire_time_us = excluded.expire_time_us;
+
+-- name: delete_replica
+-- Delete a replica.
+DELETE FROM replicas WHERE replica_id = :replica_id;
+
 -- name: stored_bytes
 -- Bytes of all users.
 SELECT coalesce(sum(size_bytes), 0) FROM stored_sizes;

@@ -262,3 +262,8 @@ END;
 
 CREATE INDEX videos_by_companion_upload ON videos (json_extract(document, '$.companion.upload_id'))
 WHERE json_extract(document, '$.companion.upload_id') IS NOT NULL;
+
+CREATE TABLE replicas (
+    replica_id TEXT NOT NULL PRIMARY KEY,
+    expire_time_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,166 @@
+"""Replicas that renew keep their jobs, those that do not lose them: what the survivors take back, sweep and leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.engine_under_test import CALLER, LEASE_TIMES, OTHER_USER, SECOND_US, USER, Engine, until
+from engine.scripted_executor import Gate
+from engine.two_replicas import Pair, two_replicas
+from videoprocess_server.blobs.blob_store import BlobKind
+from videoprocess_server.engine.jobs import Accepted
+from videoprocess_server.engine.replica_lease import LEASE_LOST, ReplicaLease
+from videoprocess_server.model.records import EventKind
+from videoprocess_server.model.states import BlockReason, JobState, SegmentState
+from videoprocess_server.store.memory import MemoryRepository
+
+
+@pytest.fixture(name="pair")
+def _pair(folder: Path) -> Iterator[Pair]:
+    with (
+        closing(MemoryRepository(busy_timeout_seconds=20)) as database,
+        two_replicas(folder, database) as pair,
+    ):
+        yield pair
+
+
+def _lease(engine: Engine) -> ReplicaLease:
+    assert isinstance(engine.membership, ReplicaLease)
+    return engine.membership
+
+
+def _in_segment(engine: Engine, index: int) -> tuple[str, Accepted, Gate]:
+    session_id = engine.ready()
+    gate = Gate()
+    engine.executor.will(index, gate)
+    accepted = engine.process(session_id)
+    gate.wait()
+    return session_id, accepted, gate
+
+
+def _replica_ids(pair: Pair) -> list[str]:
+    with pair.database.read() as reader:
+        return [replica.replica_id for replica in reader.list_replicas()]
+
+
+def test_the_jobs_of_a_replica_that_renews_are_left_to_it(pair: Pair) -> None:
+    _, accepted, gate = _in_segment(pair.a, 1)
+    for _ in range(10):
+        pair.pass_time(LEASE_TIMES.lease_seconds / 2)
+        _lease(pair.a).renew()
+        _lease(pair.b).look()
+    assert pair.b.job(accepted.job.job_id).driver == pair.a.job(accepted.job.job_id).driver
+    gate.open()
+    assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert pair.b.executor.encoded == []
+
+
+def test_a_killed_replicas_job_is_finished_by_another_from_its_segments(pair: Pair) -> None:
+    _, accepted, _ = _in_segment(pair.a, 2)
+    until(lambda: [row.state for row in pair.b.segments()].count(SegmentState.DONE) == 2)
+    pair.a.kill()
+    _lease(pair.b).look()
+    assert pair.b.job(accepted.job.job_id).state is JobState.RUNNING  # its lease has not ended yet
+    pair.pass_time(LEASE_TIMES.lease_seconds)
+    _lease(pair.b).renew()
+    _lease(pair.b).look()
+    event = pair.b.end_of(accepted)
+    assert event.kind is EventKind.PROCESS_DONE
+    assert event.report is not None
+    assert event.report.reused_segment_count == 2
+    assert pair.b.executor.encoded == [2]
+    assert [each.sequence for each in pair.b.events()] == [1]
+    assert _replica_ids(pair) == ["b"]
+
+
+def test_what_a_killed_replica_was_asked_to_stop_ends_so(pair: Pair) -> None:
+    session_id, accepted, _ = _in_segment(pair.a, 1)
+    pair.b.stops.interrupt(CALLER, session_id, [])
+    pair.a.kill()
+    pair.pass_time(LEASE_TIMES.lease_seconds)
+    _lease(pair.b).look()
+    fault = pair.b.end_of(accepted).fault
+    assert fault is not None
+    assert fault.reason == "INTERRUPTED"
+
+
+def test_a_replica_that_starts_again_goes_on_with_its_own_jobs_at_once_and_leaves_others(pair: Pair) -> None:
+    _, accepted, _ = _in_segment(pair.a, 1)
+    other = pair.b.ready("w")
+    held = Gate()
+    pair.b.executor.will(0, held)
+    theirs = pair.b.process(other, "w")
+    held.wait()
+    pair.a.restart()
+    assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert pair.b.job(theirs.job.job_id).state is JobState.RUNNING
+    held.open()
+    assert pair.b.end_of(theirs).kind is EventKind.PROCESS_DONE
+    assert len(pair.b.executor.encoded) == 3
+
+
+def test_a_replica_that_cannot_renew_stops_before_its_lease_ends(pair: Pair) -> None:
+    """Its clock says so; nothing is asked of the store."""
+    _, accepted, _ = _in_segment(pair.a, 1)
+    lease = _lease(pair.a)
+    pair.a.clock.advance(LEASE_TIMES.lease_seconds - LEASE_TIMES.margin_seconds - 0.5)
+    assert lease.may_drive()
+    pair.a.clock.advance(0.5)
+    assert not lease.may_drive()
+    pair.a.scheduler.stop_all(LEASE_LOST)
+    pair.a.idle()
+    job = pair.a.job(accepted.job.job_id)
+    assert (job.state, job.blocked_by) == (JobState.QUEUED, BlockReason.STORE_UNREACHABLE)
+    pair.a.scheduler.wake()
+    until(lambda: not pair.a.scheduler._woken)
+    assert pair.a.job(accepted.job.job_id).state is JobState.QUEUED  # nothing begins without a lease
+    lease.renew()
+    pair.a.scheduler.wake()
+    assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert pair.a.executor.encoded == [0, 1, 1, 2]
+
+
+def test_files_that_another_replica_may_be_about_to_name_are_left_alone(pair: Pair) -> None:
+    work = pair.a.blobs.path(BlobKind.WORK, "nobodys")
+    work.write_bytes(b"?")
+    pair.b.restart()
+    assert work.exists()
+    pair.a.stop_orderly()
+    pair.b.restart()
+    assert not work.exists()
+
+
+def test_a_replica_that_ends_in_order_is_gone_at_once(pair: Pair) -> None:
+    _, accepted, _ = _in_segment(pair.a, 1)
+    pair.a.stop_orderly()
+    assert _replica_ids(pair) == ["b"]
+    pair.b.scheduler.wake()
+    assert pair.b.end_of(accepted).kind is EventKind.PROCESS_DONE
+
+
+def test_no_replica_closes_a_session_that_another_uses(pair: Pair) -> None:
+    """Called or listened to at one; the other closes what nobody uses."""
+    called, heard, idle = (pair.a.session() for _ in range(3))
+    pair.a.hub.subscribe(OTHER_USER, "", None, lambda: None)
+    theirs = pair.a.session(OTHER_USER)
+    pair.a.hub.subscribe(USER, heard, None, lambda: None)
+    quarter = pair.a.limits.session_idle_timeout_us / SECOND_US / 4
+    for _ in range(8):
+        pair.pass_time(quarter)
+        pair.a.sessions.use(CALLER, called)
+        pair.a.sessions.close_idle()
+        pair.b.sessions.close_idle()
+    open_now = [pair.b.is_open(session_id) for session_id in (called, heard, theirs, idle)]
+    assert open_now == [True, True, True, False]
+    for _ in range(3):
+        pair.pass_time(quarter)
+        pair.a.sessions.close_idle()
+        pair.b.sessions.close_idle()
+    assert pair.b.is_open(called)
+    pair.pass_time(2 * quarter)
+    pair.b.sessions.close_idle()
+    assert not pair.b.is_open(called)

@@ -1,0 +1,122 @@
+"""What is asked of one replica is done by the other that has the work, and told to subscribers of both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.engine_under_test import CALLER, USER, Engine, until
+from engine.scripted_executor import Gate
+from engine.two_replicas import Pair, two_replicas
+from postgres_server import PostgresServer
+from videoprocess_server.engine.jobs import Accepted
+from videoprocess_server.model.records import Event, EventKind, Job, Phase
+from videoprocess_server.model.states import JobState
+from videoprocess_server.model.tasks import AnalyzeTask
+from videoprocess_server.store.postgres import PostgresRepository
+
+pytestmark = pytest.mark.slow
+
+ABORTS = 40
+
+
+@pytest.fixture(name="pair")
+def _pair(folder: Path, postgres: PostgresServer) -> Iterator[Pair]:
+    schema = f"test_{folder.name[-8:].lower()}"
+    with (
+        closing(PostgresRepository(postgres.url(), schema=schema, busy_timeout_seconds=20)) as database,
+        two_replicas(folder, database, notices=database) as pair,
+    ):
+        yield pair
+
+
+def _in_segment(engine: Engine, index: int = 1, video_id: str = "v") -> tuple[str, Accepted]:
+    """A job that only this replica has had the chance to begin: the other's workers wait in their first task."""
+    session_id = engine.ready(video_id)
+    gate = Gate()
+    engine.executor.will(index, gate)
+    engine.membership.may_drive()
+    accepted = engine.process(session_id, video_id)
+    gate.wait()
+    return session_id, accepted
+
+
+@pytest.fixture(name="lazy")
+def _lazy(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """The second takes no job."""
+    monkeypatch.setattr(pair.b.membership, "may_drive", lambda: False)
+    return pair
+
+
+@pytest.mark.parametrize(("call", "reason"), [("interrupt", "INTERRUPTED"), ("reset", "RESET")])
+def test_a_stop_asked_of_one_stops_the_driver_of_the_other(lazy: Pair, call: str, reason: str) -> None:
+    session_id, accepted = _in_segment(lazy.a)
+    if call == "interrupt":
+        lazy.b.stops.interrupt(CALLER, session_id, [])
+    else:
+        lazy.b.stops.reset(CALLER, session_id)
+    fault = lazy.b.end_of(accepted).fault
+    assert fault is not None
+    assert fault.reason == reason
+    lazy.a.idle()
+
+
+def test_a_video_removed_at_one_stops_the_driver_of_the_other(lazy: Pair) -> None:
+    session_id, accepted = _in_segment(lazy.a)
+    lazy.b.removals.remove(CALLER, session_id, "v", restorable=False)
+    assert lazy.b.job(accepted.job.job_id).state is JobState.ABORTED
+    lazy.a.idle()
+
+
+def test_aborts_come_within_half_a_second(lazy: Pair) -> None:
+    seconds = []
+    for number in range(ABORTS):
+        session_id, accepted = _in_segment(lazy.a, video_id=f"v{number}")
+        begin = time.monotonic()
+        lazy.b.stops.interrupt(CALLER, session_id, [])
+        lazy.b.end_of(accepted)
+        seconds.append(time.monotonic() - begin)
+    print(f"count slowest_abort_across_replicas_ms = {round(1000 * max(seconds))}")
+
+
+def test_a_job_accepted_by_one_is_taken_by_another_that_is_free(lazy: Pair) -> None:
+    session_id = lazy.b.ready()
+    accepted = lazy.b.process(session_id)
+    assert lazy.b.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert lazy.b.executor.count(AnalyzeTask) == 0
+
+
+def test_subscribers_of_one_hear_of_events_and_progress_of_the_other(lazy: Pair) -> None:
+    hub, told = lazy.b.hub, []
+    subscription = hub.subscribe(USER, "", 0, lambda: None)
+    session_id = lazy.a.ready()
+    gate = Gate()
+    lazy.a.executor.will(2, gate)
+    accepted = lazy.a.process(session_id)
+    gate.wait()
+
+    def hears(kind: type) -> bool:
+        told.extend(hub.take(subscription))
+        return any(isinstance(item, kind) for item in told)
+
+    until(lambda: hears(Job))
+    shown = next(item for item in told if isinstance(item, Job))
+    assert shown.job_id == accepted.job.job_id
+    row = lazy.b.job(accepted.job.job_id)
+    assert row.progress.phase is Phase.NONE
+    assert lazy.b.work.live(row).progress.phase is not Phase.NONE
+    gate.open()
+    until(lambda: hears(Event))
+
+
+def test_frozen_work_of_one_is_evicted_when_the_other_says_that_it_is_of_no_use(lazy: Pair) -> None:
+    session_id, accepted = _in_segment(lazy.a)
+    lazy.b.stops.interrupt(CALLER, session_id, [])
+    lazy.b.end_of(accepted)
+    until(lambda: lazy.a.scheduler.parked_count() == 1)
+    lazy.b.stops.reset(CALLER, session_id)
+    until(lambda: lazy.a.scheduler.parked_count() == 0)
