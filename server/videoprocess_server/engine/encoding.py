@@ -235,7 +235,7 @@ class Encoding:
                 log.warning(
                     "segment_not_kept", plan_id=self._record.plan_id, index=done.index, error=str(error)
                 )
-                self._still_mine()  # else its file went with the video
+                self._durable.read(self._assignment.current)  # else its file went with the video
                 if not isinstance(error, BlobStoreUnavailableError):
                     raise error
                 self._keep(entry, done)
