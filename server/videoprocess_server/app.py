@@ -18,6 +18,7 @@ from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.databases import open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
+from videoprocess_server.engine.membership import Membership
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.observed import ObservedExecutor
@@ -134,6 +135,7 @@ async def _serve(
             told.calls,
             told.spans,
         )
+        await asyncio.to_thread(_check_company, settings, repository, machinery.membership)
         await asyncio.to_thread(recover, repository, blobs, SystemClock(), machinery.membership.others)
         passing = taking_files(settings, machinery.passed_files, access.authentication)
         health = Health(SERVICE_NAMES)
@@ -144,6 +146,17 @@ async def _serve(
             await asyncio.to_thread(_note_start, settings, machinery, build, address, metrics_address)
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
+
+
+def _check_company(settings: Settings, repository: Repository, membership: Membership) -> None:
+    """Return unless another service has the same rows, and files that this one cannot see."""
+    with repository.read() as reader:
+        others = membership.others(reader)
+    if others and not settings.blob_url:
+        raise CannotStartError(
+            "another service has these rows, and its files are in its own data directory: stop it (after a kill wait 20 s), "
+            "or keep the files of both in S3 (--blob-url)"
+        )
 
 
 def _tell_layers(layers: Sequence[str]) -> None:

@@ -278,7 +278,7 @@ def test_a_password_is_told_nowhere(tmp_path: Path, locked: str) -> None:
         parts = {name: archive.read(name).decode() for name in archive.namelist()}
     assert ":right@" not in "".join(parts.values())
     rows = json.loads(parts["support/database.json"])
-    assert rows["schema_version"] == 1
+    assert rows["schema_version"] == 2
     assert rows["check"].startswith("PostgreSQL ")
 
 
@@ -302,6 +302,17 @@ def test_a_schema_of_a_newer_build_is_told_in_one_line(tmp_path: Path, database:
     line = _cannot_start(tmp_path / "data", *flags)
     assert "schema version 1000" in line
     assert "start the newer build again" in line
+
+
+def test_a_second_service_with_files_of_its_own_is_refused(tmp_path: Path, database: PostgresServer) -> None:
+    flags = ("--database-url", database.url(), "--workers", "1")
+    with Server(tmp_path / "data", *flags) as server:
+        line = _cannot_start(tmp_path / "other", *flags)
+        assert "another service has these rows" in line
+        assert "--blob-url" in line
+        assert server.stop() == 0
+    with Server(tmp_path / "data", *flags) as server:
+        assert server.stop() == 0
 
 
 def test_a_missing_extra_is_told_in_one_line(
@@ -335,16 +346,18 @@ def test_check_tells_what_is_fit_and_changes_nothing(tmp_path: Path, database: P
         "free space",
         "encoders",
         "database",
+        "blobs",
+        "executor",
     ]
     assert all(line.startswith("ok: ") for line in lines)
-    assert "schema videoprocess will be made" in lines[-1]
+    assert "schema videoprocess will be made" in lines[3]
     assert not (tmp_path / "data").exists()
     assert not _has_schema(database, "videoprocess")
     with Server(tmp_path / "data", "--workers", "1", "--database-url", database.url()):
         running = _check(*flags)
     assert running.returncode == 3
     assert "not fit: data directory" in running.stdout
-    assert "schema videoprocess version 1" in running.stdout
+    assert "schema videoprocess version 2" in running.stdout
 
 
 def test_check_tells_what_is_not_fit_in_a_line_each(tmp_path: Path, database: PostgresServer) -> None:

@@ -35,11 +35,10 @@ def _pair(folder: Path, postgres: PostgresServer) -> Iterator[Pair]:
 
 
 def _in_segment(engine: Engine, index: int = 1, video_id: str = "v") -> tuple[str, Accepted]:
-    """A job that only this replica has had the chance to begin: the other's workers wait in their first task."""
+    """A job of this replica whose worker waits in a segment."""
     session_id = engine.ready(video_id)
     gate = Gate()
     engine.executor.will(index, gate)
-    engine.membership.may_drive()
     accepted = engine.process(session_id, video_id)
     gate.wait()
     return session_id, accepted
