@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_steps import VARIABLE, Reins, Steps, caller
-from videoprocess_server import app, cli, databases
+from videoprocess_server import cli, databases, executors
 from videoprocess_server.blobs import shared_directory
 from videoprocess_server.execution import worker_process
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
@@ -59,7 +59,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     worker_process._INHERITED = (*worker_process._INHERITED, VARIABLE)
     databases.SqliteRepository = NumberedRepository
-    app.ProcessPoolExecutor = partial(ProcessPoolExecutor, worker_module="mortal_worker")
+    executors.ProcessPoolExecutor = partial(ProcessPoolExecutor, worker_module="mortal_worker")
     sys.argv = [sys.argv[0], *arguments]
     cli.main()
 

@@ -151,8 +151,8 @@ class Planning:
 
         try:
             made = cast("PathResult", self._tasks.run(Phase.PLAN, task, self._guard.open))
-            assert made.plan.stabilisation is not None
-            self._shop.blobs.keep(BlobKind.SEGMENT, key, made.plan.stabilisation.path_sha256).result()
+            if made.plan.stabilisation is not None:  # else there is nothing to do, and its file is empty
+                self._shop.blobs.keep(BlobKind.SEGMENT, key, made.plan.stabilisation.path_sha256).result()
             return self._keep(plan_id, made.plan, draft.source_change_time_ns, draft.enhance_from_us)
         except BaseException:
             if self._durable_plan(plan_id) is None:
