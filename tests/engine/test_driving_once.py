@@ -103,7 +103,9 @@ def test_a_segment_that_a_stale_driver_finishes_is_not_named(pair: Pair) -> None
     assert pair.b.executor.encoded == [1, 2]
 
 
-def test_frozen_work_is_stale_once_another_replica_has_driven_the_video(pair: Pair) -> None:
+def test_frozen_work_is_stale_once_another_replica_has_driven_the_video(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session_id = pair.a.ready()
     gate = Gate()
     pair.a.executor.will(1, gate)
@@ -113,8 +115,10 @@ def test_frozen_work_is_stale_once_another_replica_has_driven_the_video(pair: Pa
     until(lambda: pair.a.scheduler.parked_count() == 1)
     meanwhile = Gate()
     pair.b.executor.will(2, meanwhile)
-    pair.b.process(session_id)
-    meanwhile.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(pair.a.membership, "may_drive", lambda: False)
+        pair.b.process(session_id)
+        meanwhile.wait()
     pair.b.stops.interrupt(CALLER, session_id, [])
     pair.b.idle()
     again = pair.a.process(session_id)
