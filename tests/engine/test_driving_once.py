@@ -29,6 +29,8 @@ from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import Repository
 from videoprocess_server.store.sqlite import SqliteRepository
 
+pytestmark = pytest.mark.scale
+
 VIDEOS = ("x", "y", "z")
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.05)
 CALLS = 4000 if SOAKING else 400

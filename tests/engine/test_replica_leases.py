@@ -19,6 +19,9 @@ from videoprocess_server.model.states import BlockReason, JobState, SegmentState
 from videoprocess_server.store.memory import MemoryRepository
 
 
+pytestmark = pytest.mark.scale
+
+
 @pytest.fixture(name="pair")
 def _pair(folder: Path) -> Iterator[Pair]:
     with (

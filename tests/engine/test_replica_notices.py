@@ -19,7 +19,7 @@ from videoprocess_server.model.states import JobState
 from videoprocess_server.model.tasks import AnalyzeTask
 from videoprocess_server.store.postgres import PostgresRepository
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 
 ABORTS = 40
 
