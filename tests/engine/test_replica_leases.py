@@ -18,7 +18,6 @@ from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState
 from videoprocess_server.store.memory import MemoryRepository
 
-
 pytestmark = pytest.mark.scale
 
 
