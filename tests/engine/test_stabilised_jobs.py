@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from engine import scripted_executor
 from engine.engine_under_test import CALLER, Engine, until
 from engine.scripted_executor import Gate, ScriptedExecutor, crash
 from videoprocess_server.blobs.blob_store import BlobKind
@@ -16,6 +19,7 @@ from videoprocess_server.model.tasks import (
     EncodeTask,
     JoinTask,
     MotionTask,
+    PathResult,
     PathTask,
     PlanTask,
     Task,
@@ -147,3 +151,18 @@ def test_a_path_that_cannot_be_made_leaves_no_file(
     engine.idle()
     kept = {row.plan_id for row in engine.segments()}
     assert set(engine.blobs.keys(BlobKind.SEGMENT)) <= kept
+
+
+def test_where_nothing_is_shaken_the_job_ends_without_a_path(
+    engine: Engine, workers: ScriptedExecutor, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = scripted_executor._ANSWERS[PathTask]
+
+    def steady(task: PathTask) -> PathResult:
+        made = usual(task)
+        assert isinstance(made, PathResult)
+        return replace(made, plan=replace(made.plan, stabilisation=None))
+
+    monkeypatch.setitem(scripted_executor._ANSWERS, PathTask, steady)  # type: ignore[arg-type]
+    assert engine.finished(session_id).kind is EventKind.PROCESS_DONE
+    assert _paths(workers) == {""}
