@@ -15,15 +15,14 @@ from av.stream import Stream
 
 from media_tasks import encode, opened, plan_file, probe_file
 from videoprocess_server.engine.outcome import Verification, verification_of
-from videoprocess_server.media.check import check_segment
+from videoprocess_server.media.check import Track, check_segment
 from videoprocess_server.media.join import join
 from videoprocess_server.media.units import count_units, single_units
 from videoprocess_server.media.verify import verify
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.plan import Plan
+from videoprocess_server.model.quality import CheckedVideo
 from videoprocess_server.model.tasks import (
-    CheckResult,
-    CheckTask,
     JoinResult,
     JoinTask,
     VerifyResult,
@@ -112,15 +111,17 @@ def compared(made: Joined, data: bytes | None = None) -> VerifyResult:
         return verify(task, fd, lambda message: None)
 
 
-def checked(made: Joined) -> tuple[CheckResult, ...]:
+def checked(made: Joined) -> tuple[CheckedVideo, ...]:
     """What the segments of a result decode to.
 
     Raises:
         MediaFault: VERIFY_FAILED.
     """
+    track = Track(number=0, rendition_index=0, decoded=lambda _frame: None)
     return tuple(
-        check_segment(CheckTask(plan=made.plan, segment=segment, path=path), lambda message: None)
+        video
         for segment, path in zip(made.plan.segments, made.segment_paths, strict=True)
+        for video in check_segment(Path(path), made.plan, segment, [track], lambda: None)
     )
 
 

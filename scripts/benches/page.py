@@ -36,8 +36,8 @@ allowed is {workers} times the program's with one thread and 250 MB.
 """
 STAGES = """
 Where the service's time goes: wall and CPU seconds of each phase in the last run. ANALYZE measures the noise, PLAN reads the
-packet index, ENHANCE decodes, filters, encodes and measures all segments, JOIN writes the file, VERIFY decodes the segments, the first
-of them beside the last of ENHANCE, and compares the result with plan and source. PLAN does not tell its CPU seconds.
+packet index, ENHANCE decodes, filters, encodes, measures and checks all segments, JOIN writes the file, VERIFY compares the result with plan
+and source; the CPU seconds of decoding the segments are told there, their wall seconds are within ENHANCE. PLAN does not tell its CPU seconds.
 
 | case | ANALYZE | PLAN | ENHANCE | JOIN | VERIFY |
 |---|---|---|---|---|---|

@@ -25,12 +25,10 @@ from videoprocess_server.execution.task_run import TaskRun
 from videoprocess_server.execution.task_threads import TaskThread, TaskThreads
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.noise import AnalyzeResult, FrameNoise
-from videoprocess_server.model.plan import FrameScore, SegmentPlan
+from videoprocess_server.model.plan import FrameScore, Plan, SegmentPlan
+from videoprocess_server.model.quality import CheckedVideo
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
-    CheckedVideo,
-    CheckResult,
-    CheckTask,
     DescribeTask,
     DigestResult,
     DigestTask,
@@ -170,6 +168,8 @@ class ScriptedExecutor:
             Slot.PROBE: TaskThreads(4, self._do, "scripted-probe"),
             Slot.GENERAL: TaskThreads(worker_count, self._do, "scripted-general"),
         }
+        #: what a segment's file decodes to
+        self.check: Callable[[Plan, SegmentPlan], tuple[CheckedVideo, ...]] = _checked
         #: what the next probes find
         self.media: deque[MediaInfo] = deque()
         #: every task that began, in order
@@ -305,7 +305,8 @@ class ScriptedExecutor:
                 self.encoded.append(part.index)
             attempt.tell(Progress(frames=FRAMES_PER_SEGMENT // 2, bytes=1))
             self._meet(self._acts, part.index, attempt)
-            done.append(_write_segment(part, Path(path)))
+            measures = replace(MEASURES, checked=self.check(task.plan, part))
+            done.append(replace(_write_segment(part, Path(path)), measures=measures))
             attempt.tell(done[-1])
             if self._after[part.index]:
                 self._after[part.index].popleft()(attempt)
@@ -365,18 +366,18 @@ def _packets_of(segment: SegmentPlan) -> str:
     return f"packets of {segment.index}"
 
 
-def _check(task: CheckTask) -> CheckResult:
-    videos = tuple(
+def _checked(plan: Plan, segment: SegmentPlan) -> tuple[CheckedVideo, ...]:
+    return tuple(
         CheckedVideo(
             rendition_index=index,
-            frame_count=task.segment.frame_count,
-            packets_sha256=_packets_of(task.segment),
+            frame_count=segment.frame_count,
+            size_bytes=1,
+            packets_sha256=_packets_of(segment),
             noise=(_NOISE,),
         )
-        for index, rendition in enumerate(task.plan.renditions)
+        for index, rendition in enumerate(plan.renditions)
         if rendition.is_moving
     )
-    return CheckResult(index=task.segment.index, videos=videos, cpu_seconds=0.0)
 
 
 def _verify(task: VerifyTask) -> VerifyResult:
@@ -404,7 +405,6 @@ def _write_strip(task: StripTask) -> StripResult:
 _ANSWERS: Mapping[type[Task], Callable[[Any], TaskResult]] = {
     PathTask: _smooth,
     JoinTask: _join,
-    CheckTask: _check,
     VerifyTask: _verify,
     StillsTask: _write_stills,
     MakerTask: _write_maker,

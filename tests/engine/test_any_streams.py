@@ -218,7 +218,7 @@ class TestReport:
         ]
         assert event.report
         assert event.report.quality
-        assert event.report.quality.segments[2].measures == MEASURES
+        assert event.report.quality.segments[2].measures.after == MEASURES.after
 
     def test_without_a_video_there_is_no_quality(self, engine: Engine) -> None:
         event = done(engine, COVER, REPORT)

@@ -230,7 +230,7 @@ def test_what_is_blocked_for_too_long_fails_and_does_not_go_on_by_itself(
     assert bounded.finished(other, "other").kind is EventKind.PROCESS_DONE
     assert bounded.state() is VideoState.FAILED
     assert len(bounded.events()) == 2
-    assert len(workers.begun) == made + 11  # the probe and the ten tasks of the other
+    assert len(workers.begun) == made + 8  # the probe and the seven tasks of the other
     assert bounded.finished(other).kind is EventKind.PROCESS_DONE
     assert set(encodings(workers).values()) == {1}
 

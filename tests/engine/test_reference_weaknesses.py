@@ -129,7 +129,7 @@ def test_w12_a_job_that_timed_out_has_stopped_and_frees_its_place(
     narrow.idle()
     begun = len(workers.begun)
     _next_runs(narrow)
-    assert len(workers.begun) == begun + 11  # the probe and the ten tasks of the next
+    assert len(workers.begun) == begun + 8  # the probe and the seven tasks of the next
     assert narrow.state() is VideoState.FAILED
 
 
@@ -146,5 +146,5 @@ def test_w12_what_is_completed_does_not_run_again_when_the_service_dies(
     _next_runs(narrow)
     assert narrow.state() is VideoState.COMPLETED
     assert narrow.job(accepted.job.job_id).state is JobState.COMPLETED
-    assert len(workers.begun) == begun + 11
+    assert len(workers.begun) == begun + 8
     assert len(narrow.events()) == 2

@@ -66,7 +66,7 @@ def test_the_sessions_mode_bounds_the_workers_and_says_how_nice_they_are(
         engine.prepare(session_id, "v")
         assert engine.finished(session_id).kind is EventKind.PROCESS_DONE
     assert crowd.most == workers_at_once
-    assert wide.niceness == [0] + [niceness] * (2 * SEGMENTS + 4)  # the probe is nobody's
+    assert wide.niceness == [0] + [niceness] * (SEGMENTS + 4)  # the probe is nobody's
 
 
 def test_a_job_keeps_the_mode_it_was_accepted_with(engine: Engine, workers: ScriptedExecutor) -> None:

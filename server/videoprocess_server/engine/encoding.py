@@ -18,7 +18,6 @@ from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.open_leases import Lease, OpenLease
 from videoprocess_server.engine.progress import ProgressMeter
 from videoprocess_server.engine.recording import Recorder
-from videoprocess_server.engine.segment_checks import SegmentChecks
 from videoprocess_server.engine.segment_passes import SegmentPass
 from videoprocess_server.engine.sources import SourceChangedError
 from videoprocess_server.engine.task_runner import StoppedError, TaskRunner
@@ -80,10 +79,11 @@ class Encoding:
         self._not_before: dict[int, float] = {}
         self._tries: dict[int, faults.Tries] = {}
         self._ending = False
-        self.checks = SegmentChecks(record.plan, segment_pass, runner, self._brought, demand_changed)
         #: segments that were finished before the present job began
         self.reused_count = 0
         self.cpu_seconds = 0.0
+        #: of those, what decoding the segments took
+        self.check_cpu_seconds = 0.0
         #: segments whose worker ran out of memory: until they are finished nothing runs beside one worker
         self._alone: set[int] = set()
 
@@ -97,8 +97,7 @@ class Encoding:
         """How many workers could do something now."""
         if self.alone:
             return 1
-        unchecked = self.checks.count_waiting(self._done) if self._working else 0
-        return len(self._waiting) + self._busy_count + unchecked
+        return len(self._waiting) + self._working
 
     @property
     def done_count(self) -> int:
@@ -110,10 +109,6 @@ class Encoding:
         """How many workers have a lease of ours."""
         return sum(not entry.ended for entry in tuple(self._leases.values()))
 
-    @property
-    def _busy_count(self) -> int:
-        return self._working + self.checks.open_count
-
     def run(self) -> list[SegmentRecord]:
         """Return all segments, DONE, in order.
 
@@ -123,12 +118,9 @@ class Encoding:
         """
         try:
             self._take_up()
-            while self._waiting or self._leases or self.checks.open_count:
+            while self._waiting or self._leases:
                 self._runner.check()
-                again_in_seconds = self._start_leases()
-                if self._working and not self.alone:
-                    self.checks.start(self._done, self._runner.workers - self._busy_count)
-                self._runner.wait(again_in_seconds)
+                self._runner.wait(self._start_leases())
         except BaseException:
             self._stop_all()
             raise
@@ -141,7 +133,7 @@ class Encoding:
             entry.since = time.monotonic()
 
     def _take_up(self) -> None:
-        """Read the rows; a finished segment counts if its file still has the digest of its row."""
+        """Read the rows; a finished segment counts if it was decoded, and its file still has the digest of its row."""
         rows = self._durable.write(self._claim)
         if len(rows) != len(self._record.plan.segments):  # the video was removed while its plan was made
             raise RuntimeError(f"{len(rows)} rows for {len(self._record.plan.segments)} segments")
@@ -163,6 +155,10 @@ class Encoding:
         self._demand_changed()
 
     def _is_whole(self, row: SegmentRecord) -> bool:
+        if self._pass.is_checked and not (
+            row.measures and row.measures.checked
+        ):  # made by an earlier version
+            return False
         try:
             return self._blobs.sha256(BlobKind.SEGMENT, row.path) == row.sha256
         except BlobStoreUnavailableError:
@@ -175,7 +171,7 @@ class Encoding:
         now = time.monotonic()
         self._not_before = {index: until for index, until in self._not_before.items() if until > now}
         workers = int(self._runner.has_machine) if self.alone else self._runner.workers
-        while self._busy_count < workers:
+        while self._working < workers:
             ready = self._waiting - self._not_before.keys()
             run = next_run(self._record.plan.segments, ready & self._alone or ready, workers)
             if not run:
@@ -201,9 +197,6 @@ class Encoding:
         )
         self._leases[handle] = entry
         handle.add_done_callback(lambda ended: self._runner.post(lambda: self._end(ended)))
-
-    def _brought(self, row: SegmentRecord) -> str:
-        return str(self._blobs.bring(BlobKind.SEGMENT, row.path))
 
     def _key(self, lease: Lease, index: int) -> str:
         return f"{self._record.plan_id}/{index:06d}-{lease.token}{self._pass.extension}"
@@ -308,6 +301,7 @@ class Encoding:
             result = ended.result()
             assert isinstance(result, EncodeResult)
             self.cpu_seconds += result.cpu_seconds
+            self.check_cpu_seconds += result.check_cpu_seconds
         except TaskCancelledError as error:
             self._release(lease, None)
             self._waiting.update(left)
@@ -356,8 +350,7 @@ class Encoding:
     def _stop_all(self) -> None:
         """Wait until no worker has a lease of ours; what they finished on the way stays finished."""
         self._ending = True
-        self.checks.begin_to_end()
-        self._runner.end_all(lambda: not self._leases and not self.checks.open_count)
+        self._runner.end_all(lambda: not self._leases)
 
     def _count(self, finished_by: str | None = None) -> None:
         self._meter.segments(

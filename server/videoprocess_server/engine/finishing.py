@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -14,15 +14,13 @@ from videoprocess_server.engine.ids import new_id
 from videoprocess_server.engine.media_times import microseconds
 from videoprocess_server.engine.outcome import Outcome, Verification, verification_of
 from videoprocess_server.engine.products import Product
-from videoprocess_server.engine.single_tasks import SingleTasks, frames_of
+from videoprocess_server.engine.single_tasks import SingleTasks
 from videoprocess_server.engine.source_guard import SourceGuard
 from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import MediaInfo
-from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
+from videoprocess_server.model.plan import Plan, Rendition
 from videoprocess_server.model.records import Phase, SegmentRecord
 from videoprocess_server.model.tasks import (
-    CheckResult,
-    CheckTask,
     JoinResult,
     JoinTask,
     MakerResult,
@@ -60,7 +58,6 @@ class Finishing:
         plan: of the results.
         media: of the file that pictures come from.
         segments: all of the plan, DONE.
-        checks: what segments decode to, by index, as far as that is known.
         tasks: has the work done.
         guard: opens the sources.
         blobs: keeps the files.
@@ -73,7 +70,6 @@ class Finishing:
         plan: Plan,
         media: MediaInfo,
         segments: Sequence[SegmentRecord],
-        checks: Mapping[int, CheckResult],
         tasks: SingleTasks,
         guard: SourceGuard,
         blobs: BlobStore,
@@ -83,7 +79,6 @@ class Finishing:
         self._plan = plan
         self._media = media
         self._paths = tuple(str(blobs.bring(BlobKind.SEGMENT, row.path, go_on)) for row in segments)
-        self._checks = checks
         self._measures = tuple(row.measures for row in segments)
         self._tasks = tasks
         self._guard = guard
@@ -160,15 +155,10 @@ class Finishing:
         return _Joined(index, cast("JoinResult", result), key)
 
     def _verify(self, joined: Sequence[_Joined]) -> dict[int, Verification]:
-        """Have the videos compared with plan and source, and the segments decoded that nobody has decoded yet, side by side."""
+        """Have the videos compared with plan and source, and with what their segments decode to, side by side."""
         if not joined:
             return {}
         plan = self._plan
-        unchecked = [
-            (segment, path)
-            for segment, path in zip(plan.segments, self._paths, strict=True)
-            if segment.index not in self._checks
-        ]
 
         def verify(each: _Joined) -> Task:
             return VerifyTask(
@@ -179,23 +169,13 @@ class Finishing:
                 path=str(self._blobs.bring(BlobKind.WORK, each.work_key)),
             )
 
-        def check(segment: SegmentPlan, path: str) -> Task:
-            return CheckTask(plan=plan, segment=segment, path=path)
-
         results = self._tasks.run_all(
-            Phase.VERIFY,
-            [*(partial(verify, each) for each in joined), *(partial(check, *each) for each in unchecked)],
-            self._guard.open_companion,
-            frames_total=plan.frame_count * self._moving_count,
-            frames_done=sum(frames_of(check) for check in self._checks.values()),
+            Phase.VERIFY, [partial(verify, each) for each in joined], self._guard.open_companion
         )
-        found = cast("list[VerifyResult]", results[: len(joined)])
-        later = cast("list[CheckResult]", results[len(joined) :])
-        checks = {**self._checks, **{each.index: each for each in later}}
-        in_order = [checks[segment.index] for segment in plan.segments]
+        checked = [video for measures in self._measures if measures for video in measures.checked]
         return {
-            each.index: verification_of(plan, each.index, in_order, result)
-            for each, result in zip(joined, found, strict=True)
+            each.index: verification_of(plan, each.index, checked, result)
+            for each, result in zip(joined, cast("list[VerifyResult]", results), strict=True)
         }
 
     def _video(self, joined: _Joined) -> Product:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from videoprocess_server.engine.media_times import enhance_from_pts, microseconds
@@ -13,9 +13,9 @@ from videoprocess_server.model.hdi import StreamIntent
 from videoprocess_server.model.media_info import MediaInfo
 from videoprocess_server.model.noise import estimate_of
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, Rendition
-from videoprocess_server.model.quality import Quality, SegmentMeasures, main_rendition
+from videoprocess_server.model.quality import CheckedVideo, Quality, SegmentMeasures, main_rendition
 from videoprocess_server.model.records import Encoding
-from videoprocess_server.model.tasks import CheckResult, JoinResult, TrackReport, VerifyResult
+from videoprocess_server.model.tasks import JoinResult, TrackReport, VerifyResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +45,20 @@ class Verification:
 
 
 def verification_of(
-    plan: Plan, rendition_index: int, checks: Sequence[CheckResult], result: VerifyResult
+    plan: Plan, rendition_index: int, checked: Iterable[CheckedVideo], result: VerifyResult
 ) -> Verification:
     """Put together what the segments of a video decode to, and that the result is made of their packets.
 
     Args:
         plan: of the result.
         rendition_index: of plan.renditions.
-        checks: one a segment, in order.
+        checked: what the segments' videos decode to, in order.
         result: of the joined file.
 
     Raises:
         TaskFailedError: VERIFY_FAILED, it is not, or they do not hold every frame once.
     """
-    videos = [video for check in checks for video in check.videos if video.rendition_index == rendition_index]
+    videos = [video for video in checked if video.rendition_index == rendition_index]
     if tuple(video.packets_sha256 for video in videos) != result.packets_sha256:
         raise _mismatch("its packets are not those of the segments")
     frame_count = sum(video.frame_count for video in videos)

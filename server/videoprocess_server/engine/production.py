@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -45,7 +45,7 @@ from videoprocess_server.model.records import (
     SegmentRecord,
 )
 from videoprocess_server.model.states import SegmentState, Trigger
-from videoprocess_server.model.tasks import CheckResult, DigestResult, DigestTask
+from videoprocess_server.model.tasks import DigestResult, DigestTask
 from videoprocess_server.store.repository import Transaction
 
 log = structlog.get_logger(__name__)
@@ -92,8 +92,6 @@ class Production:
         self._done_segments = 0
         #: segments that were finished before the present job began
         self._reused_segments = 0
-        #: what segments decode to, by index, as far as that is known
-        self._checks: Mapping[int, CheckResult] = {}
 
     @property
     def demand(self) -> int:
@@ -175,7 +173,6 @@ class Production:
             record.plan,
             media,
             segments,
-            self._checks,
             self._tasks,
             self._guard,
             self._shop.blobs,
@@ -252,11 +249,11 @@ class Production:
             self._encoding = None
             if segment_pass.phase is Phase.ENHANCE:
                 self._reused_segments, self._done_segments = encoding.reused_count, encoding.done_count
-                self._checks = encoding.checks.results
             self._tasks.finished_count += encoding.done_count - encoding.reused_count
             self._demand_changed()
-            self._costs.charge(segment_pass.phase, since, encoding.cpu_seconds)
-            self._costs.charge(Phase.VERIFY, self._costs.now(), encoding.checks.cpu_seconds)
+            check_cpu_seconds = encoding.check_cpu_seconds
+            self._costs.charge(segment_pass.phase, since, encoding.cpu_seconds - check_cpu_seconds)
+            self._costs.charge(Phase.VERIFY, self._costs.now(), check_cpu_seconds)
             self._keep_stages(record)
 
     def _publish(self, record: PlanRecord, outcome: Outcome) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from videoprocess_server.model.plan import Plan, SegmentPlan
 from videoprocess_server.model.records import Phase
-from videoprocess_server.model.tasks import CheckTask, EncodeTask, MotionTask, Task
+from videoprocess_server.model.tasks import EncodeTask, MotionTask, Task
 
 Run = tuple[SegmentPlan, ...]
 Paths = tuple[str, ...]
@@ -23,8 +23,8 @@ class SegmentPass:
     extension: str
     #: makes the task of a run, given where each segment's file goes; it is answered by EncodeResult
     task: Callable[[Run, Paths], Task]
-    #: makes the task that decodes a finished segment's file, for workers that have nothing else to do; None where nobody needs it
-    check: Callable[[SegmentPlan, str], Task] | None = None
+    #: whether it decodes what it made
+    is_checked: bool = False
 
 
 def motion_pass(plan: Plan) -> SegmentPass:
@@ -36,10 +36,9 @@ def motion_pass(plan: Plan) -> SegmentPass:
 
 def encode_pass(plan: Plan, camera_path: str) -> SegmentPass:
     """Return the pass that makes the segments."""
-    is_moving = any(rendition.is_moving for rendition in plan.renditions)
     return SegmentPass(
         Phase.ENHANCE,
         ".mp4",
         lambda run, paths: EncodeTask(plan=plan, segments=run, output_paths=paths, camera_path=camera_path),
-        (lambda segment, path: CheckTask(plan=plan, segment=segment, path=path)) if is_moving else None,
+        is_checked=any(rendition.is_moving for rendition in plan.renditions),
     )

@@ -21,7 +21,7 @@ from videoprocess_server.execution.executor import (
     WorkerCrashedError,
 )
 from videoprocess_server.model.records import Phase
-from videoprocess_server.model.tasks import CheckResult, Progress, Task, TaskMessage, TaskResult
+from videoprocess_server.model.tasks import Progress, Task, TaskMessage, TaskResult
 
 log = structlog.get_logger(__name__)
 
@@ -146,8 +146,6 @@ class SingleTasks:
                     if result is None:
                         continue
                     results[part.number] = result
-                    if isinstance(result, CheckResult):  # what it told last may be half a second old
-                        self._meter.open_frames(part.number, frames_of(result), time.monotonic())
                     self.finished_count += 1
                     cpu_seconds += getattr(result, "cpu_seconds", 0.0)
                     wall_seconds, since = wall_seconds + self._costs.now() - since, self._costs.now()
@@ -212,8 +210,3 @@ class SingleTasks:
             self._waiting.append(part)
             log.warning("task_attempt_failed", phase=phase.name, error=str(error))
             return None
-
-
-def frames_of(check: CheckResult) -> int:
-    """Return how many frames were decoded, of all videos together."""
-    return sum(video.frame_count for video in check.videos)

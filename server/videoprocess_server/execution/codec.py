@@ -16,8 +16,6 @@ from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
     BuildInfo,
-    CheckResult,
-    CheckTask,
     DescribeTask,
     DigestResult,
     DigestTask,
@@ -89,7 +87,6 @@ RESULT_OF: Mapping[type[Task], type[TaskResult]] = {
     StillsTask: StillsResult,
     MakerTask: MakerResult,
     StripTask: StripResult,
-    CheckTask: CheckResult,
     VerifyTask: VerifyResult,
 }
 

@@ -17,7 +17,6 @@ from videoprocess_server.model.media_info import MediaInfo, VideoTrackInfo
 from videoprocess_server.model.plan import Plan
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
-    CheckTask,
     DescribeTask,
     DigestTask,
     EncodeTask,
@@ -181,6 +180,5 @@ _OF_TASK: Final[Mapping[type[Task], Callable[[Any], int]]] = {
     StillsTask: lambda task: _making(task.plan),
     MakerTask: _comparing,
     StripTask: lambda task: max(_making(task.plan), _decoding(task.video)),
-    CheckTask: lambda task: _making(task.plan),
     VerifyTask: _comparing,
 }

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
-    CheckTask,
     DescribeTask,
     DigestTask,
     EncodeResult,
@@ -45,7 +44,6 @@ PATHS: Mapping[type[Task], Paths | None] = {
     AnalyzeTask: Paths(),
     EncodeTask: Paths(reads=("camera_path",), writes=("output_paths",)),
     MotionTask: Paths(writes=("output_paths",)),
-    CheckTask: Paths(reads=("path",)),
     DescribeTask: None,
     ProbeTask: None,
     WatermarkTask: None,

@@ -11,7 +11,6 @@ from videoprocess_server.execution.executor import TaskFailedError
 from videoprocess_server.execution.handlers import Emit, Handler, Handlers
 from videoprocess_server.model.tasks import (
     AnalyzeTask,
-    CheckTask,
     DescribeTask,
     DigestTask,
     EncodeTask,
@@ -57,7 +56,6 @@ def media_handlers() -> Handlers:
         StillsTask: _foreseeing(_write_stills),
         MakerTask: _foreseeing(_write_maker),
         StripTask: _foreseeing(_write_strip),
-        CheckTask: _foreseeing(_check),
         VerifyTask: _foreseeing(_verify),
     }
 
@@ -114,12 +112,6 @@ def _join(task: JoinTask, fd: int, emit: Emit) -> TaskResult:
     from videoprocess_server.media import join
 
     return join.join(task, fd, emit)
-
-
-def _check(task: CheckTask, _fd: int, emit: Emit) -> TaskResult:
-    from videoprocess_server.media import check
-
-    return check.check_segment(task, emit)
 
 
 def _verify(task: VerifyTask, fd: int, emit: Emit) -> TaskResult:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import av.error
@@ -13,45 +14,51 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from videoprocess_server.media.encode import renditions_in
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.noise import FRAMES_PER_PLACE, PLACES, NoiseMeter
 from videoprocess_server.media.own_files import open_own
-from videoprocess_server.media.pulse import Pulse
 from videoprocess_server.media.source import prepare_decoder
-from videoprocess_server.model.tasks import CheckedVideo, CheckResult, CheckTask, TaskMessage
+from videoprocess_server.model.plan import Plan, SegmentPlan
+from videoprocess_server.model.quality import CheckedVideo
 
 #: of a packet's size in a digest of packets
 _SIZE_BYTES: Final = 4
 
 
-def check_segment(task: CheckTask, emit: Callable[[TaskMessage], None]) -> CheckResult:
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """One of a segment's file that is to be decoded."""
+
+    #: of the file's tracks
+    number: int
+    #: of plan.renditions
+    rendition_index: int
+    #: told of each frame, in order
+    decoded: Callable[[VideoFrame], None]
+
+
+def check_segment(
+    path: Path, plan: Plan, segment: SegmentPlan, tracks: Iterable[Track], beat: Callable[[], None]
+) -> tuple[CheckedVideo, ...]:
     """Decodes a segment's file with decoders that know nothing of other segments: its GOPs are closed.
 
     Args:
-        task: the plan, the segment and its file.
-        emit: is told about twice a second how far it is.
+        path: of the file, closed.
+        plan: of the result.
+        segment: which part of it.
+        tracks: those of moving pictures.
+        beat: called after every packet.
 
     Returns:
-        What each video of it is, its noise measured as the source's was.
+        What each track is, its noise measured as the source's was.
 
     Raises:
         MediaFault: VERIFY_FAILED, a frame does not decode, is missing, or is shown at another time than its packet says.
     """
-    started, pulse = time.process_time(), Pulse(emit)
     try:
-        videos: list[CheckedVideo] = []
-        for track, rendition in enumerate(renditions_in(task.plan, task.segment)):
-            if rendition.is_moving:
-                done = sum(video.frame_count for video in videos)
-                videos.append(_checked(task, track, task.plan.renditions.index(rendition), pulse, done))
+        return tuple(_checked(path, plan, segment, track, beat) for track in tracks)
     except av.error.FFmpegError as error:
-        raise _mismatch(
-            f"segment {task.segment.index} does not decode to its end: {error.strerror}"
-        ) from error
-    return CheckResult(
-        index=task.segment.index, videos=tuple(videos), cpu_seconds=time.process_time() - started
-    )
+        raise _mismatch(f"segment {segment.index} does not decode to its end: {error.strerror}") from error
 
 
 class PacketDigest:
@@ -90,12 +97,12 @@ class DisplayOrder:
 
 
 def _checked(
-    task: CheckTask, track: int, rendition_index: int, pulse: Pulse, frames_before: int
+    path: Path, plan: Plan, segment: SegmentPlan, track: Track, beat: Callable[[], None]
 ) -> CheckedVideo:
-    """Decode one track, so many frames of others having been decoded before: each packet has its frame, at its time."""
-    plan, digest, coded = task.plan, PacketDigest(), DisplayOrder()
-    first_number = sum(segment.frame_count for segment in plan.segments if segment.index < task.segment.index)
-    meter, shown = NoiseMeter(), array("q")
+    """Decode one track: each packet has its frame, at its time."""
+    first_number = sum(before.frame_count for before in plan.segments if before.index < segment.index)
+    digest, coded = PacketDigest(), DisplayOrder()
+    meter, shown, size_bytes = NoiseMeter(), array("q"), 0
 
     def take(frame: VideoFrame) -> None:
         number = first_number + len(shown)
@@ -106,9 +113,10 @@ def _checked(
         if _is_sampled(number, plan.frame_count):
             meter.add(frame)
         shown.append(frame.pts)
+        track.decoded(frame)
 
-    with open_own(task.path) as container:
-        stream = container.streams.video[track]
+    with open_own(str(path)) as container:
+        stream = container.streams.video[track.number]
         prepare_decoder(stream)
         # By default decoders paint over damage without a word.
         stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
@@ -116,22 +124,24 @@ def _checked(
             if not packet.size:
                 continue
             digest.add(packet)
+            size_bytes += packet.size
             if packet.pts is None:
                 raise _mismatch("a packet has no time stamp")
             coded.add(packet.pts, begins=packet.is_keyframe)
             for frame in packet.decode():
                 take(frame)
-            pulse.beat(frames=frames_before + len(shown), size=packet.size)
+            beat()
         for frame in stream.decode(None):
             take(frame)
     coded.end()
-    if shown != coded.ticks or len(shown) != task.segment.frame_count:
+    if shown != coded.ticks or len(shown) != segment.frame_count:
         raise _mismatch(
-            f"{len(shown)} frames decode of {len(coded.ticks)} packets of segment {task.segment.index}, or at other times"
+            f"{len(shown)} frames decode of {len(coded.ticks)} packets of segment {segment.index}, or at other times"
         )
     return CheckedVideo(
-        rendition_index=rendition_index,
+        rendition_index=track.rendition_index,
         frame_count=len(shown),
+        size_bytes=size_bytes,
         packets_sha256=digest.hexdigest(),
         noise=meter.frames,
     )

@@ -27,7 +27,6 @@ from videoprocess_server.media.filters import FilterChain
 from videoprocess_server.media.instruction_sets import exact_options
 from videoprocess_server.media.timeline import output_pts
 from videoprocess_server.model.plan import EncoderPlan, Plan, Rendition, SegmentPlan
-from videoprocess_server.model.quality import SegmentMeasures, main_rendition
 
 if TYPE_CHECKING:
     from videoprocess_server.media.measure.segment_meter import SegmentMeter
@@ -66,23 +65,18 @@ class EnhancedFrame:
     source: VideoFrame | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncodedFile:
-    """What became of a segment's frames."""
-
-    #: SHA-256 of the encoders' parameter sets
-    parameter_sets_sha256: str
-    #: None where no rendition is a video
-    measures: SegmentMeasures | None
-
-
 def encode_file(
-    path: Path, plan: Plan, segment: SegmentPlan, frames: Iterable[EnhancedFrame], beat: Beat
-) -> EncodedFile:
+    path: Path,
+    plan: Plan,
+    segment: SegmentPlan,
+    frames: Iterable[EnhancedFrame],
+    beat: Beat,
+    meter: SegmentMeter | None,
+) -> str:
     """Encode frames into a closed MP4 file without wall time or anything of the machine in it.
 
-    It has one track for each rendition that shows frames of the segment, in the plan's order. Sampled frames of the one whose
-    figures stand for the result are measured.
+    It has one track for each rendition that shows frames of the segment, in the plan's order. The encoders, which hold many
+    pictures, are gone when it is closed.
 
     Args:
         path: must not exist.
@@ -90,38 +84,24 @@ def encode_file(
         segment: which part of it.
         frames: of the segment.
         beat: told of frames and bytes.
+        meter: told of its rendition's frames, and of the source's.
+
+    Returns:
+        the SHA-256 of the encoders' parameter sets.
 
     Raises:
         MediaFault: ENCODE_FAILED, or DECODE_FAILED where another number of frames came.
     """
     with path.open("xb"):
         pass
-    meter = _meter(plan, segment)
-    present = renditions_in(plan, segment)
-    main = None if meter is None else present.index(plan.renditions[main_rendition(plan) or 0])
-    parameter_sets_sha256 = _write(path, plan, segment, frames, beat, meter, main)
-    measures = None if meter is None or main is None else meter.compare(path, main)
-    return EncodedFile(parameter_sets_sha256=parameter_sets_sha256, measures=measures)
-
-
-def _write(
-    path: Path,
-    plan: Plan,
-    segment: SegmentPlan,
-    frames: Iterable[EnhancedFrame],
-    beat: Beat,
-    meter: SegmentMeter | None,
-    main: int | None,
-) -> str:
-    """Write the file and return the SHA-256 of the parameter sets; the encoders, which hold many pictures, are gone then."""
     ticks = str(plan.output_time_base.denominator)
     # Both time scales make every time stamp exact, also the start, which an edit list of movie ticks tells.
     options = {"movie_timescale": ticks, "video_track_timescale": ticks}
     count = 0
     with av.open(str(path), "w", format="mp4", options=options) as container:
         channels = [
-            _Channel(container, plan, segment, rendition, beat, meter if number == main else None)
-            for number, rendition in enumerate(renditions_in(plan, segment))
+            _Channel(container, plan, segment, rendition, beat, meter)
+            for rendition in renditions_in(plan, segment)
         ]
         _start(container)
         for frame in frames:
@@ -143,16 +123,6 @@ def _write(
             if channel.rendition.is_moving:
                 digest.update(channel.parameter_sets)
     return digest.hexdigest()
-
-
-def _meter(plan: Plan, segment: SegmentPlan) -> SegmentMeter | None:
-    """Give what measures the segment; imports numpy, which segments of stills do without."""
-    main = main_rendition(plan)
-    if main is None:
-        return None
-    from videoprocess_server.media.measure.segment_meter import SegmentMeter
-
-    return SegmentMeter(plan, segment, plan.renditions[main])
 
 
 def renditions_in(plan: Plan, segment: SegmentPlan) -> tuple[Rendition, ...]:
@@ -183,7 +153,7 @@ class _Channel:
         meter: SegmentMeter | None,
     ) -> None:
         self.rendition = rendition
-        self._meter = meter
+        self._meter = meter if meter is not None and rendition is meter.rendition else None
         self._time_base = plan.output_time_base
         options = {**rendition.encoder.options, **segment.encoder_options.get(rendition.stream_id, {})}
         goes_on = rendition.is_moving and segment.index < plan.segments[-1].index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
 
 import av.error
@@ -26,7 +26,6 @@ def decode_pictures(
     path: str,
     track: int,
     times: Collection[Fraction],
-    count_bytes: Callable[[int], None] = lambda _size: None,
 ) -> Iterator[tuple[Fraction, VideoFrame]]:
     """Give the pictures that are shown at some times, with these, in order.
 
@@ -36,8 +35,7 @@ def decode_pictures(
     Args:
         path: of the file, whose GOPs are closed.
         track: of its tracks of pictures.
-        times: seconds; may lose those that were given.
-        count_bytes: told the size of each picture of the track.
+        times: seconds.
 
     Raises:
         MediaFault: ENCODE_FAILED, what was encoded does not decode.
@@ -50,7 +48,6 @@ def decode_pictures(
             for gop in _gops(_packets(container, track)):
                 last = 0
                 for number, packet in enumerate(gop, 1):
-                    count_bytes(packet.size)
                     last = number if _is_shown_at(packet, wanted) else last
                 if not last:
                     continue

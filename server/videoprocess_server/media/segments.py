@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from av.video.frame import VideoFrame
 
 from videoprocess_server.media.carried_units import NO_UNITS
 from videoprocess_server.media.damage import conceal, is_near_damage
 from videoprocess_server.media.decode import Ledger, decode_fault, decoded_frames
-from videoprocess_server.media.encode import EnhancedFrame, encode_file
+from videoprocess_server.media.encode import EnhancedFrame, encode_file, renditions_in
 from videoprocess_server.media.filters import run_filters
 from videoprocess_server.media.measure.samples import sampled_numbers
 from videoprocess_server.media.measure.sources import SourcePictures
@@ -25,8 +26,11 @@ from videoprocess_server.media.result_frames import result_frames, source_pts_of
 from videoprocess_server.media.video_usability import ChromaLocation
 from videoprocess_server.model.grid import slot_bounds, slot_of
 from videoprocess_server.model.plan import Plan, SegmentPlan
-from videoprocess_server.model.quality import main_rendition
+from videoprocess_server.model.quality import SegmentMeasures, main_rendition
 from videoprocess_server.model.tasks import EncodeResult, EncodeTask, Progress, SegmentDone, TaskMessage
+
+if TYPE_CHECKING:
+    from videoprocess_server.media.measure.segment_meter import SegmentMeter
 
 #: seconds between two signs of life at least
 PROGRESS_SECONDS = 0.5
@@ -38,20 +42,25 @@ def encode_segments(task: EncodeTask, fd: int, emit: Callable[[TaskMessage], Non
     The bytes do not depend on how many segments a run has.
 
     Raises:
-        MediaFault: DECODE_FAILED, ENCODE_FAILED, NOT_A_VIDEO or SOURCE_CHANGED.
+        MediaFault: DECODE_FAILED, ENCODE_FAILED, VERIFY_FAILED, NOT_A_VIDEO or SOURCE_CHANGED.
         FileExistsError: one of the output paths exists.
     """
     started = time.process_time()
     plan, pulse, inputs = task.plan, _Pulse(emit), dict[int, str]()
     frames = filtered_frames(plan, task.segments, fd, inputs, pulse.beat, task.camera_path)
     by_segment = groupby(frames, key=attrgetter("segment_index"))
-    done = []
+    done, check_cpu_seconds = [], 0.0
     for segment, output_path in zip(task.segments, task.output_paths, strict=True):
         path = Path(output_path)
         index, group = next(by_segment, (None, iter(())))
         if index != segment.index:
             raise decode_fault(segment.start_pts, plan.time_base, "no frame comes")
-        encoded = encode_file(path, plan, segment, group, pulse)
+        meter = _meter(plan, segment)
+        parameter_sets_sha256 = encode_file(path, plan, segment, group, pulse, meter)
+        measures = None
+        if meter is not None:
+            measures, seconds = _measured(path, plan, segment, meter, pulse)
+            check_cpu_seconds += seconds
         _sync(path)
         done.append(
             SegmentDone(
@@ -61,12 +70,14 @@ def encode_segments(task: EncodeTask, fd: int, emit: Callable[[TaskMessage], Non
                 sha256=_sha256(path),
                 frame_count=segment.frame_count,
                 input_sha256=inputs[segment.index],
-                parameter_sets_sha256=encoded.parameter_sets_sha256,
-                measures=encoded.measures,
+                parameter_sets_sha256=parameter_sets_sha256,
+                measures=measures,
             )
         )
         emit(done[-1])
-    return EncodeResult(segments=tuple(done), cpu_seconds=time.process_time() - started)
+    return EncodeResult(
+        segments=tuple(done), cpu_seconds=time.process_time() - started, check_cpu_seconds=check_cpu_seconds
+    )
 
 
 def filtered_frames(
@@ -172,6 +183,40 @@ def _samples(plan: Plan, segments: Sequence[SegmentPlan]) -> list[frozenset[int]
         return [frozenset() for _ in segments]
     encoder = plan.renditions[main].encoder
     return [sampled_numbers(segment.frame_count, encoder) for segment in segments]
+
+
+def _meter(plan: Plan, segment: SegmentPlan) -> SegmentMeter | None:
+    """Give what measures the segment; imports numpy, which segments of stills do without."""
+    main = main_rendition(plan)
+    if main is None:
+        return None
+    from videoprocess_server.media.measure.segment_meter import SegmentMeter
+
+    return SegmentMeter(plan, segment, main)
+
+
+def _measured(
+    path: Path, plan: Plan, segment: SegmentPlan, meter: SegmentMeter, pulse: _Pulse
+) -> tuple[SegmentMeasures, float]:
+    """Decode all of a segment's file; return what was measured, and the CPU seconds that decoding took."""
+    from videoprocess_server.media.check import Track, check_segment
+
+    tracks = [
+        Track(
+            number=number,
+            rendition_index=plan.renditions.index(rendition),
+            decoded=meter.decoded if rendition is meter.rendition else _ignore,
+        )
+        for number, rendition in enumerate(renditions_in(plan, segment))
+        if rendition.is_moving
+    ]
+    started = time.thread_time()
+    checked = check_segment(path, plan, segment, tracks, pulse.beat)
+    return meter.measures(checked), time.thread_time() - started - meter.cpu_seconds
+
+
+def _ignore(_frame: VideoFrame) -> None:
+    pass
 
 
 def _burner(plan: Plan) -> Callable[[VideoFrame], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from videoprocess_server.model.hdi import StreamIntent
+from videoprocess_server.model.noise import FrameNoise
 from videoprocess_server.model.plan import Plan, Rendition
 
 #: frames on either side of a seam that count as being at it
@@ -50,8 +51,23 @@ class MotionFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckedVideo:
+    """What a segment's track of a rendition decodes to, every frame of it."""
+
+    #: of plan.renditions
+    rendition_index: int
+    frame_count: int
+    #: of its pictures
+    size_bytes: int
+    #: over its packets, comparable with VerifyResult.packets_sha256
+    packets_sha256: str
+    #: of sampled frames
+    noise: tuple[FrameNoise, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegmentMeasures:
-    """What was measured on sampled frames of a segment as it was made."""
+    """What was measured on a segment as it was made: on sampled frames, and of all what they decode to."""
 
     #: frames of the segment that were looked at
     sample_count: int
@@ -70,6 +86,8 @@ class SegmentMeasures:
     changed_ssim: float | None
     #: of the frames as they are now; None where nothing is stabilised
     motion_after: MotionFigures | None = None
+    #: what its file decodes to: one a rendition of moving pictures, in the plan's order
+    checked: tuple[CheckedVideo, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

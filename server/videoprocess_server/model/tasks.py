@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from videoprocess_server.model.media_info import MediaInfo, VideoTrackInfo
-from videoprocess_server.model.noise import AnalyzeResult, FrameNoise
+from videoprocess_server.model.noise import AnalyzeResult
 from videoprocess_server.model.plan import NoiseEstimate, NotKept, Plan, PlanSettings, SegmentPlan
 from videoprocess_server.model.quality import SegmentMeasures
 from videoprocess_server.model.settings_snapshot import Snapshot
@@ -181,6 +181,8 @@ class EncodeResult:
 
     segments: tuple[SegmentDone, ...]
     cpu_seconds: float
+    #: of those, what decoding the segments took
+    check_cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,40 +309,6 @@ class StripResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckTask:
-    """Decodes a segment's videos, every frame of them. Answer: CheckResult."""
-
-    #: it has renditions of moving pictures
-    plan: Plan
-    segment: SegmentPlan
-    #: of the segment's file
-    path: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckedVideo:
-    """What a segment's track of a rendition decodes to."""
-
-    #: of plan.renditions
-    rendition_index: int
-    frame_count: int
-    #: over its packets, comparable with VerifyResult.packets_sha256
-    packets_sha256: str
-    #: of sampled frames
-    noise: tuple[FrameNoise, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckResult:
-    """The whole segment decodes."""
-
-    index: int
-    #: one a rendition of moving pictures, in the plan's order
-    videos: tuple[CheckedVideo, ...]
-    cpu_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class VerifyTask:
     """Compares the joined file with plan and source. Answer: VerifyResult.
 
@@ -387,7 +355,6 @@ Task = (
     | StillsTask
     | MakerTask
     | StripTask
-    | CheckTask
     | VerifyTask
 )
 TaskResult = (
@@ -403,7 +370,6 @@ TaskResult = (
     | StillsResult
     | MakerResult
     | StripResult
-    | CheckResult
     | VerifyResult
 )
 TaskMessage = Progress | SegmentDone

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import fsum
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from av.video.frame import VideoFrame
 
-from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.measure.pictures import laplacian_square, luma_of, sharpness, ssim, xpsnr_db
 from videoprocess_server.media.measure.samples import judged_numbers, sampled_numbers
 from videoprocess_server.media.noise import NoiseMeter
-from videoprocess_server.media.segment_pictures import decode_pictures
 from videoprocess_server.model.plan import Plan, Rendition, SegmentPlan
 from videoprocess_server.model.quality import (
     SEAM_FRAMES,
+    CheckedVideo,
     CodingFigures,
     PictureFigures,
     SegmentMeasures,
@@ -41,10 +39,12 @@ class SegmentMeter:
     Args:
         plan: of the result.
         segment: which part of it.
-        rendition: a video.
+        index: of plan.renditions, a video.
     """
 
-    def __init__(self, plan: Plan, segment: SegmentPlan, rendition: Rendition) -> None:
+    def __init__(self, plan: Plan, segment: SegmentPlan, index: int) -> None:
+        self.rendition = rendition = plan.renditions[index]
+        self._index = index
         self._segment = segment
         self._time_base = plan.output_time_base
         self._is_last = segment.end_pts >= plan.end_pts
@@ -55,8 +55,14 @@ class SegmentMeter:
         self._shake = _shake_meter(plan, segment, rendition)
         self._source: VideoFrame | None = None
         self._changes: list[float] = []
-        self._held: dict[Fraction, tuple[int, VideoFrame]] = {}
+        #: what the encoder got, by the frame's number in the segment, until it is compared
+        self._held: dict[int, VideoFrame] = {}
+        self._compared: list[_Compared] = []
+        #: frames that the encoder got, and that came back
         self._count = 0
+        self._decoded = 0
+        #: that comparing took
+        self.cpu_seconds = 0.0
 
     def source(self, picture: VideoFrame) -> None:
         """Take the source's picture of the frame that the encoder gets next."""
@@ -73,31 +79,32 @@ class SegmentMeter:
             self._shake.add(frame)
         if number not in self._numbers:
             return
-        assert frame.pts is not None
-        assert frame.time_base is not None
-        self._held[frame.pts * frame.time_base] = (number, frame)
+        self._held[number] = frame
         if source is not None and (source.width, source.height) == (frame.width, frame.height):
             (old, old_bits), (new, new_bits) = luma_of(source), luma_of(frame)
             if old_bits == new_bits:
                 self._changes.append(ssim(old, new, new_bits))
 
-    def compare(self, path: Path, track: int) -> SegmentMeasures:
-        """Decode the segment's file and compare its sampled frames with what went into the encoder.
+    def decoded(self, frame: VideoFrame) -> None:
+        """Take the next frame that decodes of what was encoded, and compare it where it is sampled."""
+        number, self._decoded = self._decoded, self._decoded + 1
+        original = self._held.pop(number, None)
+        if original is None:
+            return
+        started = time.thread_time()
+        if number in self._judged:
+            self._after.add(frame)
+        (old, bits), (new, _) = luma_of(original), luma_of(frame)
+        self._compared.append(_Compared(number, ssim(old, new, bits), xpsnr_db(old, new, bits)))
+        self.cpu_seconds += time.thread_time() - started
+
+    def measures(self, checked: tuple[CheckedVideo, ...]) -> SegmentMeasures:
+        """Return all that was measured; every frame has decoded.
 
         Args:
-            path: of the segment's file, closed.
-            track: of the rendition in it.
-
-        Raises:
-            MediaFault: ENCODE_FAILED, a frame does not decode.
+            checked: what all videos of the segment decode to.
         """
-        sizes: list[int] = []
-        compared = [
-            self._compared(self._held.pop(shown_at), frame)
-            for shown_at, frame in decode_pictures(str(path), track, self._held, sizes.append)
-        ]
-        if self._held:
-            raise MediaFault("ENCODE_FAILED", "A frame that was encoded does not decode.")
+        compared = self._compared
         after = self._after.figures()
         assert after is not None
         at_seams = [frame for frame in compared if self._is_at_seam(frame.number)]
@@ -106,7 +113,7 @@ class SegmentMeter:
         assert coding is not None
         return SegmentMeasures(
             sample_count=len(compared),
-            size_bytes=sum(sizes),
+            size_bytes=next(video.size_bytes for video in checked if video.rendition_index == self._index),
             before=self._before.figures(),
             after=after,
             coding=coding,
@@ -114,14 +121,8 @@ class SegmentMeter:
             elsewhere=_coding_figures(elsewhere),
             changed_ssim=_mean(self._changes, _SIMILARITY_DECIMALS) if self._changes else None,
             motion_after=None if self._shake is None else self._shake.figures(self._time_base),
+            checked=checked,
         )
-
-    def _compared(self, encoded: tuple[int, VideoFrame], decoded: VideoFrame) -> _Compared:
-        number, original = encoded
-        if number in self._judged:
-            self._after.add(decoded)
-        (old, bits), (new, _) = luma_of(original), luma_of(decoded)
-        return _Compared(number, ssim(old, new, bits), xpsnr_db(old, new, bits))
 
     def _is_at_seam(self, number: int) -> bool:
         begins = number < SEAM_FRAMES and self._segment.index > 0
