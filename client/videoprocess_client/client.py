@@ -52,8 +52,9 @@ class Client:
         """Connect when first used.
 
         Args:
-            target: Address in gRPC's notation; `grpcs://host:port` asks for TLS. None: VIDEOPROCESS_TARGET of the environment,
-                else 127.0.0.1:50051.
+            target: Address in gRPC's notation; `grpcs://host:port` asks for TLS. Several, `host:port,host:port`, are replicas
+                of one service: calls are spread over them, and go on at another when one is gone. None: VIDEOPROCESS_TARGET
+                of the environment, else 127.0.0.1:50051.
             user_id: The user who owns videos, sessions, uploads and events.
             credentials: For TLS, with files or ready-made. None: plain text, unless the target asks for TLS.
             token: What calls carry to say who this is, or what tells it before each call. It is sent over TLS, or to this
@@ -64,6 +65,7 @@ class Client:
         Raises:
             OSError: A file of the credentials cannot be read.
             ValueError: The credentials do not fit together, or a token would travel in plain text.
+            ConnectionFailed: None of several hosts is known.
         """
         self.target = target or default_target()
         self.user_id = user_id

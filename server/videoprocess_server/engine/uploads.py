@@ -155,6 +155,13 @@ class Uploads:
         if self._writers.get(writer.upload.upload_id) is not writer:
             raise taken_over()
 
+    def _elsewhere(self, writer: Writer) -> VideoProcessError:
+        """Return what a stream is told where another replica, or a client past the service, has written on: to look where it is."""
+        self._digests.forget(writer.upload.key)
+        return VideoProcessError(
+            "UPLOAD_OFFSET", f"the bytes from {writer.committed_size} on, or before, have come another way"
+        )
+
     def append(self, writer: Writer, offset: int, data: bytes) -> int:
         """Write one message's bytes at the committed size; return the new one.
 
@@ -178,8 +185,7 @@ class Uploads:
             except BlobStoreFullError as error:
                 raise storage_full() from error
             except ValueError as error:
-                self._digests.forget(writer.upload.key)
-                raise taken_over() from error
+                raise self._elsewhere(writer) from error
             except OSError as error:
                 raise VideoProcessError("STORE_UNAVAILABLE", "the message could not be written") from error
             finally:
@@ -223,7 +229,7 @@ class Uploads:
         try:
             digest = self._stored(writer)
         except ValueError as error:
-            raise taken_over() from error
+            raise self._elsewhere(writer) from error
         except OSError as error:
             raise _not_stored() from error
         finished = replace(
