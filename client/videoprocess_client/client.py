@@ -25,8 +25,10 @@ from videoprocess_client.link import Link
 from videoprocess_client.passed_files import OpenFile
 from videoprocess_client.retry import RetryPolicy
 from videoprocess_client.session import Session
+from videoprocess_client.signed_urls import SignedUrls
 from videoprocess_client.subscription import Subscription
-from videoprocess_client.uploads import TransferProgress, Upload, UploadResult
+from videoprocess_client.transfer_progress import TransferProgress
+from videoprocess_client.uploads import Upload, UploadResult
 
 # A goodbye is not worth waiting for.
 CLOSE_SECONDS = 2.0
@@ -48,6 +50,8 @@ class Client:
         token: Token | None = None,
         retry: RetryPolicy | None = None,
         on_retry: Callable[[VideoProcessError], None] | None = None,
+        direct: bool = False,
+        on_detour: Callable[[str], None] | None = None,
     ) -> None:
         """Connect when first used.
 
@@ -61,11 +65,15 @@ class Client:
                 machine, only.
             retry: How patient the client is. None: 60 s, and 2 s before the first answer.
             on_retry: Called with the error each time the client waits for a service that it had reached before.
+            direct: Whether files go past the service, to and from the store that it keeps them in, where it offers that and
+                the store can be reached; else through it. Needs the extra `direct`.
+            on_detour: Called with the reason when a file, or the rest of one, goes through the service all the same.
 
         Raises:
             OSError: A file of the credentials cannot be read.
             ValueError: The credentials do not fit together, or a token would travel in plain text.
             ConnectionFailed: None of several hosts is known.
+            Unsupported: The extra `direct` is not installed.
         """
         self.target = target or default_target()
         self.user_id = user_id
@@ -73,7 +81,16 @@ class Client:
             raise ValueError("a token is sent over TLS or to this machine only: use grpcs://, or credentials")
         bearer = None if token is None else Bearer(token)
         self._channel = open_channel(self.target, credentials)
-        self._link = Link(self._channel, user_id, retry or RetryPolicy(), on_retry, bearer)
+        self._signed_urls = SignedUrls() if direct else None
+        self._link = Link(
+            self._channel,
+            user_id,
+            retry or RetryPolicy(),
+            on_retry,
+            bearer,
+            signed_urls=self._signed_urls,
+            on_detour=on_detour,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,6 +103,8 @@ class Client:
     async def close(self) -> None:
         """End the connection; calls under way end too."""
         await self._channel.close()
+        if self._signed_urls is not None:
+            self._signed_urls.close()
 
     async def capabilities(self) -> video_process_service_pb2.GetCapabilitiesResponse:
         """Limits, codecs, filters, settings and versions of the running service."""

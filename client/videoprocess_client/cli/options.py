@@ -74,6 +74,13 @@ Shared: TypeAlias = Annotated[
     typer.Option(metavar="ROOT:PATH", help="Instead of a file of this machine: one under a shared root."),
 ]
 
+Direct: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--direct",
+        help="Send and fetch files past the server, from the store it keeps them in, where that can be reached.",
+    ),
+]
 PassFd: TypeAlias = Annotated[
     bool,
     typer.Option(
