@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from cutting_proxy import cutting_proxy
 from media_factory import make_clip
-from s3_server import S3Server, credentials
+from s3_server import BUCKET, S3Server, credentials
 from service_harness import PATIENCE_SECONDS, USER, Server
 from videoprocess.v1.report_pb2 import Artifact
 from videoprocess_client import Client, RetryPolicy, stream, uploaded
@@ -51,6 +52,57 @@ def _detours() -> list[str]:
     return []
 
 
+class StoreForServices:
+    """Stands before the S3 server, and once closed lets only those in who sign their requests themselves: no URL works."""
+
+    def __init__(self, server: S3Server) -> None:
+        self._server = server
+        self.is_closed = False
+        self.endpoint = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self._server.address.rpartition(":")
+        there, to_there = await asyncio.open_connection(host, int(port))
+        ways = [
+            asyncio.create_task(self._pass_on(reader, to_there)),
+            asyncio.create_task(self._pass_on(there, writer)),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        for each in (to_there, writer):
+            each.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                if self.is_closed and b"X-Amz-Signature=" in data:
+                    return
+                writer.write(data)
+                await writer.drain()
+
+
+@asynccontextmanager
+async def _store_for_services(server: S3Server) -> AsyncIterator[StoreForServices]:
+    store = StoreForServices(server)
+    listener = await asyncio.start_server(store.serve, "127.0.0.1", 0)
+    store.endpoint = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with listener:
+        yield store
+
+
+@asynccontextmanager
+async def _server_of(store: StoreForServices, tmp_path: Path) -> AsyncIterator[Server]:
+    """Its start asks the store, which is served by this event loop."""
+    flags = ("--blob-url", f"s3://{BUCKET}/{tmp_path.name}", "--s3-endpoint", store.endpoint)
+    server = Server(tmp_path / "data", "--workers", "1", *flags)
+    await asyncio.to_thread(server.start)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 @asynccontextmanager
 async def _direct(target: str, detours: list[str]) -> AsyncIterator[Client]:
     async with Client(target, user_id=USER, retry=PATIENT, direct=True, on_detour=detours.append) as client:
@@ -74,7 +126,7 @@ async def test_no_byte_of_an_upload_passes_the_service(
 
 
 async def test_what_was_begun_by_stream_is_ended_past_the_service_and_the_other_way_round(
-    server: Server, file: Path, detours: list[str], s3_server: S3Server
+    server: Server, file: Path, detours: list[str]
 ) -> None:
     ids = ("a" * 32, "b" * 32)
     async with _direct(server.address, detours) as direct, Client(server.address, user_id=USER) as plain:
@@ -92,19 +144,19 @@ async def test_what_was_begun_by_stream_is_ended_past_the_service_and_the_other_
     assert detours == []
 
 
-async def test_with_the_store_away_the_stream_goes_on_and_the_user_is_told(
-    server: Server, file: Path, detours: list[str], s3_server: S3Server
+async def test_where_the_store_cannot_be_reached_the_rest_goes_by_stream_and_the_user_is_told(
+    s3_server: S3Server, tmp_path: Path, file: Path, detours: list[str]
 ) -> None:
-    def kill(done: int, _total: int) -> None:
-        if done > 2 * PART_BYTES and not detours:
-            s3_server.kill()
+    async with _store_for_services(s3_server) as store:
 
-    def back(reason: str) -> None:
-        detours.append(reason)
-        s3_server.start()
+        def close(done: int, _total: int) -> None:
+            store.is_closed = done > 2 * PART_BYTES
 
-    async with Client(server.address, user_id=USER, retry=PATIENT, direct=True, on_detour=back) as client:
-        done = await client.upload(file, on_progress=kill)
+        async with (
+            _server_of(store, tmp_path) as server,
+            _direct(server.address, detours) as client,
+        ):
+            done = await client.upload(file, on_progress=close)
     assert done.sha256 == SHA256
     assert len(detours) == 1
     assert "http" not in detours[0]
@@ -124,19 +176,20 @@ async def _made(client: Client, tmp_path: Path) -> Artifact:
 
 
 async def test_a_result_comes_past_the_service_or_through_it(
-    server: Server, tmp_path: Path, detours: list[str], s3_server: S3Server
+    s3_server: S3Server, tmp_path: Path, detours: list[str]
 ) -> None:
-    async with _direct(server.address, detours) as client:
-        artifact = await _made(client, tmp_path)
-        before = s3_server.requests().count("GetObject")
-        assert await client.download(artifact.artifact_id, tmp_path / "direct.mp4") == artifact
-        assert s3_server.requests().count("GetObject") == before + 1
-        assert detours == []
-        s3_server.kill()
-        try:  # the service has it at hand
+    async with _store_for_services(s3_server) as store:
+        async with (
+            _server_of(store, tmp_path) as server,
+            _direct(server.address, detours) as client,
+        ):
+            artifact = await _made(client, tmp_path)
+            before = s3_server.requests().count("GetObject")
+            assert await client.download(artifact.artifact_id, tmp_path / "direct.mp4") == artifact
+            assert s3_server.requests().count("GetObject") == before + 1
+            assert detours == []
+            store.is_closed = True
             await client.download(artifact.artifact_id, tmp_path / "stream.mp4")
-        finally:
-            s3_server.start()
     assert len(detours) == 1
     assert "http" not in detours[0]
     for name in ("direct.mp4", "stream.mp4"):
