@@ -178,18 +178,18 @@ async def _made(client: Client, tmp_path: Path) -> Artifact:
 async def test_a_result_comes_past_the_service_or_through_it(
     s3_server: S3Server, tmp_path: Path, detours: list[str]
 ) -> None:
-    async with _store_for_services(s3_server) as store:
-        async with (
-            _server_of(store, tmp_path) as server,
-            _direct(server.address, detours) as client,
-        ):
-            artifact = await _made(client, tmp_path)
-            before = s3_server.requests().count("GetObject")
-            assert await client.download(artifact.artifact_id, tmp_path / "direct.mp4") == artifact
-            assert s3_server.requests().count("GetObject") == before + 1
-            assert detours == []
-            store.is_closed = True
-            await client.download(artifact.artifact_id, tmp_path / "stream.mp4")
+    async with (
+        _store_for_services(s3_server) as store,
+        _server_of(store, tmp_path) as server,
+        _direct(server.address, detours) as client,
+    ):
+        artifact = await _made(client, tmp_path)
+        before = s3_server.requests().count("GetObject")
+        assert await client.download(artifact.artifact_id, tmp_path / "direct.mp4") == artifact
+        assert s3_server.requests().count("GetObject") == before + 1
+        assert detours == []
+        store.is_closed = True
+        await client.download(artifact.artifact_id, tmp_path / "stream.mp4")
     assert len(detours) == 1
     assert "http" not in detours[0]
     for name in ("direct.mp4", "stream.mp4"):
