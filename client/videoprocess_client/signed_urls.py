@@ -13,9 +13,6 @@ from videoprocess_client.errors import Unsupported
 # Of a connection, and of each read and write.
 CONNECT_SECONDS = 5.0
 STALL_SECONDS = 60.0
-# What passes soon is tried again so often, after pauses that double from this one on.
-TRIES, FIRST_PAUSE_SECONDS = 3, 0.2
-PASSING = (500, 502, 503, 504)
 READ_BYTES = 1 << 20
 
 
@@ -38,16 +35,9 @@ class SignedUrls:
             raise Unsupported(
                 "NOT_INSTALLED", "Transfers past the service need urllib3: pip install 'videoprocess[direct]'"
             ) from None
-        retries = urllib3.Retry(
-            TRIES,
-            connect=0,
-            redirect=False,
-            status_forcelist=PASSING,
-            allowed_methods=None,
-            backoff_factor=FIRST_PAUSE_SECONDS,
-        )
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=STALL_SECONDS)
-        self._pool = urllib3.PoolManager(maxsize=8, retries=retries, timeout=timeout)
+        # Who calls tries again; urllib3 would write the URLs of its own tries into the log.
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=timeout)
         self._failures = (urllib3.exceptions.HTTPError, OSError)
 
     async def put(self, url: str, data: bytes) -> None:
@@ -90,6 +80,6 @@ class SignedUrls:
 
 
 def _reason(error: Exception) -> str:
-    """The kind of what went wrong at the bottom: the texts of urllib3's errors have the URL."""
-    inner = getattr(error, "reason", None) or error
-    return str(inner.strerror) if isinstance(inner, OSError) and inner.strerror else type(inner).__name__
+    """The kind of what went wrong: the texts of urllib3's errors have the URL."""
+    cause = error.__cause__ or error
+    return str(cause.strerror) if isinstance(cause, OSError) and cause.strerror else type(error).__name__

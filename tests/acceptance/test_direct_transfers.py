@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -52,42 +53,22 @@ def _detours() -> list[str]:
     return []
 
 
+@dataclass
 class StoreForServices:
-    """Stands before the S3 server, and once closed lets only those in who sign their requests themselves: no URL works."""
+    """The S3 server, behind what lets only those in, once it is closed, who sign their requests themselves: no URL works."""
 
-    def __init__(self, server: S3Server) -> None:
-        self._server = server
-        self.is_closed = False
-        self.endpoint = ""
+    endpoint: str = ""
+    is_closed: bool = False
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self._server.address.rpartition(":")
-        there, to_there = await asyncio.open_connection(host, int(port))
-        ways = [
-            asyncio.create_task(self._pass_on(reader, to_there)),
-            asyncio.create_task(self._pass_on(there, writer)),
-        ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        for each in (to_there, writer):
-            each.transport.abort()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(1 << 16):
-                if self.is_closed and b"X-Amz-Signature=" in data:
-                    return
-                writer.write(data)
-                await writer.drain()
+    def refuses(self, data: bytes) -> bool:
+        return self.is_closed and b"X-Amz-Signature=" in data
 
 
 @asynccontextmanager
 async def _store_for_services(server: S3Server) -> AsyncIterator[StoreForServices]:
-    store = StoreForServices(server)
-    listener = await asyncio.start_server(store.serve, "127.0.0.1", 0)
-    store.endpoint = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    async with listener:
+    store = StoreForServices()
+    async with cutting_proxy(lambda: server.address, store.refuses) as proxy:
+        store.endpoint = f"http://{proxy.target}"
         yield store
 
 

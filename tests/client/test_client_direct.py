@@ -30,7 +30,7 @@ async def test_a_service_that_keeps_files_offers_no_urls(tmp_path: Path) -> None
     assert "The file goes through the server (this service keeps blobs in files" in run.err
 
 
-async def test_what_cannot_be_reached_is_told_without_the_url() -> None:
+async def test_what_cannot_be_reached_is_told_without_the_url(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}/bucket/key?X-Amz-Signature=secret"
     urls = SignedUrls()
@@ -41,3 +41,4 @@ async def test_what_cannot_be_reached_is_told_without_the_url() -> None:
     with pytest.raises(SignedUrlError):
         _ = [data async for data in urls.get(url, 0)]
     urls.close()
+    assert "secret" not in caplog.text
