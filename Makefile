@@ -90,7 +90,7 @@ $(VENV)/manifests/.manifests: requirements/manifests.txt | $(BIN)/python
 	@touch $@
 
 image-test: $(VENV)/.runtime $(VENV)/manifests/.manifests ## build the container image, run it and send a clip through; needs root, no Docker engine
-	$(VENV)/manifests/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml)) deploy/kuberay/claim.yaml
+	$(VENV)/manifests/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes*/*.yaml)) deploy/kuberay/claim.yaml
 	@PYTHONPATH=tests $(BIN)/python scripts/image_test.py
 
 kept: $(VENV)/.dev ## ask other programs what results keep; MEDIA=folders of clips, WORK=folder that keeps what was made

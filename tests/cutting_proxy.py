@@ -14,10 +14,14 @@ class CuttingProxy:
 
     Args:
         server_address: where connections go, asked for each time: a server may come back elsewhere.
+        refuses: asked of what clients send; it ends their connection, and does not get there.
     """
 
-    def __init__(self, server_address: Callable[[], str]) -> None:
+    def __init__(
+        self, server_address: Callable[[], str], refuses: Callable[[bytes], bool] = lambda _: False
+    ) -> None:
         self._server_address = server_address
+        self._refuses = refuses
         #: of clients, over all connections
         self.sent_bytes = 0
         self.target = ""
@@ -78,6 +82,8 @@ class CuttingProxy:
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(READ_BYTES):
+                if counts and self._refuses(data):
+                    return
                 if counts:  # as of now: a cut may have been asked for since the read began
                     data = data[: self._allowed()]
                 writer.write(data)
@@ -96,9 +102,11 @@ class CuttingProxy:
 
 
 @asynccontextmanager
-async def cutting_proxy(server_address: Callable[[], str]) -> AsyncIterator[CuttingProxy]:
+async def cutting_proxy(
+    server_address: Callable[[], str], refuses: Callable[[bytes], bool] = lambda _: False
+) -> AsyncIterator[CuttingProxy]:
     """Have a proxy; its `target` is where clients connect."""
-    proxy = CuttingProxy(server_address)
+    proxy = CuttingProxy(server_address, refuses)
     # no buffer of its own: what it has read it has passed on
     listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=READ_BYTES)
     host, port = listener.sockets[0].getsockname()

@@ -116,7 +116,10 @@ def named_files(rows: Rows) -> dict[str, tuple[int, str]]:
     named = {}
     for upload in rows["uploads"]:
         if upload["state"] == "finished":
-            named[f"uploads/{upload['upload_id']}"] = (upload["size_bytes"], upload["sha256"])
+            named[f"uploads/{upload['blob_key'] or upload['upload_id']}"] = (
+                upload["size_bytes"],
+                upload["sha256"],
+            )
     for segment in rows["segments"]:
         if segment["state"] == "done":
             named[f"segments/{segment['path']}"] = (segment["size_bytes"], segment["sha256"])
@@ -152,7 +155,7 @@ def _broken_events(rows: Rows) -> Iterator[str]:
 def strays(rows: Rows, root: Path) -> Iterator[str]:
     """Files that no row names, and files that are in two places."""
     named = set(named_files(rows))
-    named |= {f"uploads/{upload['upload_id']}" for upload in rows["uploads"]}
+    named |= {f"uploads/{upload['blob_key'] or upload['upload_id']}" for upload in rows["uploads"]}
     buried = {f"{stone['kind']}/{stone['key']}" for stone in rows["tombstones"]}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))

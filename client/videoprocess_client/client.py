@@ -25,8 +25,10 @@ from videoprocess_client.link import Link
 from videoprocess_client.passed_files import OpenFile
 from videoprocess_client.retry import RetryPolicy
 from videoprocess_client.session import Session
+from videoprocess_client.signed_urls import SignedUrls
 from videoprocess_client.subscription import Subscription
-from videoprocess_client.uploads import TransferProgress, Upload, UploadResult
+from videoprocess_client.transfer_progress import TransferProgress
+from videoprocess_client.uploads import Upload, UploadResult
 
 # A goodbye is not worth waiting for.
 CLOSE_SECONDS = 2.0
@@ -48,22 +50,30 @@ class Client:
         token: Token | None = None,
         retry: RetryPolicy | None = None,
         on_retry: Callable[[VideoProcessError], None] | None = None,
+        direct: bool = False,
+        on_detour: Callable[[str], None] | None = None,
     ) -> None:
         """Connect when first used.
 
         Args:
-            target: Address in gRPC's notation; `grpcs://host:port` asks for TLS. None: VIDEOPROCESS_TARGET of the environment,
-                else 127.0.0.1:50051.
+            target: Address in gRPC's notation; `grpcs://host:port` asks for TLS. Several, `host:port,host:port`, are replicas
+                of one service: calls are spread over them, and go on at another when one is gone. None: VIDEOPROCESS_TARGET
+                of the environment, else 127.0.0.1:50051.
             user_id: The user who owns videos, sessions, uploads and events.
             credentials: For TLS, with files or ready-made. None: plain text, unless the target asks for TLS.
             token: What calls carry to say who this is, or what tells it before each call. It is sent over TLS, or to this
                 machine, only.
             retry: How patient the client is. None: 60 s, and 2 s before the first answer.
             on_retry: Called with the error each time the client waits for a service that it had reached before.
+            direct: Whether files go past the service, to and from the store that it keeps them in, where it offers that and
+                the store can be reached; else through it. Needs the extra `direct`.
+            on_detour: Called with the reason when a file, or the rest of one, goes through the service all the same.
 
         Raises:
             OSError: A file of the credentials cannot be read.
             ValueError: The credentials do not fit together, or a token would travel in plain text.
+            ConnectionFailed: None of several hosts is known.
+            Unsupported: The extra `direct` is not installed.
         """
         self.target = target or default_target()
         self.user_id = user_id
@@ -71,7 +81,16 @@ class Client:
             raise ValueError("a token is sent over TLS or to this machine only: use grpcs://, or credentials")
         bearer = None if token is None else Bearer(token)
         self._channel = open_channel(self.target, credentials)
-        self._link = Link(self._channel, user_id, retry or RetryPolicy(), on_retry, bearer)
+        self._signed_urls = SignedUrls() if direct else None
+        self._link = Link(
+            self._channel,
+            user_id,
+            retry or RetryPolicy(),
+            on_retry,
+            bearer,
+            signed_urls=self._signed_urls,
+            on_detour=on_detour,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,6 +103,8 @@ class Client:
     async def close(self) -> None:
         """End the connection; calls under way end too."""
         await self._channel.close()
+        if self._signed_urls is not None:
+            self._signed_urls.close()
 
     async def capabilities(self) -> video_process_service_pb2.GetCapabilitiesResponse:
         """Limits, codecs, filters, settings and versions of the running service."""

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -16,11 +16,13 @@ from grpc import aio
 
 from videoprocess.v1 import file_transfer_pb2 as pb
 from videoprocess.v1.report_pb2 import Artifact
-from videoprocess_client.errors import ConnectionFailed, DataLoss, VideoProcessError
+from videoprocess_client.errors import ConnectionFailed, DataLoss, Unsupported, VideoProcessError
 from videoprocess_client.freed_memory import keep_freed_memory
 from videoprocess_client.link import Link
 from videoprocess_client.retry import may_pass
-from videoprocess_client.uploads import STALL_SECONDS, TransferProgress
+from videoprocess_client.signed_urls import SignedUrlError, SignedUrls
+from videoprocess_client.transfer_progress import TransferProgress
+from videoprocess_client.uploads import STALL_SECONDS
 
 _DownloadCall: TypeAlias = "aio.UnaryStreamCall[pb.DownloadRequest, pb.DownloadResponse]"
 _WRITE_OUT_BYTES = 8 << 20
@@ -71,6 +73,8 @@ class Download:
         return artifact
 
     async def _fetch(self, file: BinaryIO) -> None:
+        if self._link.signed_urls is not None:
+            await self._fetch_past(file, self._link.signed_urls)
         patience = self._link.patience()
         while True:
             before = self._offset
@@ -85,6 +89,23 @@ class Download:
                 await patience.pause(failure)
             else:
                 return
+
+    async def _fetch_past(self, file: BinaryIO, signed_urls: SignedUrls) -> None:
+        """Fetch what comes past the service; a URL that ceases to work on the way is asked for anew."""
+        request = pb.GetDownloadUrlRequest(user_id=self._link.user_id, artifact_id=self._artifact_id)
+        while True:
+            before = self._offset
+            try:
+                found = await self._link.call(self._link.files.GetDownloadUrl, request)
+                self._artifact = found.artifact
+                async with aclosing(signed_urls.get(found.url, before)) as pieces:
+                    async for data in pieces:
+                        await self._keep(file, data)
+            except (Unsupported, SignedUrlError) as error:
+                if self._offset > before:
+                    continue
+                self._link.take_detour(getattr(error, "message", "") or str(error))
+            return
 
     async def _receive(self, file: BinaryIO) -> None:
         """Append what one stream brings, from the offset reached on."""
@@ -116,18 +137,20 @@ class Download:
             self._artifact = message.artifact
         if message.offset != self._offset:
             raise DataLoss("CHECKSUM_MISMATCH", "The bytes are not those that follow.")
-        self._offset += await asyncio.to_thread(self._write, file, message)
+        await self._keep(file, message.data, message.crc32c)
+
+    async def _keep(self, file: BinaryIO, data: bytes, crc32c: int | None = None) -> None:
+        """Write the next bytes where all before them are; what came without a checksum is checked at the end."""
+        await asyncio.to_thread(self._write, file, data, crc32c)
+        self._offset += len(data)
         if self._on_progress is not None and self._artifact is not None:
             self._on_progress(self._offset, self._artifact.size_bytes)
 
-    def _write(self, file: BinaryIO, message: pb.DownloadResponse) -> int:
-        """Write a message's bytes where all before them are; return how many."""
-        data = message.data
-        if message.crc32c != google_crc32c.value(data):
+    def _write(self, file: BinaryIO, data: bytes, crc32c: int | None) -> None:
+        if crc32c not in (None, google_crc32c.value(data)):
             raise DataLoss("CHECKSUM_MISMATCH", "The bytes were damaged on the way.")
         _write_whole(file.fileno(), data, self._offset)
         self._hash.update(data)
-        return len(data)
 
     def _checked(self) -> Artifact:
         artifact = self._artifact

@@ -17,6 +17,7 @@ from videoprocess.v1 import (
 from videoprocess_client.credentials import Bearer, BearerChannel
 from videoprocess_client.errors import Busy, ConnectionFailed, VideoProcessError, from_rpc_error
 from videoprocess_client.retry import Patience, RetryPolicy
+from videoprocess_client.signed_urls import SignedUrls
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -36,8 +37,13 @@ class Link:
         policy: RetryPolicy,
         on_retry: Callable[[VideoProcessError], None] | None = None,
         bearer: Bearer | None = None,
+        signed_urls: SignedUrls | None = None,
+        on_detour: Callable[[str], None] | None = None,
     ) -> None:
         self.user_id = user_id
+        #: None where bytes are not to go past the service
+        self.signed_urls = signed_urls
+        self._on_detour = on_detour
         #: what calls carry, for what goes another way than by gRPC; None where they carry none
         self.bearer_token: Callable[[], str | None] = lambda: None if bearer is None else bearer.current()
         self._bearer = bearer
@@ -51,6 +57,11 @@ class Link:
         self.callback = video_process_callback_pb2_grpc.VideoProcessCallbackServiceStub(channel)
         self.files = file_transfer_pb2_grpc.FileTransferServiceStub(channel)
         self.catalog = video_catalog_pb2_grpc.VideoCatalogServiceStub(channel)
+
+    def take_detour(self, reason: str) -> None:
+        """Note that bytes which were to go past the service go through it."""
+        if self._on_detour is not None:
+            self._on_detour(reason)
 
     def patience(self) -> Patience:
         """A fresh patience for one operation, short until the service has answered once."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from videoprocess.v1.report_pb2 import Artifact
 from videoprocess_client.jobs import find_video
-from videoprocess_client.uploads import TransferProgress
+from videoprocess_client.transfer_progress import TransferProgress
 
 if TYPE_CHECKING:
     from videoprocess_client.client import Client

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 from typing import BinaryIO, TypeAlias
 
-import google_crc32c
 from grpc import aio
 
 from videoprocess.v1 import file_transfer_pb2 as pb
+from videoprocess_client.direct_uploads import DirectUpload
 from videoprocess_client.errors import ConnectionFailed, DataLoss, NotFound, VideoProcessError
 from videoprocess_client.freed_memory import keep_freed_memory
+from videoprocess_client.hashed_file import CHUNK_BYTES, HashedFile, Message
 from videoprocess_client.link import Link
 from videoprocess_client.retry import may_pass
+from videoprocess_client.transfer_progress import TransferProgress
 
-# gRPC's default limit is 4 MiB, the service's for data 3 MiB; 1 MiB is what the contract calls a good size.
-CHUNK_BYTES = 1 << 20
-# They are in memory while as many are sent.
-MESSAGES_AT_ONCE = 4
 # On a line that is too slow for that.
 LEAST_CHUNK_BYTES = 1 << 15
 # A server that takes no message for so long is as good as gone.
@@ -36,8 +30,6 @@ _RESUMABLE = frozenset({"UPLOAD_OFFSET", "CHECKSUM_MISMATCH", "SIZE_MISMATCH"})
 # Causes of which a slow line may be the reason.
 _SLOW = frozenset({"STALLED", "TRANSFER_TOO_SLOW"})
 
-#: called with bytes stored by the service or on their way, and bytes in all
-TransferProgress: TypeAlias = Callable[[int, int], None]
 _UploadCall: TypeAlias = "aio.StreamUnaryCall[pb.UploadRequest, pb.UploadResponse]"
 
 
@@ -63,74 +55,6 @@ def new_upload_id() -> str:
     return secrets.token_hex(16)
 
 
-@dataclass(frozen=True)
-class _Message:
-    """A message with bytes of the file, made where the event loop does not wait for it."""
-
-    request: pb.UploadRequest
-    #: where its bytes end in the file
-    end: int
-    #: whether it finishes the upload
-    is_last: bool
-
-
-class _HashedFile:
-    """A file that is read in pieces from anywhere and hashed from its beginning, each byte once."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._lock = Lock()  # a read that was given up may still run when the next one begins
-        self._hash = hashlib.sha256()
-        self._hashed_bytes = 0
-        self.size_bytes = file.seek(0, os.SEEK_END)
-
-    async def messages(self, offset: int, chunk_bytes: int) -> list[_Message]:
-        """Read the next messages, as many as are worth a change of threads; the last one of the file finishes the upload."""
-        return await asyncio.to_thread(self._messages, offset, chunk_bytes)
-
-    async def sha256(self) -> str:
-        """The digest of the whole file."""
-        return await asyncio.to_thread(self._digest)
-
-    def _messages(self, offset: int, chunk_bytes: int) -> list[_Message]:
-        messages = [self._message(offset, chunk_bytes)]
-        while not messages[-1].is_last and len(messages) < MESSAGES_AT_ONCE:
-            messages.append(self._message(messages[-1].end, chunk_bytes))
-        return messages
-
-    def _message(self, offset: int, chunk_bytes: int) -> _Message:
-        with self._lock:
-            self._hash_up_to(offset)
-            data = self._read_exactly(offset, chunk_bytes)
-            self._hash.update(memoryview(data)[self._hashed_bytes - offset :])
-            self._hashed_bytes = max(self._hashed_bytes, offset + len(data))
-            request = pb.UploadRequest(offset=offset, data=data, crc32c=google_crc32c.value(data))
-            end = offset + len(data)
-            if end == self.size_bytes:
-                request.finish.size_bytes = end
-                request.finish.sha256 = self._hash.hexdigest()
-            return _Message(request, end, is_last=end == self.size_bytes)
-
-    def _digest(self) -> str:
-        with self._lock:
-            self._hash_up_to(self.size_bytes)
-            return self._hash.hexdigest()
-
-    def _hash_up_to(self, offset: int) -> None:
-        while self._hashed_bytes < offset:
-            data = self._read_exactly(self._hashed_bytes, CHUNK_BYTES)[: offset - self._hashed_bytes]
-            self._hash.update(data)
-            self._hashed_bytes += len(data)
-
-    def _read_exactly(self, offset: int, most_bytes: int) -> bytes:
-        wanted = min(most_bytes, self.size_bytes - offset)
-        self._file.seek(offset)
-        data = self._file.read(wanted)
-        if len(data) != wanted:
-            raise DataLoss("SOURCE_CHANGED", "The file became shorter while it was uploaded.")
-        return data
-
-
 class Upload:
     """One file on its way to the service."""
 
@@ -145,7 +69,7 @@ class Upload:
         on_progress: TransferProgress | None = None,
     ) -> None:
         self._link = link
-        self._file = _HashedFile(file)
+        self._file = HashedFile(file)
         self._header = pb.UploadHeader(
             user_id=link.user_id,
             upload_id=upload_id or new_upload_id(),
@@ -162,6 +86,12 @@ class Upload:
         keep_freed_memory()
         # Asked for a new id too: from then on the service is known to be there, and a cut is worth waiting for.
         committed = await self._committed()
+        if committed is not None and self._link.signed_urls is not None:
+            direct = DirectUpload(
+                self._link, self._link.signed_urls, self._file, self._header, self._on_progress
+            )
+            self._sent_bytes += await direct.run()
+            committed = await self._committed()
         patience = self._link.patience()
         while committed is not None:
             try:
@@ -233,7 +163,7 @@ class Upload:
             reading.cancel()
         await call.done_writing()
 
-    def _reading(self, offset: int) -> asyncio.Task[list[_Message]]:
+    def _reading(self, offset: int) -> asyncio.Task[list[Message]]:
         return asyncio.create_task(self._file.messages(offset, self._chunk_bytes))
 
     async def _write(self, call: _UploadCall, request: pb.UploadRequest) -> None:
@@ -247,7 +177,7 @@ class Upload:
             await _bounded(call, STALL_SECONDS)
             raise _ended_early() from None
 
-    def _tell(self, message: _Message) -> None:
+    def _tell(self, message: Message) -> None:
         """A message is on its way."""
         self._sent_bytes += message.end - message.request.offset
         if self._on_progress is not None:

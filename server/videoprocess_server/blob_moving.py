@@ -78,10 +78,9 @@ def _named(repository: Repository) -> list[NamedBlob]:
 
 
 def _uploads(reader: Reader) -> Iterator[NamedBlob]:
-    for upload_id in reader.list_all_upload_ids():
-        upload = reader.get_upload(upload_id)
-        if upload is not None and upload.state is UploadState.FINISHED:
-            yield NamedBlob(BlobKind.UPLOAD, upload_id, upload.sha256)
+    for upload in reader.list_all_uploads():
+        if upload.state is UploadState.FINISHED:
+            yield NamedBlob(BlobKind.UPLOAD, upload.key, upload.sha256)
 
 
 def _segments(reader: Reader) -> Iterator[NamedBlob]:

@@ -137,6 +137,10 @@ def test_everything_that_holds_work_back_has_words_that_fit() -> None:
         ("::1:50", False),
         (":50", False),
         ("a b:50", False),
+        ("a:1,b:2", True),
+        ("grpcs://a:1,[::1]:2", True),
+        ("a:1,b", False),
+        ("a:1,", False),
     ],
 )
 def test_an_address_has_a_port_that_can_be(text: str, good: bool) -> None:

@@ -116,7 +116,7 @@ class TestRecords:
                 transaction.delete_plan(name)
         with repository.read() as reader:
             assert [video.video_id for video in reader.list_videos(1, limit=9)] == ["b"]
-            assert list(reader.list_all_upload_ids()) == ["b"]
+            assert [upload.upload_id for upload in reader.list_all_uploads()] == ["b"]
             assert list(reader.list_all_artifact_ids()) == ["b"]
             assert list(reader.list_all_plan_ids()) == ["b"]
             assert list(reader.list_tombstones(9)) == [a_tombstone("b")]

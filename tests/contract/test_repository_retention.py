@@ -323,7 +323,7 @@ def _take(
 
 def _sum(transaction: Transaction, user_id: int) -> int:
     """What there is of a user, row by row."""
-    uploads = [transaction.get_upload(name) for name in transaction.list_all_upload_ids()]
+    uploads = list(transaction.list_all_uploads())
     artifacts = [transaction.get_artifact(name) for name in transaction.list_all_artifact_ids()]
     plans = [transaction.get_plan(name) for name in transaction.list_all_plan_ids()]
     segments = [

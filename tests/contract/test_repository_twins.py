@@ -161,7 +161,7 @@ def answers(reader: Reader) -> dict[str, object]:
         "queues": [list(reader.list_queue_head(user, 2)) for user in users],
         "oldest": [reader.get_oldest_queued(user) for user in users],
         "plan ids": list(reader.list_all_plan_ids()),
-        "upload ids": list(reader.list_all_upload_ids()),
+        "uploads": list(reader.list_all_uploads()),
         "artifact ids": list(reader.list_all_artifact_ids()),
         "expired artifacts": [len(reader.list_expired_artifacts(time, 9)) for time in times],
         "expired videos": [list(reader.list_expired_videos(time, 9)) for time in times],

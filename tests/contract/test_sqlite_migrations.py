@@ -182,9 +182,7 @@ class TestFrom0001:
                 job = transaction.get_job(job_id)
                 assert job
                 transaction.put_job(replace(job, blocked_since_us=None))
-            for upload_id in transaction.list_all_upload_ids():
-                upload = transaction.get_upload(upload_id)
-                assert upload
+            for upload in transaction.list_all_uploads():
                 transaction.put_upload(upload)
             for artifact_id in transaction.list_all_artifact_ids():
                 artifact = transaction.get_artifact(artifact_id)

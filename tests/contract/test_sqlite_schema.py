@@ -124,7 +124,7 @@ class TestCosts:
         "list_active_users": ["SCAN active_jobs"],
         "list_all_artifact_ids": ["SCAN artifacts USING COVERING INDEX sqlite_autoindex_artifacts_1"],
         "list_all_plan_ids": ["SCAN plans USING COVERING INDEX sqlite_autoindex_plans_1"],
-        "list_all_upload_ids": ["SCAN uploads USING COVERING INDEX sqlite_autoindex_uploads_1"],
+        "list_all_uploads": ["SCAN uploads USING INDEX sqlite_autoindex_uploads_1"],
         "list_replicas": ["SCAN replicas"],
         "list_running_jobs": ["SCAN jobs USING INDEX jobs_running"],
         "list_stale_plans": ["SCAN plans USING INDEX plans_by_video"],

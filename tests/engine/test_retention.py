@@ -50,9 +50,9 @@ def _cut_upload(engine: Engine, upload_id: str = UPLOAD_ID) -> None:
 
 def _has_upload(engine: Engine, upload_id: str = UPLOAD_ID) -> bool:
     with engine.repository.read() as reader:
-        row = reader.get_upload(upload_id) is not None
-    assert row == (upload_id in engine.blobs.keys(BlobKind.UPLOAD))
-    return row
+        rows = {upload.upload_id: upload.key for upload in reader.list_all_uploads()}
+    assert sorted(rows.values()) == engine.blobs.keys(BlobKind.UPLOAD)
+    return upload_id in rows
 
 
 def _interrupted(engine: Engine, workers: ScriptedExecutor) -> str:

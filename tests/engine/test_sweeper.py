@@ -180,7 +180,24 @@ def test_an_upload_that_came_back_under_its_id_is_nobodys_to_delete(engine: Engi
     engine.sweeper.sweep()
     assert not _tombstones(engine)
     assert engine.uploads.finish(writer, "").size_bytes == 3
-    assert engine.blobs.size(BlobKind.UPLOAD, KEY) == 3
+    assert engine.blobs.keys(BlobKind.UPLOAD) == [writer.upload.key]
+
+
+def test_a_store_that_takes_its_time_to_delete_an_upload_holds_no_change_up(engine: Engine) -> None:
+    blobs = _blobs(engine)
+    _leave(engine, KEY, kind=BlobKind.UPLOAD)
+    blobs.deleting.clear()
+    blobs.may_delete.clear()
+    sweeping = threading.Thread(target=engine.sweeper.sweep)
+    sweeping.start()
+    assert blobs.deleting.wait(PATIENCE_SECONDS)
+    writer = engine.uploads.open(CALLER, USER, KEY, "", "", None)  # a change, and of the same id
+    engine.uploads.append(writer, 0, b"new")
+    assert sweeping.is_alive()
+    blobs.may_delete.set()
+    sweeping.join(PATIENCE_SECONDS)
+    assert engine.uploads.finish(writer, "").size_bytes == 3
+    assert engine.blobs.keys(BlobKind.UPLOAD) == [writer.upload.key]
 
 
 class AwayRepository:

@@ -22,6 +22,7 @@ ASKED_FOR = {
         *_GROUPS["build"],
         *_EXTRAS["stabilise"],
         *_EXTRAS["tracing"],
+        *_EXTRAS["direct"],
         *_EXTRAS["plots"],
         *_EXTRAS["dev"],
     ],

@@ -17,6 +17,7 @@ from videoprocess_client.channel import DEFAULT_TARGET
 from videoprocess_client.cli.options import (
     DEFAULT_USER_ID,
     AsJson,
+    Direct,
     PassFd,
     Shared,
     Target,
@@ -108,6 +109,7 @@ def enhance(
     source: Source = None,
     shared: Shared = None,
     pass_fd: PassFd = False,
+    direct: Direct = False,
     video_id: VideoId = None,
     mode: ModeOption = None,
     stabilise: StabiliseOption = None,
@@ -181,7 +183,7 @@ def enhance(
         keep=keep,
         overwrite=overwrite,
     )
-    connection = Connection(target, user, as_json)
+    connection = Connection(target, user, as_json, direct=direct)
     command = _Command(connection, given, output, options, report, pass_fd)
     execute(connection, command.run, patience_seconds=LONG_PATIENCE_SECONDS)
 

@@ -18,6 +18,7 @@ from videoprocess_client.cli.kept_upload import KeptUpload
 from videoprocess_client.cli.options import (
     DEFAULT_USER_ID,
     AsJson,
+    Direct,
     PassFd,
     SessionId,
     Shared,
@@ -62,6 +63,7 @@ def upload(
     file: FilePath,
     video_id: NewVideoId = None,
     upload_id: OldUploadId = None,
+    direct: Direct = False,
     target: Target = DEFAULT_TARGET,
     user: User = DEFAULT_USER_ID,
     as_json: AsJson = False,
@@ -72,7 +74,7 @@ def upload(
     """
     _check_file(file)
 
-    connection = Connection(target, user, as_json)
+    connection = Connection(target, user, as_json, direct=direct)
 
     async def work(client: Client, output: Output) -> None:
         with display(output.stderr) as shown:
@@ -98,6 +100,7 @@ def prepare(
     upload: FinishedUpload = None,
     shared: Shared = None,
     pass_fd: PassFd = False,
+    direct: Direct = False,
     session: SessionId = None,
     target: Target = DEFAULT_TARGET,
     user: User = DEFAULT_USER_ID,
@@ -111,7 +114,7 @@ def prepare(
     if pass_fd and file is None:
         raise typer.BadParameter("needs FILE", param_hint="--pass-fd")
     known = _known_source(upload, shared)
-    connection = Connection(target, user, as_json, session)
+    connection = Connection(target, user, as_json, session, direct)
 
     async def work(client: Client, output: Output) -> None:
         source: Source | None = known

@@ -25,23 +25,29 @@ _SCHEMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:")
 
 
 def check_target(text: str) -> str:
-    """An address as it is, if gRPC can connect to it.
+    """An address, or several, as they are, if gRPC can connect to them.
 
     Raises:
         typer.BadParameter: It has no port, or one that cannot be.
     """
     if text.startswith(_SCHEMES_WITHOUT_PORT):
         return text
-    found = re.fullmatch(f"{_TLS}?{_ADDRESS}", text, re.ASCII)
-    if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
-        raise typer.BadParameter(f"{text!r} is not HOST:PORT, e.g. 127.0.0.1:50051", param_hint="--target")
+    for address in re.sub(f"^{_TLS}", "", text).split(","):
+        found = re.fullmatch(_ADDRESS, address, re.ASCII)
+        if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
+            raise typer.BadParameter(
+                f"{address!r} is not HOST:PORT, e.g. 127.0.0.1:50051", param_hint="--target"
+            )
     return text
 
 
 Target: TypeAlias = Annotated[
     str,
     typer.Option(
-        envvar=TARGET_VARIABLE, metavar="HOST:PORT", help="Address of the server.", callback=check_target
+        envvar=TARGET_VARIABLE,
+        metavar="HOST:PORT[,HOST:PORT…]",
+        help="Address of the server, or of each of its replicas: when one is gone, the next one goes on.",
+        callback=check_target,
     ),
 ]
 User: TypeAlias = Annotated[
@@ -68,6 +74,13 @@ Shared: TypeAlias = Annotated[
     typer.Option(metavar="ROOT:PATH", help="Instead of a file of this machine: one under a shared root."),
 ]
 
+Direct: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--direct",
+        help="Send and fetch files past the server, from the store it keeps them in, where that can be reached.",
+    ),
+]
 PassFd: TypeAlias = Annotated[
     bool,
     typer.Option(

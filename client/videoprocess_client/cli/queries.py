@@ -11,7 +11,7 @@ import typer
 from videoprocess.v1 import hdi_enums_pb2, video_pb2
 from videoprocess.v1.video_process_service_pb2 import GetCapabilitiesResponse
 from videoprocess_client.channel import DEFAULT_TARGET
-from videoprocess_client.cli.options import DEFAULT_USER_ID, AsJson, SessionId, Target, User, VideoId
+from videoprocess_client.cli.options import DEFAULT_USER_ID, AsJson, Direct, SessionId, Target, User, VideoId
 from videoprocess_client.cli.output import Output
 from videoprocess_client.cli.plain import plain
 from videoprocess_client.cli.progress import display
@@ -86,6 +86,7 @@ def fetch(
     video_id: VideoId,
     output: OutputPath,
     overwrite: Overwrite = False,
+    direct: Direct = False,
     target: Target = DEFAULT_TARGET,
     user: User = DEFAULT_USER_ID,
     as_json: AsJson = False,
@@ -117,7 +118,7 @@ def fetch(
         }
         out.result(values, [f"{file.path}: {megabytes(file.artifact.size_bytes)}" for file in files])
 
-    execute(Connection(target, user, as_json), work)
+    execute(Connection(target, user, as_json, direct=direct), work)
 
 
 async def _pending(session: Session) -> list[str]:

@@ -36,6 +36,8 @@ class Connection:
     as_json: bool
     #: a session to use instead of the remembered one
     session_id: str | None = None
+    #: whether files go past the server
+    direct: bool = False
 
     def book(self, output: Output) -> SessionBook:
         """What is remembered of this server and user."""
@@ -93,6 +95,8 @@ async def _run(connection: Connection, work: Work, output: Output, retry: RetryP
         token=access().token,
         retry=retry,
         on_retry=notice,
+        direct=connection.direct,
+        on_detour=lambda reason: output.note(f"The file goes through the server ({reason})."),
     )
     async with client:
         await work(client, output)

@@ -104,7 +104,7 @@ class DirectTransfers:
                 Part(
                     offset=offset,
                     size_bytes=min(part_bytes, size_bytes - offset),
-                    url=signer.part_url(writer.upload.upload_id, offset, URL_SECONDS),
+                    url=signer.part_url(writer.upload.key, offset, URL_SECONDS),
                 )
                 for offset in offsets
             ),

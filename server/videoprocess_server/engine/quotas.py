@@ -56,7 +56,7 @@ class Quotas:
             uploads = reader.list_expired_uploads(_END_OF_TIME_US, 0, _MAX_UPLOADS)
         for upload in uploads:
             if upload.state is UploadState.ACTIVE:
-                self.written(upload, blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0)
+                self.written(upload, blobs.size(BlobKind.UPLOAD, upload.key) or 0)
 
     def check(self, user_id: int, more_bytes: int) -> None:
         """Return if the user may keep that much more.

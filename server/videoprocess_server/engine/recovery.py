@@ -91,7 +91,7 @@ def sweep(repository: Repository, blobs: BlobStore, others: Living = lambda _: (
             return
         named = {
             BlobKind.SEGMENT: set(reader.list_all_plan_ids()),
-            BlobKind.UPLOAD: set(reader.list_all_upload_ids()),
+            BlobKind.UPLOAD: {upload.key for upload in reader.list_all_uploads()},
             BlobKind.RESULT: set(reader.list_all_artifact_ids()),
             BlobKind.WORK: set[str](),
         }

@@ -137,4 +137,4 @@ def _drop_uploads(tx: Transaction, video: Video, now_us: int) -> None:
     for file in files_of(video):
         if file.kind is not SourceKind.SHARED and not tx.count_videos_of_upload(file.upload_id):
             tx.delete_upload(file.upload_id)
-            bury(tx, BlobKind.UPLOAD, file.upload_id, now_us)
+            bury(tx, BlobKind.UPLOAD, file.upload_key, now_us)

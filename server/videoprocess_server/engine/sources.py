@@ -92,6 +92,7 @@ class Sources:
             size_bytes=upload.size_bytes,
             file_name=upload.file_name,
             upload_id=upload_id,
+            blob_key=upload.blob_key,
         )
 
     def of_shared_path(self, user_id: int, root_name: str, path: str) -> Source:
@@ -127,7 +128,7 @@ class Sources:
         """
         try:
             if source.kind is not SourceKind.SHARED:
-                return self._blobs.open(BlobKind.UPLOAD, source.upload_id)
+                return self._blobs.open(BlobKind.UPLOAD, source.upload_key)
             fd = self._open_shared(user_id, source.root, source.path)
         except FileNotFoundError as error:
             raise _gone() from error
@@ -149,9 +150,9 @@ class Sources:
             for source in sources:
                 if source.kind is SourceKind.SHARED:
                     continue
-                stack.enter_context(self._blobs.using(BlobKind.UPLOAD, source.upload_id))
+                stack.enter_context(self._blobs.using(BlobKind.UPLOAD, source.upload_key))
                 try:
-                    self._blobs.bring(BlobKind.UPLOAD, source.upload_id, go_on)
+                    self._blobs.bring(BlobKind.UPLOAD, source.upload_key, go_on)
                 except FileNotFoundError as error:
                     raise _gone() from error
             yield

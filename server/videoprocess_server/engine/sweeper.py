@@ -17,11 +17,6 @@ log = structlog.get_logger(__name__)
 
 TOMBSTONES_PER_BATCH = 64
 
-#: kinds whose keys callers draw, so that a new row may have the key of a tombstone, and what looks for such a row
-_REUSABLE: dict[BlobKind, Callable[[Transaction, str], object | None]] = {
-    BlobKind.UPLOAD: lambda tx, key: tx.get_upload(key)
-}
-
 
 def bury(tx: Transaction, kind: BlobKind, key: str, now_us: int) -> None:
     """Note that these bytes are nobody's: in the transaction that takes the row which names them."""
@@ -30,6 +25,8 @@ def bury(tx: Transaction, kind: BlobKind, key: str, now_us: int) -> None:
 
 class Sweeper:
     """Deletes first the bytes, then the tombstone: a crash in between costs a second try, and no byte is forgotten.
+
+    No key is ever used again, so nothing is locked while a store takes its time, and several may sweep at once.
 
     Args:
         repository: of the tombstones.
@@ -68,19 +65,12 @@ class Sweeper:
         """Return whether there may be more that can be deleted."""
         with self._repository.read() as reader:
             batch = reader.list_tombstones(TOMBSTONES_PER_BATCH)
-        done = [each for each in batch if each.kind not in _REUSABLE_NAMES and self._delete(each)]
-        reusable = [each for each in batch if each.kind in _REUSABLE_NAMES]
         if not batch:
             return False
+        done = [each for each in batch if self._delete(each)]
         with self._repository.transaction() as tx:
-            done += [each for each in reusable if self._delete_unless_named(tx, each)]
             self._keep_account(tx, batch, done)
         return bool(done)
-
-    def _delete_unless_named(self, tx: Transaction, tombstone: Tombstone) -> bool:
-        """Delete bytes whose key may have come back, within the transaction, so that it cannot come back meanwhile."""
-        is_named = _REUSABLE[BlobKind(tombstone.kind)](tx, tombstone.key) is not None
-        return is_named or self._delete(tombstone)
 
     def _delete(self, tombstone: Tombstone) -> bool:
         """Return whether the bytes are gone."""
@@ -102,6 +92,3 @@ class Sweeper:
                 tx.delete_tombstone(tombstone.kind, tombstone.key)
             else:
                 tx.put_tombstone(replace(tombstone, create_time_us=now))
-
-
-_REUSABLE_NAMES = frozenset(kind.value for kind in _REUSABLE)

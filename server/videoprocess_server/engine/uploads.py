@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,21 +16,15 @@ from videoprocess_server.engine.quotas import Quotas
 from videoprocess_server.engine.recording import SILENT, Recorder
 from videoprocess_server.engine.sources import Sources
 from videoprocess_server.engine.sweeper import bury
+from videoprocess_server.engine.upload_admission import UploadAdmission, storage_full
 from videoprocess_server.engine.upload_digests import RunningDigest, RunningDigests
-from videoprocess_server.engine.video_ids import check_video_id
+from videoprocess_server.engine.upload_rows import begin_or_go_on, finish, same_digest, taken_over, touch
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.clock import Clock
-from videoprocess_server.model.records import Upload, Video
-from videoprocess_server.model.states import UploadState, VideoState
-from videoprocess_server.store.repository import (
-    Reader,
-    Repository,
-    StoreUnavailableError,
-    Transaction,
-)
+from videoprocess_server.model.records import Upload
+from videoprocess_server.model.states import UploadState
+from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError
 
-#: what a caller may choose as upload_id: 128 random bits
-_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 LOCK_STRIPES = 64  # uploads that write at once rarely share one
 #: a growing upload's row is written once in this part of the time that unfinished ones are kept
 TOUCHES_PER_LIFE = 100
@@ -92,7 +85,7 @@ class Uploads:
         self._clock = clock
         self._limits = limits
         self._quotas = quotas
-        self._space_left = space_left
+        self._admission = UploadAdmission(repository, blobs, limits, quotas, space_left)
         self._recorder = recorder
         #: an upload's writer changes under the lock of its stripe only, and so does its blob
         self._stripes = [threading.Lock() for _ in range(LOCK_STRIPES)]
@@ -119,139 +112,55 @@ class Uploads:
             VideoProcessError: USER_NOT_ALLOWED, INVALID_FIELD, UPLOAD_NOT_FOUND, VIDEO_EXISTS, QUOTA_EXCEEDED, STORAGE_FULL.
         """
         authorise(self._policy, caller, user_id)
-        if declared_size is not None and not 0 <= declared_size <= self._limits.max_upload_bytes:
-            raise VideoProcessError(
-                "INVALID_FIELD",
-                f"size_bytes must be 0 to {self._limits.max_upload_bytes}",
-                {"size_bytes": "is out of range"},
-            )
-        if upload_id and not _UPLOAD_ID.fullmatch(upload_id):
-            raise VideoProcessError(
-                "INVALID_FIELD",
-                "upload_id must be 32 lower-case hex digits",
-                {"upload_id": "is not 32 lower-case hex digits"},
-            )
-        if video_id:
-            check_video_id(video_id, self._limits)
-        self._check_space(user_id, upload_id, declared_size)
-        is_new, upload_id = not upload_id, upload_id or new_id()
-        with self._stripe(upload_id):  # whoever wrote it until now has ended its message, and gets no further
-            if not is_new:
-                self._clear(upload_id)
-            with self._repository.transaction() as tx:
-                upload = tx.get_upload(upload_id)
-                if upload is None:
-                    upload = self._begin(tx, user_id, upload_id, file_name, video_id, declared_size)
-                else:
-                    upload = self._go_on(tx, upload, user_id, video_id, declared_size)
-            return self._take_over(upload)
-
-    def _begin(
-        self,
-        tx: Transaction,
-        user_id: int,
-        upload_id: str,
-        file_name: str,
-        video_id: str,
-        declared_size: int | None,
-    ) -> Upload:
-        _check_free(tx, user_id, video_id)
-        now = self._clock.now_us()
-        upload = Upload(
-            upload_id=upload_id,
+        self._admission.check(user_id, upload_id, video_id, declared_size)
+        asked = Upload(
+            upload_id=upload_id or new_id(),
             user_id=user_id,
             state=UploadState.ACTIVE,
-            create_time_us=now,
+            create_time_us=(now := self._clock.now_us()),
             update_time_us=now,
             file_name=file_name,
             video_id=video_id,
             declared_size_bytes=declared_size,
+            blob_key=new_id(),
         )
-        tx.put_upload(upload)
-        return upload
-
-    def _clear(self, upload_id: str) -> None:
-        """Delete what an upload of this id left that is gone and not yet swept; the caller holds the stripe.
-
-        That is before the transaction that begins the new one: a store may take its time.
-        """
-        with self._repository.read() as reader:
-            if reader.get_upload(upload_id) is not None:
-                return
-        self._blobs.delete(BlobKind.UPLOAD, upload_id)
-        self._digests.forget(upload_id)
-
-    def _go_on(
-        self, tx: Transaction, upload: Upload, user_id: int, video_id: str, declared_size: int | None
-    ) -> Upload:
-        if upload.user_id != user_id:
-            raise VideoProcessError(
-                "UPLOAD_NOT_FOUND", f"there is no upload {upload.upload_id!r} of user {user_id}"
-            )
-        announced = upload.declared_size_bytes
-        if None not in (declared_size, announced) and declared_size != announced:
-            raise VideoProcessError(
-                "INVALID_FIELD",
-                f"the upload was begun with {announced} bytes: another file needs another upload_id",
-                {"header.size_bytes": "is not that of the upload"},
-            )
-        is_new_name = video_id not in ("", upload.video_id)
-        if upload.state is not UploadState.ACTIVE:
-            if is_new_name:
-                raise VideoProcessError(
-                    "INVALID_FIELD",
-                    "a finished upload makes no further video; name it in Prepare",
-                    {"header.video_id": "is not that of the upload, which is finished"},
-                )
-            return upload
-        if is_new_name:
-            _check_free(tx, user_id, video_id)
-        upload = replace(
-            upload, video_id=video_id or upload.video_id, update_time_us=self._clock.now_us()
-        )  # from now on it does not expire before this stream has it
-        tx.put_upload(upload)
-        return upload
-
-    def _check_space(self, user_id: int, upload_id: str, declared_size: int | None) -> None:
-        """Return if what is announced fits, as far as one can tell now."""
-        with self._repository.read() as reader:
-            known = reader.get_upload(upload_id) if upload_id else None
-        have = 0
-        if known is not None:
-            declared_size = known.declared_size_bytes
-            have = self._blobs.size(BlobKind.UPLOAD, upload_id) or 0
-        rest = max((declared_size or 0) - have, 0)
-        is_whole = declared_size is not None and rest == 0
-        if is_whole or (known is not None and known.state is UploadState.FINISHED):
-            return
-        self._quotas.check(user_id, rest)
-        if not self._space_left() or rest > self._blobs.free_bytes():
-            raise _storage_full()
+        # Whoever wrote it until now has ended its message when the stripe is free, and gets no further.
+        with self._stripe(asked.upload_id):
+            with self._repository.transaction() as tx:
+                upload = begin_or_go_on(tx, asked)
+            return self._take_over(upload)
 
     def _take_over(self, upload: Upload) -> Writer:
         """Make a new writer the only one; the caller holds the stripe."""
         if upload.state is UploadState.FINISHED:
             return Writer(upload, upload.size_bytes, RunningDigest())
         if upload.upload_id in self._writers:
-            self._sync(upload.upload_id)
-        size = self._blobs.size(BlobKind.UPLOAD, upload.upload_id) or 0
-        writer = Writer(upload, size, self._digests.of(upload.upload_id, size))
+            self._sync(upload.key)
+        size = self._blobs.size(BlobKind.UPLOAD, upload.key) or 0
+        writer = Writer(upload, size, self._digests.of(upload.key, size))
         self._writers[upload.upload_id] = writer
         return writer
 
-    def _sync(self, upload_id: str) -> None:
+    def _sync(self, key: str) -> None:
         """Make durable what came of an unfinished upload, as far as that is possible; the caller holds the stripe."""
         try:
-            self._blobs.sync(BlobKind.UPLOAD, upload_id)
+            self._blobs.sync(BlobKind.UPLOAD, key)
         except (OSError, ValueError):  # what is not is sent again, to another process maybe
-            self._digests.forget(upload_id)
+            self._digests.forget(key)
 
     def _stripe(self, upload_id: str) -> threading.Lock:
         return self._stripes[hash(upload_id) % LOCK_STRIPES]
 
     def _check_fence(self, writer: Writer) -> None:
         if self._writers.get(writer.upload.upload_id) is not writer:
-            raise _taken_over()
+            raise taken_over()
+
+    def _elsewhere(self, writer: Writer) -> VideoProcessError:
+        """Return what a stream is told where another replica, or a client past the service, has written on: to look where it is."""
+        self._digests.forget(writer.upload.key)
+        return VideoProcessError(
+            "UPLOAD_OFFSET", f"the bytes from {writer.committed_size} on, or before, have come another way"
+        )
 
     def append(self, writer: Writer, offset: int, data: bytes) -> int:
         """Write one message's bytes at the committed size; return the new one.
@@ -267,26 +176,16 @@ class Uploads:
                 f"offset {offset} is not the committed size {writer.committed_size}",
                 metadata={"committed_size": str(writer.committed_size)},
             )
-        declared = writer.upload.declared_size_bytes
-        limit = self._limits.max_upload_bytes if declared is None else declared
-        if offset + len(data) > limit:
-            raise VideoProcessError(
-                "INVALID_FIELD", f"the upload grows beyond {limit} bytes", {"data": "exceeds size_bytes"}
-            )
-        if not self._space_left():
-            raise _storage_full()
+        self._admission.check_message(writer.upload, offset + len(data))
         with self._stripe(writer.upload.upload_id):
             self._check_fence(writer)
             self._quotas.claim(writer.upload, offset + len(data))
             try:
-                writer.committed_size = self._blobs.append(
-                    BlobKind.UPLOAD, writer.upload.upload_id, offset, data
-                )
+                writer.committed_size = self._blobs.append(BlobKind.UPLOAD, writer.upload.key, offset, data)
             except BlobStoreFullError as error:
-                raise _storage_full() from error
+                raise storage_full() from error
             except ValueError as error:
-                self._digests.forget(writer.upload.upload_id)
-                raise _taken_over() from error
+                raise self._elsewhere(writer) from error
             except OSError as error:
                 raise VideoProcessError("STORE_UNAVAILABLE", "the message could not be written") from error
             finally:
@@ -301,13 +200,11 @@ class Uploads:
         now = self._clock.now_us()
         if abs(now - writer.upload.update_time_us) < at_most_every_us:
             return
-        touched = replace(writer.upload, update_time_us=now)
         with (
             suppress(StoreUnavailableError),
             self._repository.transaction() as tx,
         ):  # the next message tries again
-            tx.put_upload(touched)
-            writer.upload = touched
+            writer.upload = touch(tx, writer.upload, now)
 
     def finish(self, writer: Writer, sha256: str) -> Upload:
         """Make the upload whole and durable; if it names a video, that becomes PENDING. Finishing again is the same answer.
@@ -321,7 +218,7 @@ class Uploads:
         """
         upload = writer.upload
         if upload.state is UploadState.FINISHED:
-            return self._same_digest(upload, sha256)
+            return same_digest(upload, sha256)
         declared = upload.declared_size_bytes
         if declared is not None and declared != writer.committed_size:
             raise VideoProcessError(
@@ -332,7 +229,7 @@ class Uploads:
         try:
             digest = self._stored(writer)
         except ValueError as error:
-            raise _taken_over() from error
+            raise self._elsewhere(writer) from error
         except OSError as error:
             raise _not_stored() from error
         finished = replace(
@@ -342,29 +239,30 @@ class Uploads:
             size_bytes=writer.committed_size,
             sha256=digest,
         )
-        self._same_digest(finished, sha256)
+        same_digest(finished, sha256)
         with self._stripe(upload.upload_id):
             self._check_fence(writer)
             try:
-                self._blobs.keep(BlobKind.UPLOAD, upload.upload_id, digest).result()
+                self._blobs.keep(BlobKind.UPLOAD, upload.key, digest).result()
             except OSError as error:
                 raise _not_stored() from error
-            self._keep_finished(finished)
+            with self._repository.transaction() as tx:
+                finished = finish(tx, finished, self._sources)
             del self._writers[upload.upload_id]
-        self._digests.forget(upload.upload_id)
+        self._digests.forget(upload.key)
         self._quotas.ended(finished)
         writer.upload = finished
         return finished
 
     def _stored(self, writer: Writer) -> str:
         """Make what was written durable; return its SHA-256 in hex."""
-        upload_id = writer.upload.upload_id
-        with self._stripe(upload_id):
+        key = writer.upload.key
+        with self._stripe(writer.upload.upload_id):
             self._check_fence(writer)
             if writer.committed_size == 0:
-                self._blobs.append(BlobKind.UPLOAD, upload_id, 0, b"")
-        self._blobs.sync(BlobKind.UPLOAD, upload_id)
-        descriptor = self._blobs.open(BlobKind.UPLOAD, upload_id)
+                self._blobs.append(BlobKind.UPLOAD, key, 0, b"")
+        self._blobs.sync(BlobKind.UPLOAD, key)
+        descriptor = self._blobs.open(BlobKind.UPLOAD, key)
         try:
             return writer.digest.catch_up(
                 descriptor, writer.committed_size, lambda: self._check_fence(writer)
@@ -372,38 +270,11 @@ class Uploads:
         finally:
             os.close(descriptor)
 
-    def _keep_finished(self, finished: Upload) -> None:
-        with self._repository.transaction() as tx:
-            tx.put_upload(finished)
-            if not finished.video_id:
-                return
-            _check_free(tx, finished.user_id, finished.video_id)
-            tx.put_video(
-                Video(
-                    user_id=finished.user_id,
-                    video_id=finished.video_id,
-                    state=VideoState.PENDING,
-                    create_time_us=finished.update_time_us,
-                    update_time_us=finished.update_time_us,
-                    source=self._sources.of_upload(tx, finished.user_id, finished.upload_id)
-                    if finished.size_bytes
-                    else None,
-                )
-            )
-
-    @staticmethod
-    def _same_digest(upload: Upload, sha256: str) -> Upload:
-        if sha256 and sha256.lower() != upload.sha256:
-            raise VideoProcessError(
-                "DIGEST_MISMATCH", f"the {upload.size_bytes} bytes that arrived have SHA-256 {upload.sha256}"
-            )
-        return upload
-
     def abandon(self, writer: Writer) -> None:
         """The stream ended without finishing; what arrived stays for the next one."""
         with self._stripe(writer.upload.upload_id):
             if self._writers.get(writer.upload.upload_id) is writer:
-                self._sync(writer.upload.upload_id)
+                self._sync(writer.upload.key)
                 self._touch(writer, 1)
                 del self._writers[writer.upload.upload_id]
 
@@ -426,8 +297,8 @@ class Uploads:
         """Return the upload that a stream wrote, with all that came."""
         with self._stripe(writer.upload.upload_id):
             if self._writers.get(writer.upload.upload_id) is writer:
-                self._sync(writer.upload.upload_id)
-                writer.committed_size = self._blobs.size(BlobKind.UPLOAD, writer.upload.upload_id) or 0
+                self._sync(writer.upload.key)
+                writer.committed_size = self._blobs.size(BlobKind.UPLOAD, writer.upload.key) or 0
         with self._repository.read() as reader:
             return replace(self._view(reader, writer.upload), committed_size=writer.committed_size)
 
@@ -437,15 +308,17 @@ class Uploads:
         is_used = finished and reader.count_videos_of_upload(upload.upload_id)
         return UploadView(
             upload=upload,
-            committed_size=upload.size_bytes if finished else self._committed_size(upload.upload_id),
+            committed_size=upload.size_bytes if finished else self._committed_size(upload),
             expire_time_us=None if is_used else upload.update_time_us + kept_us,
         )
 
-    def _committed_size(self, upload_id: str) -> int:
+    def _committed_size(self, upload: Upload) -> int:
         """Return what of an unfinished upload stays: of a message that is being written nothing, it may yet fail."""
-        size = self._blobs.size(BlobKind.UPLOAD, upload_id) or 0
-        writer = self._writers.get(upload_id)
-        return size if writer is None else min(size, writer.committed_size)
+        size = self._blobs.size(BlobKind.UPLOAD, upload.key) or 0
+        writer = self._writers.get(upload.upload_id)
+        if writer is None or self._blobs.commit_bytes:  # whole messages only, of another replica maybe
+            return size
+        return min(size, writer.committed_size)
 
     def expire(self) -> int:
         """Drop a batch of unfinished uploads that nobody went on with, and of finished ones that no video uses.
@@ -470,25 +343,11 @@ class Uploads:
                 if tx.get_upload(upload.upload_id) != upload or tx.count_videos_of_upload(upload.upload_id):
                     return False  # it was gone on with, or is used, since it was listed
                 tx.delete_upload(upload.upload_id)
-                bury(tx, BlobKind.UPLOAD, upload.upload_id, self._clock.now_us())
-        self._digests.forget(upload.upload_id)
+                bury(tx, BlobKind.UPLOAD, upload.key, self._clock.now_us())
+        self._digests.forget(upload.key)
         self._quotas.ended(upload)
         return True
 
 
-def _check_free(tx: Transaction, user_id: int, video_id: str) -> None:
-    """Return if an upload may make a video of this id; "" is none."""
-    if video_id and tx.get_video(user_id, video_id) is not None:
-        raise VideoProcessError("VIDEO_EXISTS", f"there is a video {video_id!r} already")
-
-
-def _taken_over() -> VideoProcessError:
-    return VideoProcessError("UPLOAD_TAKEN_OVER", "another stream goes on with this upload")
-
-
 def _not_stored() -> VideoProcessError:
     return VideoProcessError("STORE_UNAVAILABLE", "the upload could not be stored")
-
-
-def _storage_full() -> VideoProcessError:
-    return VideoProcessError("STORAGE_FULL", "there is no space left for uploads", retry_after_seconds=30)

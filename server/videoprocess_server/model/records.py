@@ -53,8 +53,15 @@ class Source:
     #: as the caller knows it, without directories; "" where nobody said
     file_name: str = ""
     upload_id: str = ""
+    #: of that upload
+    blob_key: str = ""
     root: str = ""
     path: str = ""
+
+    @property
+    def upload_key(self) -> str:
+        """The key of the upload's bytes."""
+        return self.blob_key or self.upload_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,6 +386,13 @@ class Upload:
     #: of the finished upload
     size_bytes: int = 0
     sha256: str = ""
+    #: its bytes', which no other ever has, while an upload_id may come back: callers choose it; "" is the upload_id
+    blob_key: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of its bytes."""
+        return self.blob_key or self.upload_id
 
 
 class ArtifactKind(Enum):

@@ -23,8 +23,9 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_HELD_BYTES = 4 << 20
 #: calls and streams at once; every one holds at most one message
 MAX_CALLS = 4096
-#: a method → so many of it at once: what has a message in its hands, and what takes no credentials
-MAX_CALLS_OF_METHOD: Mapping[str, int] = {UPLOAD: 1024, DOWNLOAD: 1024, HEALTH_WATCH: 64, REFLECTION: 64}
+#: a method → so many of it at once: what has a message in its hands, and what takes no credentials. A client of several replicas
+#: watches each of them
+MAX_CALLS_OF_METHOD: Mapping[str, int] = {UPLOAD: 1024, DOWNLOAD: 1024, HEALTH_WATCH: 1024, REFLECTION: 64}
 #: the same of one user, so that one leaves room for others
 MAX_CALLS_OF_USER: Mapping[str, int] = {UPLOAD: 256, DOWNLOAD: 256}
 

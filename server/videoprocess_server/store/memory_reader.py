@@ -206,9 +206,9 @@ class MemoryReader:
         """See `Reader`."""
         return self._tables.uploads.get(upload_id)
 
-    def list_all_upload_ids(self) -> Sequence[str]:
+    def list_all_uploads(self) -> Sequence[Upload]:
         """See `Reader`."""
-        return sorted(self._tables.uploads)
+        return [upload for _, upload in sorted(self._tables.uploads.items())]
 
     def count_videos_of_upload(self, upload_id: str) -> int:
         """See `Reader`."""

@@ -146,8 +146,8 @@ class Reader(Protocol):
         """Return an upload; None for an unknown id."""
         ...
 
-    def list_all_upload_ids(self) -> Sequence[str]:
-        """Return the ids of all uploads."""
+    def list_all_uploads(self) -> Sequence[Upload]:
+        """Return all uploads by their ids."""
         ...
 
     def count_videos_of_upload(self, upload_id: str) -> int:

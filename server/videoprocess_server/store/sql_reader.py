@@ -220,9 +220,9 @@ class SqlReader:
         """See `Reader`."""
         return self._find(Upload, "get_upload", upload_id=upload_id)
 
-    def list_all_upload_ids(self) -> Sequence[str]:
+    def list_all_uploads(self) -> Sequence[Upload]:
         """See `Reader`."""
-        return [row["upload_id"] for row in self._rows("list_all_upload_ids")]
+        return self._list(Upload, "list_all_uploads")
 
     def count_videos_of_upload(self, upload_id: str) -> int:
         """See `Reader`."""

@@ -347,9 +347,9 @@ WHERE plan_id = :plan_id AND "index" = :index AND state = 'done';
 -- An upload by its id.
 SELECT * FROM uploads WHERE upload_id = :upload_id;
 
--- name: list_all_upload_ids
--- Ids of all uploads.
-SELECT upload_id FROM uploads ORDER BY upload_id;
+-- name: list_all_uploads
+-- All uploads.
+SELECT * FROM uploads ORDER BY upload_id;
 
 -- name: put_upload
 -- Insert or replace an upload.
