@@ -130,6 +130,11 @@ class RayExecutor:
             on_message=on_message,
         )
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What is amiss on the nodes and changes no byte, a line each."""
+        return self._check.remarks
+
     def worker_pids(self) -> Sequence[int]:
         """Return the process ids of the workers there are, each of its own machine."""
         return [*self._near.worker_pids(), *self._pool.worker_pids()]
@@ -145,6 +150,8 @@ class RayExecutor:
             self._gateway.check()
         except GatewayError as error:
             raise RuntimeError(str(error)) from error
+        if not self._nodes():
+            raise RuntimeError(f"no node of the Ray cluster at {self._options.gateway.address} has a CPU")
         self._pool.ping()
 
     def close(self) -> None:
