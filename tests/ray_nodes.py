@@ -34,7 +34,7 @@ class RayNodes:
     """A head without CPUs, which the service is beside, and nodes with one each."""
 
     def __init__(self, count: int = 2) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._count = count
         self.start()
 
@@ -47,31 +47,40 @@ class RayNodes:
             warnings.simplefilter("ignore")
             from ray.cluster_utils import Cluster
 
-            self._cluster: Any = Cluster(
-                initialize_head=True,
-                head_node_args={
-                    **_NODE,
-                    "num_cpus": 0,
-                    "gcs_server_port": self._port,
-                },
-            )
+            self._cluster: Any = Cluster()
+            self._add(num_cpus=0, gcs_server_port=self._port)
             self.nodes = [self.add() for _ in range(self._count)]
 
     def add(self, **more: Any) -> Any:
         """Ray's utility waits for half a minute, and gives up now and then where all cores are busy."""
         try:
-            return self._cluster.add_node(**{**_NODE, **more})
+            return self._add(**more)
         except Exception as error:  # noqa: BLE001 - it raises nothing narrower
             print(f"a node did not start: {error}")
-            return self._cluster.add_node(**{**_NODE, **more})
+            return self._add(**more)
 
     def kill(self, node: Any) -> None:
         """Take a node away, as a power cut would."""
         self.nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def replace(self, node: Any) -> None:
+        """The same, and another node comes."""
+        self.kill(node)
+        self.nodes.append(self.add())
+
+    def kill_head(self) -> None:
+        """kill -9 the head; it comes back at its address, knows nothing, and whoever looks after the nodes starts them anew."""
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+        self._add(num_cpus=0, gcs_server_port=self._port)
+        for node in list(self.nodes):
+            self.replace(node)
+
     def stop(self) -> None:
         self._cluster.shutdown()
+
+    def _add(self, **more: Any) -> Any:
+        return self._cluster.add_node(**{**_NODE, **more})
 
 
 @contextmanager
@@ -89,7 +98,7 @@ def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
             os.environ.update(before)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """One that the system gives to nobody who connects: a client that tries a free one again and again connects to itself."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):

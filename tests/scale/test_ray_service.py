@@ -7,15 +7,16 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from contract.executor_harness import eventually
 from media_factory import make_clip
-from ray_nodes import RayNodes, holds_nothing, hosted_workers
+from ray_nodes import RayNodes, free_cpus, holds_nothing, hosted_workers, processes_of
 from service_harness import PATIENCE_SECONDS, SERVER, USER, Api, Server, connect
 from videoprocess.v1 import job_pb2 as job
 from videoprocess.v1 import mode_setting_pb2 as mode
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.scale
 CLIP = "flower_540p_5s.mp4"
 SHAKEN = "shaken.mp4"
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
+#: one for each CPU of the nodes
+OPEN_SEGMENTS = 2
 #: ten times the contract's bound at p99: a machine that others use gets more
 ABORT_SECONDS = 5.0
 
@@ -135,30 +138,44 @@ async def test_a_shared_directory_makes_the_same_bytes(
         assert expected[name] == await _result(server, name)
 
 
-async def test_a_node_that_dies_in_the_middle_costs_no_byte(
-    server: Server, nodes: RayNodes, expected: dict[str, str]
+def _kill_gateway(_nodes: RayNodes) -> None:
+    """What becomes of a driver that loses its connection: Ray ends it."""
+    (gateway,) = processes_of("ray_gateway")
+    gateway.kill()
+
+
+#: what is killed by SIGKILL in the middle
+HARMS: Mapping[str, Callable[[RayNodes], None]] = {
+    "node": lambda nodes: nodes.replace(nodes.nodes[0]),
+    "worker": lambda _nodes: hosted_workers()[0].kill(),
+    "head": RayNodes.kill_head,
+    "gateway": _kill_gateway,
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=list(HARMS))
+async def test_what_is_killed_costs_its_open_segments_and_no_byte(
+    server: Server, nodes: RayNodes, expected: dict[str, str], harm: Callable[[RayNodes], None]
 ) -> None:
     async with connect(server) as api:
         _, video_id, accepted = await _accepted(api, CLIP)
         await _wait_for_segments(api, video_id, 2)
-        nodes.kill(nodes.nodes[0])
-        nodes.nodes.append(nodes.add())
+        harm(nodes)
         event = await api.terminal(accepted)
         assert expected[CLIP] == _sha256(event)
         assert 1 == await _terminal_events(api, accepted)
+    assert 1 <= server.log_path.read_text().count("segment_attempt_failed") <= OPEN_SEGMENTS
 
 
-async def test_a_head_that_starts_anew_costs_no_byte(
-    server: Server, nodes: RayNodes, expected: dict[str, str]
-) -> None:
+async def test_a_removed_video_leaves_no_task_on_any_node(server: Server, nodes: RayNodes) -> None:
     async with connect(server) as api:
-        _, video_id, accepted = await _accepted(api, CLIP)
-        await _wait_for_segments(api, video_id, 2)
-        nodes.stop()
-        nodes.start()
-        event = await api.terminal(accepted)
-        assert expected[CLIP] == _sha256(event)
-        assert 1 == await _terminal_events(api, accepted)
+        session_id, video_id, accepted = await _accepted(api, CLIP)
+        await _wait_for_segments(api, video_id, 1)
+        busy = hosted_workers()
+        await api.session.RemoveVideo(session.RemoveVideoRequest(session_id=session_id, video_id=video_id))
+        assert (await api.terminal(accepted)).HasField("on_error")
+        assert not any(worker.is_running() for worker in busy)
+    assert eventually(lambda: free_cpus(nodes) == OPEN_SEGMENTS)
 
 
 async def test_interrupt_freezes_the_workers_on_their_nodes_and_costs_no_byte(

@@ -28,8 +28,8 @@ from videoprocess_server.model.tasks import Task, TaskMessage
 
 #: a worker's node has room, its host is started and it is ready; or it counts as failed
 _STARTUP_SECONDS = 90.0
-#: of this, what waiting for room takes at most
-_ROOM_SECONDS = 60.0
+#: the part of this that waiting for room takes at most
+_ROOM_PART = 2 / 3
 #: nodes that are looked at at once
 _TRIALS = 16
 
@@ -215,7 +215,7 @@ class RayExecutor:
             memory_bytes=memory_bytes,
             most_bytes=most_bytes,
             node=node,
-            patience_seconds=min(_ROOM_SECONDS, options.startup_seconds),
+            patience_seconds=_ROOM_PART * options.startup_seconds,
         )
         line, data = self._gateway.line()
         try:
