@@ -46,7 +46,7 @@ def test_who_finds_no_room_waits_and_is_no_failure(new_executor: NewExecutor, ot
     holding = [running(other, LONG) for _ in range(2)]
     with capture_logs() as logs, new_executor(startup_seconds=3.0) as executor:
         waiting = submit(executor)
-        assert eventually(lambda: 12 <= sum("NoRoomError" in str(entry.get("why")) for entry in logs), 60)
+        assert eventually(lambda: 12 <= sum(entry["event"] == "ray_no_room" for entry in logs), 60)
         assert pings(executor)
         assert not waiting.done()
         for handle in holding:
@@ -64,7 +64,7 @@ def test_a_task_waits_for_a_node_with_enough_memory(new_executor: NewExecutor, n
             (one, one_told), (_, two_told), (_, three_told) = (_large(executor) for _ in range(3))
             one_told.wait()
             two_told.wait()
-            assert eventually(lambda: any("NoRoomError" in str(entry.get("why")) for entry in logs), 30)
+            assert eventually(lambda: any(entry["event"] == "ray_no_room" for entry in logs), 30)
             assert 2 == free_cpus(nodes)
             assert not three_told
             one.cancel()

@@ -143,11 +143,11 @@ class Cluster:
     def bounded(self, confinement: str, node: str) -> str:
         """Return a confinement with the node's memory as its bound, as Ray knows it."""
         given = Confinement.from_argument(confinement)
-        return replace(given, memory_bytes=self.memory_bytes(node)).to_argument()
+        return replace(given, memory_bytes=self._memory_bytes.get(node, 0)).to_argument()
 
-    def memory_bytes(self, node: str) -> int:
-        """Return what a node has for tasks, taken or not; 0 where it is not known."""
-        return self._memory_bytes.get(node, 0)
+    def is_too_small(self, node: str, memory_bytes: int) -> bool:
+        """Return whether a node never has so much for tasks; False for one that is not known yet."""
+        return memory_bytes > self._memory_bytes.get(node, memory_bytes)
 
     async def host(self, node: str) -> Any:  # noqa: ANN401 - Ray's
         """Return the actor that hosts the workers of a node; it is started where there is none.

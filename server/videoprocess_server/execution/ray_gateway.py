@@ -115,7 +115,7 @@ class Line:
 
     async def do_sit(self, memory_bytes: int) -> bool:
         """Take a seat on the worker's node for a task; False if there is no room."""
-        if memory_bytes > self._cluster.memory_bytes(self._node):
+        if self._cluster.is_too_small(self._node, memory_bytes):
             return False
         if self._keeping is not None:
             self._keeping.cancel()

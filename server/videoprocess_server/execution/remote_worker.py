@@ -246,8 +246,10 @@ class RemoteWorker:
         except CallFailedError as error:
             self.failure = str(error)
             self.found_no_room = self.failure.startswith(_NO_ROOM)
-            say = _log.info if self.found_no_room else _log.warning
-            say("ray_worker_lost", node=self.node, why=self.failure)
+            if self.found_no_room:
+                _log.info("ray_no_room", why=self.failure)
+            else:
+                _log.warning("ray_worker_lost", node=self.node, why=self.failure)
         except (EOFError, TimeoutError):
             pass
         self.exit_code = code
