@@ -27,6 +27,8 @@ ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
 }
+#: Ray's variable for where it keeps its files, each cluster's its own
+_FOLDER = "RAY_TMPDIR"
 _NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "memory": 4 << 30, "include_dashboard": False}
 
 
@@ -88,7 +90,7 @@ def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
     """Sockets of Ray have long names: it gets a folder with a short one."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        os.environ.update({**ENVIRONMENT, "RAY_TMPDIR": folder})
+        os.environ.update({**ENVIRONMENT, _FOLDER: folder})
         nodes = RayNodes(count)
         try:
             yield nodes
@@ -130,12 +132,14 @@ def hosts() -> list[psutil.Process]:
 
 
 def processes_of(word: str) -> list[psutil.Process]:
-    """Return the processes that have a word in their command line."""
+    """Return the processes of these nodes, and of who uses them, that have a word in their command line."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if word in " ".join(process.cmdline()):
-                found.append(process)
+            is_ours = word in " ".join(process.cmdline()) and process.environ().get(
+                _FOLDER
+            ) == os.environ.get(_FOLDER)
+            found += [process] if is_ours else []
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.executor_harness import eventually
+from contract.executor_harness import ended, eventually
 from media_factory import make_clip
 from ray_nodes import RayNodes, free_cpus, holds_nothing, hosted_workers, processes_of
 from service_harness import PATIENCE_SECONDS, SERVER, USER, Api, Server, connect
@@ -172,9 +172,10 @@ async def test_a_removed_video_leaves_no_task_on_any_node(server: Server, nodes:
         session_id, video_id, accepted = await _accepted(api, CLIP)
         await _wait_for_segments(api, video_id, 1)
         busy = hosted_workers()
+        assert OPEN_SEGMENTS == len(busy)
         await api.session.RemoveVideo(session.RemoveVideoRequest(session_id=session_id, video_id=video_id))
         assert (await api.terminal(accepted)).HasField("on_error")
-        assert not any(worker.is_running() for worker in busy)
+        assert all(ended(worker.pid) for worker in busy)
     assert eventually(lambda: free_cpus(nodes) == OPEN_SEGMENTS)
 
 

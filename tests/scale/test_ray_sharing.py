@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from contract.executor_harness import LONG, Messages, eventually, facts, pings, running, submit, submitted
+from contract.executor_harness import LONG, eventually, facts, pings, running, submit, submitted
 from contract.sample_tasks import ENCODER, PLAN, script
 from ray_nodes import RayNodes, free_cpus, processes_of
 from scale.conftest import NewExecutor
 from videoprocess_server.execution.executor import TaskHandle
 from videoprocess_server.execution.ray_executor import RayExecutor
 from videoprocess_server.execution.remote_worker import reservation_bytes
-from videoprocess_server.model.tasks import EncodeTask
+from videoprocess_server.model.tasks import EncodeTask, TaskMessage
 
 pytestmark = pytest.mark.scale
 
@@ -59,25 +59,30 @@ def test_a_task_waits_for_a_node_with_enough_memory(new_executor: NewExecutor, n
     """Two have a large node each; the third finds CPUs, on a node that is too small for it."""
     assert SMALL_NODE_BYTES < reservation_bytes(LARGE, LARGE_NODE_BYTES) < LARGE_NODE_BYTES
     small = nodes.add(memory=SMALL_NODE_BYTES, num_cpus=2)
+    nodes.nodes.append(small)
     try:
-        with capture_logs() as logs, new_executor(4, startup_seconds=3.0) as executor:
-            (one, one_told), (_, two_told), (_, three_told) = (_large(executor) for _ in range(3))
-            one_told.wait()
-            two_told.wait()
-            assert eventually(lambda: any(entry["event"] == "ray_no_room" for entry in logs), 30)
+        with capture_logs() as logs, new_executor(4, startup_seconds=9.0) as executor:
+            tasks = [_large(executor) for _ in range(3)]
+            assert eventually(lambda: 2 == _run_count(tasks), 60)
+            assert eventually(lambda: any(entry["event"] == "ray_no_room" for entry in logs), 60)
             assert 2 == free_cpus(nodes)
-            assert not three_told
-            one.cancel()
-            three_told.wait()
+            assert 2 == _run_count(tasks)
+            next(handle for handle, told in tasks if told).cancel()
+            assert eventually(lambda: 3 == _run_count(tasks), 60)
     finally:
         nodes.kill(small)
 
 
-def _large(executor: RayExecutor) -> tuple[TaskHandle, Messages]:
-    messages = Messages()
-    handle = executor.submit(LARGE, stall_seconds=300, on_message=messages.receive)
+def _large(executor: RayExecutor) -> tuple[TaskHandle, list[TaskMessage]]:
+    told: list[TaskMessage] = []
+    handle = executor.submit(LARGE, stall_seconds=300, on_message=told.append)
     submitted.append(handle)
-    return handle, messages
+    return handle, told
+
+
+def _run_count(tasks: list[tuple[TaskHandle, list[TaskMessage]]]) -> int:
+    """Return how many have begun."""
+    return sum(bool(told) for _, told in tasks)
 
 
 def _of_size(width: int, height: int) -> EncodeTask:
