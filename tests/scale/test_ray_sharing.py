@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
@@ -56,19 +58,20 @@ def test_who_finds_no_room_waits_and_is_no_failure(new_executor: NewExecutor, ot
 
 
 def test_a_task_waits_for_a_node_with_enough_memory(new_executor: NewExecutor, nodes: RayNodes) -> None:
-    """Two have a large node each; the third finds CPUs, on a node that is too small for it."""
+    """Two have a large node each; the third finds CPUs, but on a node that is too small for it."""
     assert SMALL_NODE_BYTES < reservation_bytes(LARGE, LARGE_NODE_BYTES) < LARGE_NODE_BYTES
     small = nodes.add(memory=SMALL_NODE_BYTES, num_cpus=2)
     nodes.nodes.append(small)
     try:
-        with capture_logs() as logs, new_executor(4, startup_seconds=9.0) as executor:
+        with new_executor(4) as executor:
             tasks = [_large(executor) for _ in range(3)]
-            assert eventually(lambda: 2 == _run_count(tasks), 60)
-            assert eventually(lambda: any(entry["event"] == "ray_no_room" for entry in logs), 60)
-            assert 2 == free_cpus(nodes)
-            assert 2 == _run_count(tasks)
-            next(handle for handle, told in tasks if told).cancel()
-            assert eventually(lambda: 3 == _run_count(tasks), 60)
+            assert eventually(lambda: 2 == len(_begun(tasks)), 60)
+            assert eventually(lambda: 2 == free_cpus(nodes), 60)
+            assert not any(_is_of(small, pid) for pid in _begun(tasks).values())
+            first = next(iter(_begun(tasks)))
+            first.cancel()
+            assert eventually(lambda: 3 == len(_begun(tasks)), 60)
+            assert not any(_is_of(small, pid) for handle, pid in _begun(tasks).items() if handle is not first)
     finally:
         nodes.kill(small)
 
@@ -80,14 +83,20 @@ def _large(executor: RayExecutor) -> tuple[TaskHandle, list[TaskMessage]]:
     return handle, told
 
 
-def _run_count(tasks: list[tuple[TaskHandle, list[TaskMessage]]]) -> int:
-    """Return how many have begun."""
-    return sum(bool(told) for _, told in tasks)
+def _begun(tasks: list[tuple[TaskHandle, list[TaskMessage]]]) -> dict[TaskHandle, int]:
+    """Return those that run or ran, each with its worker's process id."""
+    return {handle: int(getattr(told[0], "path", "0")) for handle, told in tasks if told}
+
+
+def _is_of(node: Any, pid: int) -> bool:
+    """Whether a worker's host was started by a node's raylet."""
+    (raylet,) = node.all_processes["raylet"]
+    return any(parent.pid == raylet.process.pid for parent in psutil.Process(pid).parents())
 
 
 def _of_size(width: int, height: int) -> EncodeTask:
     rendition = replace(PLAN.renditions[0], encoder=replace(ENCODER, width=width, height=height))
-    return replace(script(LONG), plan=replace(PLAN, renditions=(rendition,)))
+    return replace(script("announce", LONG), plan=replace(PLAN, renditions=(rendition,)))
 
 
 LARGE = _of_size(2560, 1440)
