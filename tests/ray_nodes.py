@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -148,11 +149,13 @@ def free_cpus(nodes: RayNodes) -> float:
     told = subprocess.run(
         [sys.executable, "-c", _FREE_CPUS, nodes.address], capture_output=True, text=True, check=True
     )
-    return float(told.stdout)
+    # Ray may tell of nodes that died, too
+    (free,) = re.findall(r"^free ([\d.]+)$", told.stdout, re.MULTILINE)
+    return float(free)
 
 
 _FREE_CPUS = """
 import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
-print(ray.available_resources().get("CPU", 0.0))
+print("free", ray.available_resources().get("CPU", 0.0))
 """

@@ -175,7 +175,7 @@ async def test_a_removed_video_leaves_no_task_on_any_node(server: Server, nodes:
         assert OPEN_SEGMENTS == len(busy)
         await api.session.RemoveVideo(session.RemoveVideoRequest(session_id=session_id, video_id=video_id))
         assert (await api.terminal(accepted)).HasField("on_error")
-        assert all(ended(worker.pid) for worker in busy)
+        assert eventually(lambda: all(ended(worker.pid) for worker in busy))
     assert eventually(lambda: free_cpus(nodes) == OPEN_SEGMENTS)
 
 

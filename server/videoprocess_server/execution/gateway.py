@@ -243,7 +243,7 @@ class Gateway:
             if not packet:
                 return
             sign = _SIGN_DECODER.decode(packet)
-            if sign.error and not self._sign.error:
+            if sign.error and self._socket is not None and not self._sign.error:
                 _log.warning("ray_cluster_away", address=self._options.address, why=sign.error)
             with self._tried:
                 self._sign = sign

@@ -39,6 +39,14 @@ class NodeCheck:
         self.remarks: list[str] = []
 
     def approve(self, worker: RemoteWorker) -> None:
+        """The same as `examine`, for who does not tell the reason."""
+        try:
+            self.examine(worker)
+        except CodecError as error:
+            _log.error("ray_node_differs", node=worker.node, why=str(error))
+            raise
+
+    def examine(self, worker: RemoteWorker) -> None:
         """Return if the worker's node may be used; the worker is ready and has no task.
 
         Raises:
@@ -50,7 +58,6 @@ class NodeCheck:
             return
         why = self._difference(self._own, worker)
         if why:
-            _log.error("ray_node_differs", node=worker.node, why=why)
             raise CodecError(why)
         self._approved.add(worker.node)
         for remark in _remarks(worker):

@@ -94,6 +94,11 @@ class RayExecutor:
         """What all nodes have for tasks, as Ray knows it."""
         return sum(node.memory_bytes for node in self._nodes())
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What is amiss on the nodes and changes no byte, a line each."""
+        return self._check.remarks
+
     def start(self) -> None:
         """Join the cluster, look at each of its nodes, and ask for the workers.
 
@@ -129,11 +134,6 @@ class RayExecutor:
             niceness=niceness,
             on_message=on_message,
         )
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        """What is amiss on the nodes and changes no byte, a line each."""
-        return self._check.remarks
 
     def worker_pids(self) -> Sequence[int]:
         """Return the process ids of the workers there are, each of its own machine."""
@@ -204,9 +204,16 @@ class RayExecutor:
     def _spawn(self, wanted: TaskRun | None) -> RemoteWorker:
         most = max((node.memory_bytes for node in self._nodes()), default=0)
         first = 0 if wanted is None else reservation_bytes(wanted.task, most)
-        return self._ordered(memory_bytes=first, most_bytes=most)
+        return self._ordered(self._check.approve, memory_bytes=first, most_bytes=most)
 
-    def _ordered(self, *, memory_bytes: int = 0, most_bytes: int = 0, node: str = "") -> RemoteWorker:
+    def _ordered(
+        self,
+        approve: Callable[[RemoteWorker], None],
+        *,
+        memory_bytes: int = 0,
+        most_bytes: int = 0,
+        node: str = "",
+    ) -> RemoteWorker:
         """Ask for a worker. Raises GatewayError, which is an OSError."""
         options = self._options
         order = Order(
@@ -219,7 +226,7 @@ class RayExecutor:
         )
         line, data = self._gateway.line()
         try:
-            return RemoteWorker(line, data, order, self._new_stager(), self._check.approve)
+            return RemoteWorker(line, data, order, self._new_stager(), approve)
         except EOFError as error:
             raise GatewayError("the gateway to Ray has ended") from error
 
@@ -241,7 +248,7 @@ class RayExecutor:
             ClusterUnfitError: it does not start, or is another than the service's.
         """
         try:
-            worker = self._ordered(node=node.id)
+            worker = self._ordered(self._check.examine, node=node.id)
         except GatewayError as error:
             raise ClusterUnfitError(str(error)) from error
         try:
@@ -249,7 +256,10 @@ class RayExecutor:
                 raise CodecError("its worker does not say that it is ready")  # noqa: TRY301
         except (EOFError, TimeoutError, CodecError) as error:
             worker.end()
-            why = str(error) or worker.failure or "no worker starts there"
+            why = (
+                str(error)
+                or f"{worker.failure or 'no worker starts'}: is the service's package installed there?"
+            )
             raise ClusterUnfitError(f"node {node.name} of the Ray cluster cannot be used: {why}") from error
         worker.end()
 

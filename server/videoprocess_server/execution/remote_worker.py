@@ -248,7 +248,7 @@ class RemoteWorker:
             self.found_no_room = self.failure.startswith(_NO_ROOM)
             if self.found_no_room:
                 _log.info("ray_no_room", why=self.failure)
-            else:
+            elif self._pid:
                 _log.warning("ray_worker_lost", node=self.node, why=self.failure)
         except (EOFError, TimeoutError):
             pass

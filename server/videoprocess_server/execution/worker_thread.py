@@ -121,7 +121,7 @@ class WorkerThread:
         if not self._becomes_ready(worker):
             exit_code = worker.end()
             if not worker.found_no_room:
-                self._start_failed(exit_code=exit_code)
+                self._start_failed(exit_code=exit_code, error=worker.failure)
             return
         self._failures = 0
         self._group.mark(self, broken=False)
