@@ -168,7 +168,7 @@ def check(**flags: Any) -> None:  # noqa: ANN401 - those of `serve`
     from videoprocess_server.checks import Verdict, find
 
     # what a log would tell, a finding does
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     findings = find(settings)
     for finding in findings:
         typer.echo(f"{finding.verdict.value}: {finding.name}: {finding.text}")

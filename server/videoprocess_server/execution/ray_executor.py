@@ -30,6 +30,8 @@ from videoprocess_server.model.tasks import Task, TaskMessage
 _STARTUP_SECONDS = 90.0
 #: the part of this that waiting for room takes at most
 _ROOM_PART = 2 / 3
+#: until Ray tells that a node has died whose worker did not start
+_DEATH_SECONDS = 5.0
 #: nodes that are looked at at once
 _TRIALS = 16
 
@@ -175,15 +177,14 @@ class RayExecutor:
             raise ClusterUnfitError(str(error)) from error
         line.close()
         data.close()
-        nodes = self._nodes()
-        cpus = int(sum(node.cpus for node in nodes))
+        with ThreadPoolExecutor(_TRIALS) as trials:
+            list(trials.map(self._try_out, self._nodes()))
+        cpus = int(sum(node.cpus for node in self._nodes()))
         if cpus < max(1, self._options.worker_count):
             raise ClusterUnfitError(
                 f"the nodes of the Ray cluster at {self._options.gateway.address} have {cpus} CPUs for tasks: start more "
                 "with ray start --num-cpus, or lower --ray-workers"
             )
-        with ThreadPoolExecutor(min(len(nodes), _TRIALS)) as trials:
-            list(trials.map(self._try_out, nodes))
         pool = WorkerPool({Slot.GENERAL: (self._options.worker_count or cpus, self._worker_settings())})
         self._far = pool
         pool.start()
@@ -242,6 +243,18 @@ class RayExecutor:
         return new
 
     def _try_out(self, node: Node) -> None:
+        """Have a node examined; one that dies meanwhile is none of the cluster's any more.
+
+        Raises:
+            ClusterUnfitError: it cannot be used.
+        """
+        try:
+            self._examine(node)
+        except ClusterUnfitError:
+            if not self._gateway.has_lost(node.id, _DEATH_SECONDS):
+                raise
+
+    def _examine(self, node: Node) -> None:
         """Start a worker on a node, and end it.
 
         Raises:
