@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,19 +23,21 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_METRICS_COLLECTION": "0",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_niceness": "0",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
 }
+#: Ray's variable for where it keeps its files, each cluster's its own
+_FOLDER = "RAY_TMPDIR"
 _NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "memory": 4 << 30, "include_dashboard": False}
 
 
 class RayNodes:
     """A head without CPUs, which the service is beside, and nodes with one each."""
 
-    def __init__(self, folder: Path, count: int = 2) -> None:
-        self._folder = folder
-        self._port = _free_port()
+    def __init__(self, count: int = 2) -> None:
+        self._port = free_port()
         self._count = count
         self.start()
 
@@ -48,41 +50,49 @@ class RayNodes:
             warnings.simplefilter("ignore")
             from ray.cluster_utils import Cluster
 
-            self._cluster: Any = Cluster(
-                initialize_head=True,
-                head_node_args={
-                    **_NODE,
-                    "num_cpus": 0,
-                    "gcs_server_port": self._port,
-                    "temp_dir": str(self._folder),
-                },
-            )
+            self._cluster: Any = Cluster()
+            self._add(num_cpus=0, gcs_server_port=self._port)
             self.nodes = [self.add() for _ in range(self._count)]
 
     def add(self, **more: Any) -> Any:
         """Ray's utility waits for half a minute, and gives up now and then where all cores are busy."""
         try:
-            return self._cluster.add_node(**{**_NODE, **more})
+            return self._add(**more)
         except Exception as error:  # noqa: BLE001 - it raises nothing narrower
             print(f"a node did not start: {error}")
-            return self._cluster.add_node(**{**_NODE, **more})
+            return self._add(**more)
 
     def kill(self, node: Any) -> None:
         """Take a node away, as a power cut would."""
         self.nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def replace(self, node: Any) -> None:
+        """The same, and another node comes."""
+        self.kill(node)
+        self.nodes.append(self.add())
+
+    def kill_head(self) -> None:
+        """kill -9 the head; it comes back at its address, knows nothing, and whoever looks after the nodes starts them anew."""
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+        self._add(num_cpus=0, gcs_server_port=self._port)
+        for node in list(self.nodes):
+            self.replace(node)
+
     def stop(self) -> None:
         self._cluster.shutdown()
+
+    def _add(self, **more: Any) -> Any:
+        return self._cluster.add_node(**{**_NODE, **more})
 
 
 @contextmanager
 def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
     """Sockets of Ray have long names: it gets a folder with a short one."""
     before = dict(os.environ)
-    os.environ.update(ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        nodes = RayNodes(Path(folder), count)
+        os.environ.update({**ENVIRONMENT, _FOLDER: folder})
+        nodes = RayNodes(count)
         try:
             yield nodes
         finally:
@@ -91,7 +101,7 @@ def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
             os.environ.update(before)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """One that the system gives to nobody who connects: a client that tries a free one again and again connects to itself."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -123,12 +133,14 @@ def hosts() -> list[psutil.Process]:
 
 
 def processes_of(word: str) -> list[psutil.Process]:
-    """Return the processes that have a word in their command line."""
+    """Return the processes of these nodes, and of who uses them, that have a word in their command line."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if word in " ".join(process.cmdline()):
-                found.append(process)
+            is_ours = word in " ".join(process.cmdline()) and process.environ().get(
+                _FOLDER
+            ) == os.environ.get(_FOLDER)
+            found += [process] if is_ours else []
     return found
 
 
@@ -137,11 +149,13 @@ def free_cpus(nodes: RayNodes) -> float:
     told = subprocess.run(
         [sys.executable, "-c", _FREE_CPUS, nodes.address], capture_output=True, text=True, check=True
     )
-    return float(told.stdout)
+    # Ray may tell of nodes that died, too
+    (free,) = re.findall(r"^free ([\d.]+)$", told.stdout, re.MULTILINE)
+    return float(free)
 
 
 _FREE_CPUS = """
 import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
-print(ray.available_resources().get("CPU", 0.0))
+print("free", ray.available_resources().get("CPU", 0.0))
 """

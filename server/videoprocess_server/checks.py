@@ -13,7 +13,8 @@ from videoprocess_server import bounds
 from videoprocess_server.blob_choice import check_blobs
 from videoprocess_server.databases import check_postgres
 from videoprocess_server.datadir import DATABASE_NAME, LOCK_NAME
-from videoprocess_server.executors import check_ray
+from videoprocess_server.execution.ray_executor import ClusterUnfitError
+from videoprocess_server.executors import examine_ray
 from videoprocess_server.machine.capacity import available_cores
 from videoprocess_server.media.build_info import describe
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
@@ -143,9 +144,12 @@ def _check_local(settings: Settings) -> Found:
 
 
 def _check_cluster(settings: Settings) -> Found:
-    for problem in check_ray(settings):
-        raise PreflightError(problem)
-    return Verdict.OK, f"{settings.ray_workers} workers on the Ray cluster at {settings.ray_address}"
+    try:
+        workers, remarks = examine_ray(settings)
+    except ClusterUnfitError as error:
+        raise PreflightError(str(error)) from error
+    text = f"{workers} workers on the Ray cluster at {settings.ray_address}"
+    return (Verdict.WARNING, "; ".join((text, *remarks))) if remarks else (Verdict.OK, text)
 
 
 _EXECUTOR_CHECKS: Final[Mapping[str, Callable[[Settings], Found]]] = {

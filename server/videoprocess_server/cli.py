@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tomllib
@@ -162,8 +163,12 @@ def check(**flags: Any) -> None:  # noqa: ANN401 - those of `serve`
         os.environ[CONFIG_VARIABLE] = str(config)
     settings = _read({name: value for name, value in flags.items() if value is not None})
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import structlog
+
     from videoprocess_server.checks import Verdict, find
 
+    # what a log would tell, a finding does
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     findings = find(settings)
     for finding in findings:
         typer.echo(f"{finding.verdict.value}: {finding.name}: {finding.text}")

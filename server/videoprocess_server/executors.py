@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.execution.gateway_protocol import GatewayOptions
 from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.ray_executor import (
-    ClusterUnfitError,
     RayExecutor,
     RayOptions,
     check_in_reach,
@@ -44,15 +43,16 @@ def check_executor(settings: Settings) -> None:
     CHECKS[settings.executor](settings)
 
 
-def check_ray(settings: Settings) -> list[str]:
-    """Return what keeps the Ray cluster of the settings from being used, a line each; none if it can be."""
+def examine_ray(settings: Settings) -> tuple[int, Sequence[str]]:
+    """Return how many workers the Ray cluster of the settings has for us, and what is amiss there, a line each.
+
+    Raises:
+        ClusterUnfitError: it cannot be used.
+    """
     executor = _on_ray(settings, NOWHERE)
-    try:
-        executor.start()
-    except ClusterUnfitError as error:
-        return [str(error)]
+    executor.start()
     executor.close()
-    return []
+    return executor.worker_count, executor.remarks
 
 
 def _local(settings: Settings, spans: SpanSink) -> ProcessPoolExecutor:

@@ -139,6 +139,16 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def open_sources() -> int:
+    """How many descriptors of `a_source` are open: their files have no name any more."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            target = str(link.readlink())
+            found += target.startswith(tempfile.gettempdir()) and target.endswith("(deleted)")
+    return found
+
+
 def a_source(text: str = "hello") -> int:
     with tempfile.TemporaryFile() as file:
         file.write(text.encode())

@@ -17,7 +17,7 @@ from contract.executor_harness import (
     eventually,
     facts,
     new_pool,
-    open_descriptors,
+    open_sources,
     running,
     submit,
 )
@@ -382,7 +382,7 @@ class TestEveryExecutor:
 
     def test_every_source_is_closed_whatever_becomes_of_its_task(self, executor: Executor) -> None:
         submit(executor).result()
-        before = open_descriptors()
+        before = open_sources()
         busy = [running(executor, LONG), running(executor, LONG)]
         queued = submit(executor, source_fd=a_source())
         queued.cancel()
@@ -391,4 +391,4 @@ class TestEveryExecutor:
         submit(executor, "read:1", source_fd=a_source()).result()
         with pytest.raises(TaskFailedError):
             submit(executor, "stumble", source_fd=a_source()).result()
-        assert eventually(lambda: open_descriptors() == before)
+        assert eventually(lambda: open_sources() == before)

@@ -7,14 +7,16 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from contract.executor_harness import ended, eventually
 from media_factory import make_clip
-from ray_nodes import RayNodes, holds_nothing
+from ray_nodes import RayNodes, free_cpus, holds_nothing, hosted_workers, processes_of
 from service_harness import PATIENCE_SECONDS, SERVER, USER, Api, Server, connect
 from videoprocess.v1 import job_pb2 as job
 from videoprocess.v1 import mode_setting_pb2 as mode
@@ -25,8 +27,10 @@ pytestmark = pytest.mark.scale
 CLIP = "flower_540p_5s.mp4"
 SHAKEN = "shaken.mp4"
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
-#: the contract's bound at p99; a machine that others use gets more
-ABORT_SECONDS = 0.5
+#: one for each CPU of the nodes
+OPEN_SEGMENTS = 2
+#: ten times the contract's bound at p99: a machine that others use gets more
+ABORT_SECONDS = 5.0
 
 
 @pytest.fixture(name="root", scope="module")
@@ -134,36 +138,50 @@ async def test_a_shared_directory_makes_the_same_bytes(
         assert expected[name] == await _result(server, name)
 
 
-async def test_a_node_that_dies_in_the_middle_costs_no_byte(
-    server: Server, nodes: RayNodes, expected: dict[str, str]
+def _kill_gateway(_nodes: RayNodes) -> None:
+    """What becomes of a driver that loses its connection: Ray ends it."""
+    (gateway,) = processes_of("ray_gateway")
+    gateway.kill()
+
+
+#: what is killed by SIGKILL in the middle
+HARMS: Mapping[str, Callable[[RayNodes], None]] = {
+    "node": lambda nodes: nodes.replace(nodes.nodes[0]),
+    "worker": lambda _nodes: hosted_workers()[0].kill(),
+    "head": RayNodes.kill_head,
+    "gateway": _kill_gateway,
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=list(HARMS))
+async def test_what_is_killed_costs_its_open_segments_and_no_byte(
+    server: Server, nodes: RayNodes, expected: dict[str, str], harm: Callable[[RayNodes], None]
 ) -> None:
     async with connect(server) as api:
         _, video_id, accepted = await _accepted(api, CLIP)
         await _wait_for_segments(api, video_id, 2)
-        nodes.kill(nodes.nodes[0])
-        nodes.nodes.append(nodes.add())
+        harm(nodes)
         event = await api.terminal(accepted)
         assert expected[CLIP] == _sha256(event)
         assert 1 == await _terminal_events(api, accepted)
+    assert 1 <= server.log_path.read_text().count("segment_attempt_failed") <= OPEN_SEGMENTS
 
 
-async def test_a_head_that_starts_anew_costs_no_byte(
-    server: Server, nodes: RayNodes, expected: dict[str, str]
-) -> None:
+async def test_a_removed_video_leaves_no_task_on_any_node(server: Server, nodes: RayNodes) -> None:
     async with connect(server) as api:
-        _, video_id, accepted = await _accepted(api, CLIP)
-        await _wait_for_segments(api, video_id, 2)
-        nodes.stop()
-        nodes.start()
-        event = await api.terminal(accepted)
-        assert expected[CLIP] == _sha256(event)
-        assert 1 == await _terminal_events(api, accepted)
+        session_id, video_id, accepted = await _accepted(api, CLIP)
+        await _wait_for_segments(api, video_id, 1)
+        busy = hosted_workers()
+        assert OPEN_SEGMENTS == len(busy)
+        await api.session.RemoveVideo(session.RemoveVideoRequest(session_id=session_id, video_id=video_id))
+        assert (await api.terminal(accepted)).HasField("on_error")
+        assert eventually(lambda: all(ended(worker.pid) for worker in busy))
+    assert eventually(lambda: free_cpus(nodes) == OPEN_SEGMENTS)
 
 
-async def test_interrupt_is_answered_in_time_and_costs_no_byte(
+async def test_interrupt_freezes_the_workers_on_their_nodes_and_costs_no_byte(
     server: Server, nodes: RayNodes, expected: dict[str, str]
 ) -> None:
-    taken = []
     async with connect(server) as api:
         session_id, video_id, accepted = await _accepted(api, CLIP)
         for segments in (1, 3, 5):
@@ -171,12 +189,11 @@ async def test_interrupt_is_answered_in_time_and_costs_no_byte(
             begin = time.monotonic()
             await api.session.Interrupt(session.InterruptRequest(session_id=session_id))
             event = await api.terminal(accepted)
-            taken.append(time.monotonic() - begin)
             assert event.HasField("on_error")
+            assert psutil.STATUS_STOPPED in {worker.status() for worker in hosted_workers()}
+            assert time.monotonic() - begin < ABORT_SECONDS
             accepted = await api.process(session_id, video_id)
         assert expected[CLIP] == _sha256(await api.terminal(accepted))
-    print(f"interrupt: {[round(seconds, 3) for seconds in taken]} s")
-    assert min(taken) < ABORT_SECONDS
 
 
 async def test_a_killed_service_leaves_nothing_on_the_nodes_and_goes_on(

@@ -76,6 +76,11 @@ def test_copies_fit_the_disk_of_a_worker() -> None:
     assert Settings.model_fields["ray_cache_bytes"].default < gibibytes << 30
 
 
+def test_workers_are_as_nice_as_ray_itself() -> None:
+    for name in ("ray-head", "ray-worker"):
+        assert {"name": "RAY_worker_niceness", "value": "0"} in _container(name)["env"]
+
+
 def test_nothing_runs_as_root() -> None:
     for pod in PODS:
         assert pod["securityContext"]["runAsNonRoot"]

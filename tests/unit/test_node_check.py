@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from videoprocess_server.execution.node_check import build_difference
+from videoprocess_server.execution.node_check import build_difference, state_remarks
 from videoprocess_server.model.tasks import BuildInfo
 
 BUILD = BuildInfo(
@@ -36,3 +36,29 @@ def test_what_differs_is_named_in_a_line(change: dict[str, Any], words: tuple[st
     line = build_difference(BUILD, replace(BUILD, **change))
     assert all(word in line for word in words)
     assert 1 == len(line.splitlines())
+
+
+NOW_US = 1_700_000_000_000_000
+ROUND_TRIP_US = 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("off_us", "told"),
+    [
+        (0, ""),
+        (ROUND_TRIP_US + 999_999, ""),
+        (ROUND_TRIP_US + 1_000_000, "+1.0 s off"),
+        (-999_999, ""),
+        (-3_600_000_000, "-3600.0 s off"),
+    ],
+)
+def test_a_clock_is_off_by_what_the_way_does_not_account_for(off_us: int, told: str) -> None:
+    state = {"name": "n", "now_us": NOW_US + off_us, "niceness": 0}
+    remarks = state_remarks(state, NOW_US, NOW_US + ROUND_TRIP_US)
+    assert bool(told) == bool(remarks)
+    assert all(told in remark for remark in remarks)
+
+
+def test_workers_that_are_nicer_than_ray_are_remarked_upon() -> None:
+    (remark,) = state_remarks({"name": "n", "now_us": NOW_US, "niceness": 15}, NOW_US, NOW_US)
+    assert "RAY_worker_niceness=0" in remark

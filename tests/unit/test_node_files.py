@@ -6,6 +6,7 @@ import errno
 import hashlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,15 @@ def test_what_a_killed_owner_left_is_removed_and_what_others_own_is_not(tmp_path
     assert [other.folder] == list(parent.iterdir())
     other.close()
     assert not list(parent.iterdir())
+
+
+def test_owners_that_come_at_once_do_not_take_each_other_for_killed(tmp_path: Path) -> None:
+    """Hosts of several services start on a node at the same time."""
+    with ThreadPoolExecutor(8) as threads:
+        owners = list(threads.map(lambda _: NodeFiles(tmp_path / "node", 1), range(200)))
+    assert all((owner.folder / "outputs").is_dir() for owner in owners)
+    for owner in owners:
+        owner.close()
 
 
 #: makes its folder, prints it and is killed

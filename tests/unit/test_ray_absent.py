@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,15 +10,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from videoprocess_server.executors import CHECKS, EXECUTORS, check_ray
+from videoprocess_server.execution.ray_executor import ClusterUnfitError
+from videoprocess_server.executors import CHECKS, EXECUTORS, examine_ray
 from videoprocess_server.settings import Settings
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed: make test-scale has been here")
 def test_the_missing_extra_is_told_in_a_line_and_nothing_is_started(tmp_path: Path) -> None:
     before = psutil.Process().children()  # servers of other tests
-    (line,) = check_ray(Settings(data_dir=tmp_path, executor="ray"))
-    assert "pip install" in line
+    with pytest.raises(ClusterUnfitError, match="pip install"):
+        examine_ray(Settings(data_dir=tmp_path, executor="ray"))
     assert psutil.Process().children() == before
 
 
@@ -26,4 +28,5 @@ def test_every_executor_of_the_settings_is_there() -> None:
 
 
 def test_choosing_an_executor_imports_nothing_of_ray() -> None:
-    assert "ray" not in sys.modules
+    code = "import sys, videoprocess_server.executors; sys.exit('ray' in sys.modules)"
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode

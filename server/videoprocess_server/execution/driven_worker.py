@@ -32,6 +32,10 @@ class DrivenWorker(TaskWorker, Protocol):
     exit_code: int | None
     #: whether SIGKILL was sent from here
     killed: bool
+    #: once it is gone: why it did not start; "" where nothing tells
+    failure: str
+    #: once it is gone: whether it was not started because others have all there is, which is no failure
+    found_no_room: bool
 
     @property
     def channel(self) -> WorkerChannel:

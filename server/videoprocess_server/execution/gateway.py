@@ -150,6 +150,11 @@ class Gateway:
         """The nodes that are alive, as last heard."""
         return self._sign.nodes
 
+    def has_lost(self, node: str, seconds: float) -> bool:
+        """Return whether a node is not alive any more, after so long at the latest."""
+        with self._tried:
+            return self._tried.wait_for(lambda: node not in {one.id for one in self._sign.nodes}, seconds)
+
     def line(self) -> tuple[Line, socket.socket]:
         """Return a line to a worker that is not started yet, and the socket of its messages.
 
@@ -243,7 +248,7 @@ class Gateway:
             if not packet:
                 return
             sign = _SIGN_DECODER.decode(packet)
-            if sign.error and not self._sign.error:
+            if sign.error and self._socket is not None and not self._sign.error:
                 _log.warning("ray_cluster_away", address=self._options.address, why=sign.error)
             with self._tried:
                 self._sign = sign

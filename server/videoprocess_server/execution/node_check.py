@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import time
+from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 
@@ -12,15 +15,18 @@ from videoprocess_server.execution.codec import CodecError, Failed, Heartbeat
 from videoprocess_server.execution.executor import Executor, Slot
 from videoprocess_server.execution.gateway import CallFailedError
 from videoprocess_server.execution.remote_worker import RemoteWorker
+from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 
 _DESCRIBE_SECONDS = 60.0
+#: of what a worker's spans may seem to be away from the service's
+_MOST_CLOCK_DIFFERENCE_US = MICROSECONDS_PER_SECOND
 
 _log = structlog.get_logger(__name__)
 
 
 class NodeCheck:
-    """Looks at each node once, before a worker there gets a task.
+    """Looks at each node once, before a worker there gets a task. What is amiss and changes no byte is remarked upon.
 
     Args:
         own: describes the service's own build; None where nodes are not compared.
@@ -29,8 +35,18 @@ class NodeCheck:
     def __init__(self, own: Executor | None) -> None:
         self._own = own
         self._approved: set[str] = set()
+        #: a line each
+        self.remarks: list[str] = []
 
     def approve(self, worker: RemoteWorker) -> None:
+        """The same as `examine`, for who does not tell the reason."""
+        try:
+            self.examine(worker)
+        except CodecError as error:
+            _log.error("ray_node_differs", node=worker.node, why=str(error))
+            raise
+
+    def examine(self, worker: RemoteWorker) -> None:
         """Return if the worker's node may be used; the worker is ready and has no task.
 
         Raises:
@@ -42,9 +58,11 @@ class NodeCheck:
             return
         why = self._difference(self._own, worker)
         if why:
-            _log.error("ray_node_differs", node=worker.node, why=why)
             raise CodecError(why)
         self._approved.add(worker.node)
+        for remark in _remarks(worker):
+            _log.warning("ray_node_remark", node=worker.node, remark=remark)
+            self.remarks.append(remark)
 
     def _difference(self, own: Executor, worker: RemoteWorker) -> str:
         try:
@@ -57,6 +75,36 @@ class NodeCheck:
         build = own.submit(DescribeTask(), slot=Slot.PROBE, stall_seconds=_DESCRIBE_SECONDS).result()
         assert isinstance(build, BuildInfo)
         return build_difference(build, _described(worker))
+
+
+def _remarks(worker: RemoteWorker) -> list[str]:
+    since_us = time.time_ns() // 1000
+    try:
+        state = worker.call("state")
+    except CallFailedError as error:
+        return [str(error)]
+    return state_remarks(state, since_us, time.time_ns() // 1000)
+
+
+def state_remarks(state: Mapping[str, Any], since_us: int, until_us: int) -> list[str]:
+    """Return a line for each thing that is amiss.
+
+    Args:
+        state: of NodeHost.state.
+        since_us: the service's clock before the node was asked, microseconds since 1970.
+        until_us: and once it had answered.
+    """
+    name, found = state["name"], []
+    ahead_us = max(0, state["now_us"] - until_us) - max(0, since_us - state["now_us"])
+    if abs(ahead_us) >= _MOST_CLOCK_DIFFERENCE_US:
+        ahead_seconds = ahead_us / MICROSECONDS_PER_SECOND
+        found.append(f"the clock of node {name} is {ahead_seconds:+.1f} s off: set both clocks by NTP")
+    if state["niceness"] > 0:
+        found.append(
+            f"workers on node {name} get what others leave (niceness {state['niceness']}): start Ray there with "
+            "RAY_worker_niceness=0"
+        )
+    return found
 
 
 def build_difference(own: BuildInfo, other: BuildInfo) -> str:

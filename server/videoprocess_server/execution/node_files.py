@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,11 @@ class NodeFiles:
 
     def __init__(self, parent: Path, limit_bytes: int) -> None:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for orphan in parent.iterdir():
-            _remove_unless_owned(orphan)
-        self.folder = Path(tempfile.mkdtemp(dir=parent))
-        self._lock_fd = _locked(self.folder)
+        with _alone_in(parent):
+            for orphan in parent.iterdir():
+                _remove_unless_owned(orphan)
+            self.folder = Path(tempfile.mkdtemp(dir=parent))
+            self._lock_fd = _locked(self.folder)
         self._limit_bytes = limit_bytes
         self._lock = threading.Lock()
         #: the longest unused first
@@ -171,8 +173,18 @@ def _locked(folder: Path) -> int:
     return fd
 
 
+@contextlib.contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Keep other owners from taking a folder that is just made for an orphan."""
+    fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def _remove_unless_owned(folder: Path) -> None:
-    # One without a lock file was made a moment ago.
     with contextlib.suppress(OSError):
         fd = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
         try:

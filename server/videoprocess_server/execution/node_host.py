@@ -44,7 +44,7 @@ class _Hosted:
 
 
 class NodeHost:
-    """Serves one gateway. All methods but `facts` are of one worker or of the node's files.
+    """Serves one gateway. All methods but `facts` and `state` are of one worker or of the node's files.
 
     Workers die with it: they are spawned by the thread of its event loop, which lives as long as the process.
 
@@ -64,6 +64,11 @@ class NodeHost:
     async def facts(self) -> dict[str, str]:
         """Return what must be the same as the service's own."""
         return {"videoprocess": version("videoprocess"), "python": platform.python_version()}
+
+    async def state(self) -> dict[str, Any]:
+        """Return the node's name, its clock in microseconds since 1970, and how much nicer workers are than Ray itself."""
+        own, rays = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, os.getppid()))
+        return {"name": platform.node(), "now_us": time.time_ns() // 1000, "niceness": own - rays}
 
     async def start(self, module: str, confinement: str) -> tuple[int, int]:
         """Start a worker that may write to its own folders, too; return its number and process id."""

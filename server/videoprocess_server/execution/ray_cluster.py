@@ -27,6 +27,10 @@ _LOOK_SECONDS = 5.0
 _NODE_LABEL = "ray.io/node-id"
 
 
+class NoRoomError(Exception):
+    """All that the nodes have is taken, or none has so much."""
+
+
 class Seat:
     """A CPU and memory of a node, as Ray counts them, while a task runs.
 
@@ -52,13 +56,13 @@ class Seat:
         """Return the id of its node once it is granted.
 
         Raises:
-            TimeoutError: no node has room.
+            NoRoomError: no node has room.
         """
         assert self._group is not None
         if not await asyncio.to_thread(self._group.wait, seconds):
             self.leave()
             wanted = f"1 CPU and {self._bundle['memory'] / (1 << 20):.0f} MiB"
-            raise TimeoutError(f"no node of the Ray cluster had {wanted} free for {seconds:.0f} s")
+            raise NoRoomError(f"no node of the Ray cluster had {wanted} free for {seconds:.0f} s")
         node: str = placement_group_table(self._group)["bundles_to_node_id"][0]
         self._selector = [{_NODE_LABEL: node}]
         return node
@@ -125,7 +129,7 @@ class Cluster:
         """Return a seat and the id of its node; no seat where the order names the node.
 
         Raises:
-            TimeoutError: no node has room.
+            NoRoomError: no node has room.
         """
         if order.node:
             return None, order.node
@@ -140,6 +144,10 @@ class Cluster:
         """Return a confinement with the node's memory as its bound, as Ray knows it."""
         given = Confinement.from_argument(confinement)
         return replace(given, memory_bytes=self._memory_bytes.get(node, 0)).to_argument()
+
+    def is_too_small(self, node: str, memory_bytes: int) -> bool:
+        """Return whether a node never has so much for tasks; False for one that is not known yet."""
+        return memory_bytes > self._memory_bytes.get(node, memory_bytes)
 
     async def host(self, node: str) -> Any:  # noqa: ANN401 - Ray's
         """Return the actor that hosts the workers of a node; it is started where there is none.

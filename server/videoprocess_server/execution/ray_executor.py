@@ -28,8 +28,10 @@ from videoprocess_server.model.tasks import Task, TaskMessage
 
 #: a worker's node has room, its host is started and it is ready; or it counts as failed
 _STARTUP_SECONDS = 90.0
-#: of this, what waiting for room takes at most
-_ROOM_SECONDS = 60.0
+#: the part of this that waiting for room takes at most
+_ROOM_PART = 2 / 3
+#: until Ray tells that a node has died whose worker did not start
+_DEATH_SECONDS = 5.0
 #: nodes that are looked at at once
 _TRIALS = 16
 
@@ -94,6 +96,11 @@ class RayExecutor:
         """What all nodes have for tasks, as Ray knows it."""
         return sum(node.memory_bytes for node in self._nodes())
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What is amiss on the nodes and changes no byte, a line each."""
+        return self._check.remarks
+
     def start(self) -> None:
         """Join the cluster, look at each of its nodes, and ask for the workers.
 
@@ -145,6 +152,8 @@ class RayExecutor:
             self._gateway.check()
         except GatewayError as error:
             raise RuntimeError(str(error)) from error
+        if not self._nodes():
+            raise RuntimeError(f"no node of the Ray cluster at {self._options.gateway.address} has a CPU")
         self._pool.ping()
 
     def close(self) -> None:
@@ -168,15 +177,14 @@ class RayExecutor:
             raise ClusterUnfitError(str(error)) from error
         line.close()
         data.close()
-        nodes = self._nodes()
-        cpus = int(sum(node.cpus for node in nodes))
+        with ThreadPoolExecutor(_TRIALS) as trials:
+            list(trials.map(self._try_out, self._nodes()))
+        cpus = int(sum(node.cpus for node in self._nodes()))
         if cpus < max(1, self._options.worker_count):
             raise ClusterUnfitError(
                 f"the nodes of the Ray cluster at {self._options.gateway.address} have {cpus} CPUs for tasks: start more "
                 "with ray start --num-cpus, or lower --ray-workers"
             )
-        with ThreadPoolExecutor(min(len(nodes), _TRIALS)) as trials:
-            list(trials.map(self._try_out, nodes))
         pool = WorkerPool({Slot.GENERAL: (self._options.worker_count or cpus, self._worker_settings())})
         self._far = pool
         pool.start()
@@ -197,9 +205,16 @@ class RayExecutor:
     def _spawn(self, wanted: TaskRun | None) -> RemoteWorker:
         most = max((node.memory_bytes for node in self._nodes()), default=0)
         first = 0 if wanted is None else reservation_bytes(wanted.task, most)
-        return self._ordered(memory_bytes=first, most_bytes=most)
+        return self._ordered(self._check.approve, memory_bytes=first, most_bytes=most)
 
-    def _ordered(self, *, memory_bytes: int = 0, most_bytes: int = 0, node: str = "") -> RemoteWorker:
+    def _ordered(
+        self,
+        approve: Callable[[RemoteWorker], None],
+        *,
+        memory_bytes: int = 0,
+        most_bytes: int = 0,
+        node: str = "",
+    ) -> RemoteWorker:
         """Ask for a worker. Raises GatewayError, which is an OSError."""
         options = self._options
         order = Order(
@@ -208,11 +223,11 @@ class RayExecutor:
             memory_bytes=memory_bytes,
             most_bytes=most_bytes,
             node=node,
-            patience_seconds=min(_ROOM_SECONDS, options.startup_seconds),
+            patience_seconds=_ROOM_PART * options.startup_seconds,
         )
         line, data = self._gateway.line()
         try:
-            return RemoteWorker(line, data, order, self._new_stager(), self._check.approve)
+            return RemoteWorker(line, data, order, self._new_stager(), approve)
         except EOFError as error:
             raise GatewayError("the gateway to Ray has ended") from error
 
@@ -228,13 +243,25 @@ class RayExecutor:
         return new
 
     def _try_out(self, node: Node) -> None:
+        """Have a node examined; one that dies meanwhile is none of the cluster's any more.
+
+        Raises:
+            ClusterUnfitError: it cannot be used.
+        """
+        try:
+            self._examine(node)
+        except ClusterUnfitError:
+            if not self._gateway.has_lost(node.id, _DEATH_SECONDS):
+                raise
+
+    def _examine(self, node: Node) -> None:
         """Start a worker on a node, and end it.
 
         Raises:
             ClusterUnfitError: it does not start, or is another than the service's.
         """
         try:
-            worker = self._ordered(node=node.id)
+            worker = self._ordered(self._check.examine, node=node.id)
         except GatewayError as error:
             raise ClusterUnfitError(str(error)) from error
         try:
@@ -242,7 +269,10 @@ class RayExecutor:
                 raise CodecError("its worker does not say that it is ready")  # noqa: TRY301
         except (EOFError, TimeoutError, CodecError) as error:
             worker.end()
-            why = str(error) or worker.failure or "no worker starts there"
+            why = (
+                str(error)
+                or f"{worker.failure or 'no worker starts'}: is the service's package installed there?"
+            )
             raise ClusterUnfitError(f"node {node.name} of the Ray cluster cannot be used: {why}") from error
         worker.end()
 

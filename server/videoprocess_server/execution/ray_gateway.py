@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from videoprocess_server.execution.gateway_protocol import Answer, Call, Forward, GatewayOptions, Order, Sign
-from videoprocess_server.execution.ray_cluster import Cluster, Seat
+from videoprocess_server.execution.ray_cluster import Cluster, NoRoomError, Seat
 from videoprocess_server.execution.sandbox_privileges import prctl
 
 _PR_SET_PDEATHSIG = 1
@@ -29,8 +29,8 @@ _LENGTH_BYTES = 4
 _CALL_SECONDS = 60.0
 #: its node was free for the worker's last task, so for the next one it mostly is at once
 _SIT_SECONDS = 3.0
-#: a seat that is given back is another's a second later, so a worker keeps it for the task that follows at once
-_KEEP_SECONDS = 0.3
+#: a seat that is given back is anybody's a second later, so a worker keeps it as long for the task that follows
+_KEEP_SECONDS = 1.0
 #: a fresh worker keeps it so long, so that it gets ready for the task it was started for, and others start elsewhere
 _FRESH_SECONDS = 3.0
 #: of calls that block, at once: each worker has one
@@ -100,9 +100,14 @@ class Line:
         return self._node, pid
 
     async def do_facts(self) -> dict[str, str]:
-        """Return what the worker's node tells of itself."""
+        """Return what of the worker's node must be as the service's."""
         facts: dict[str, str] = await self._ask(self._host.facts.remote())
         return facts
+
+    async def do_state(self) -> dict[str, Any]:
+        """Return what of the worker's node should be in order."""
+        state: dict[str, Any] = await self._ask(self._host.state.remote())
+        return state
 
     async def do_tell(self, what: str, *arguments: Any) -> Any:  # noqa: ANN401 - of the method
         """Have a method of the WorkerProcess called."""
@@ -110,6 +115,8 @@ class Line:
 
     async def do_sit(self, memory_bytes: int) -> bool:
         """Take a seat on the worker's node for a task; False if there is no room."""
+        if self._cluster.is_too_small(self._node, memory_bytes):
+            return False
         if self._keeping is not None:
             self._keeping.cancel()
         if self._seat is None or not self._seat.holds(memory_bytes):
@@ -117,7 +124,7 @@ class Line:
             self._seat = Seat(memory_bytes, self._node)
         try:
             await self._seat.wait(_SIT_SECONDS)
-        except TimeoutError:
+        except NoRoomError:
             self._leave()
             return False
         return True

@@ -29,6 +29,8 @@ _USAGE_SECONDS = 1.0
 _USAGE_AGE_SECONDS = 0.5
 #: why it did not start, once its channel has ended
 _ANSWER_SECONDS = 2.0
+#: the gateway's error where all is taken
+_NO_ROOM = "NoRoomError"
 _TOLD = (SegmentDone, *set(RESULT_OF.values()))
 
 
@@ -102,6 +104,7 @@ class RemoteWorker:
         self.node = ""
         #: why it did not start; "" while nothing is known
         self.failure = ""
+        self.found_no_room = False
         self._pid = 0
         self._line = line
         self._data = Channel(data)
@@ -242,7 +245,11 @@ class RemoteWorker:
             self._usage = (0, seconds, oom_kills)
         except CallFailedError as error:
             self.failure = str(error)
-            _log.warning("ray_worker_lost", node=self.node, why=self.failure)
+            self.found_no_room = self.failure.startswith(_NO_ROOM)
+            if self.found_no_room:
+                _log.info("ray_no_room", why=self.failure)
+            elif self._pid:
+                _log.warning("ray_worker_lost", node=self.node, why=self.failure)
         except (EOFError, TimeoutError):
             pass
         self.exit_code = code

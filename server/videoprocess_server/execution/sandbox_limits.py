@@ -124,10 +124,14 @@ def _size(fd: int | None) -> int:
 
 
 def expected_bytes(task: Task) -> int:
-    """Return the memory that a task is expected to hold, by the size of its pictures."""
+    """Return the memory that a job's tasks are expected to hold, by the size of its pictures.
+
+    It is much the same for all of them, so that what is reserved for one serves the next.
+    """
     if isinstance(task, AnalyzeTask):
-        return estimate_worker_bytes(task.video.width * task.video.height, _MOST_BITS)
-    if isinstance(task, EncodeTask | MotionTask | VerifyTask):
+        pixels = task.video.width * task.video.height
+        return estimate_worker_bytes(pixels, _MOST_BITS, neighbours=_MOST_NEIGHBOURS)
+    if isinstance(task, EncodeTask | MotionTask | CheckTask | VerifyTask):
         return _expected(task.plan)
     return _BASE_BYTES
 

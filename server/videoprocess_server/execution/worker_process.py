@@ -70,6 +70,8 @@ class WorkerProcess:
         self.exit_code: int | None = None
         #: whether SIGKILL was sent from here
         self.killed = False
+        self.failure = ""
+        self.found_no_room = False
         self._process = process
         self._session = SessionWeight(process.pid)
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)

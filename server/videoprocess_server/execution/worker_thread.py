@@ -119,7 +119,9 @@ class WorkerThread:
         if self._closing.is_set():
             return
         if not self._becomes_ready(worker):
-            self._start_failed(exit_code=worker.end())
+            exit_code = worker.end()
+            if not worker.found_no_room:
+                self._start_failed(exit_code=exit_code, error=worker.failure)
             return
         self._failures = 0
         self._group.mark(self, broken=False)

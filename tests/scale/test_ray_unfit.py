@@ -1,0 +1,138 @@
+"""Clusters that the service cannot use, or should not as they are: one line each, from `check` and from the start."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.executor_harness import eventually
+from ray_nodes import RayNodes, free_cpus, free_port, hosts, processes_of, ray_nodes
+from ray_strangers import Stranger, started
+from service_harness import PATIENCE_SECONDS, SERVER
+
+pytestmark = pytest.mark.scale
+
+OTHER_RAY = "import ray._private.utils as utils; utils.compute_version_info = lambda: ({ray!r}, {python!r})"
+
+#: what keeps a node from being used → the line that says so
+UNFIT = {
+    "no package": (Stranger(has_package=False), "No module named 'videoprocess_server'"),
+    "another version": (Stranger(versions=(("videoprocess", "9.9.9"),)), "it runs videoprocess 9.9.9"),
+    "another PyAV": (Stranger(versions=(("av", "17.0.1"),)), "its versions differ: pyav 17.0.1 there, pyav "),
+}
+#: what is amiss on a node and changes no byte → the line that says so
+AMISS = {
+    "clock": (
+        Stranger(first="import time; ours = time.time_ns; time.time_ns = lambda: ours() + 3_600_000_000_000"),
+        "is +3600.",
+    ),
+    "niceness": (Stranger(niceness="15"), "start Ray there with RAY_worker_niceness=0"),
+}
+
+
+@pytest.fixture(name="head", scope="module")
+def _head() -> Iterator[RayNodes]:
+    """Without any node that has a CPU."""
+    with ray_nodes(count=0) as nodes:
+        yield nodes
+
+
+@pytest.fixture(name="node")
+def _node(head: RayNodes, stranger: Stranger, tmp_path: Path) -> Iterator[str]:
+    """Yields the address of a cluster with one node."""
+    sizes = ("--num-cpus=1", f"--memory={2 << 30}", f"--object-store-memory={100 << 20}")
+    with started(stranger, tmp_path, f"--address={head.address}", *sizes):
+        assert eventually(lambda: free_cpus(head) == 1, 60), (tmp_path / "ray.log").read_text()
+        yield head.address
+    assert eventually(lambda: free_cpus(head) == 0, 60)
+
+
+def _told(command: str, data_dir: Path, address: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    ray = ("--executor", "ray", "--ray-address", address)
+    return subprocess.run(
+        [*SERVER, command, "--data-dir", str(data_dir), *ray, *flags],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+def _executor_line(told: subprocess.CompletedProcess[str]) -> str:
+    """Return what `check` says of the executor; all that it says are its findings."""
+    assert told.stderr == ""
+    findings = told.stdout.splitlines()
+    (line,) = (line for line in findings if line.split(":")[1].strip() == "executor")
+    assert len(findings) == 6
+    return line
+
+
+def _start_line(told: subprocess.CompletedProcess[str], data_dir: Path) -> str:
+    """Return why the service did not start, and that nothing was half done."""
+    assert told.returncode == 3
+    assert not data_dir.exists()
+    (line,) = told.stderr.splitlines()
+    return line
+
+
+def _left_nothing() -> bool:
+    return eventually(lambda: not processes_of("ray_gateway") and not hosts())
+
+
+@pytest.mark.parametrize(("stranger", "line"), UNFIT.values(), ids=list(UNFIT))
+def test_a_node_that_could_make_other_bytes_is_not_used(node: str, line: str, tmp_path: Path) -> None:
+    told = _told("check", tmp_path / "data", node)
+    assert told.returncode == 3
+    assert _executor_line(told).startswith("not fit: ")
+    assert line in _executor_line(told)
+    assert line in _start_line(
+        _told("serve", tmp_path / "data", node, "--listen", "127.0.0.1:0"), tmp_path / "data"
+    )
+    assert _left_nothing()
+
+
+@pytest.mark.parametrize(("stranger", "line"), AMISS.values(), ids=list(AMISS))
+def test_what_is_amiss_on_a_node_and_changes_no_byte_is_a_warning(
+    node: str, line: str, tmp_path: Path
+) -> None:
+    told = _told("check", tmp_path / "data", node)
+    assert told.returncode == 0
+    assert _executor_line(told).startswith("warning: ")
+    assert line in _executor_line(told)
+    assert _left_nothing()
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [{"ray": "2.1.0", "python": "3.11.7"}, {"ray": "2.60.0", "python": "3.9.1"}],
+    ids=["ray", "python"],
+)
+def test_a_cluster_of_another_ray_or_python_is_not_joined(tmp_path: Path, versions: dict[str, str]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    stranger = Stranger(first=OTHER_RAY.format(**versions))
+    head = ("--head", f"--port={address.rpartition(':')[2]}", "--node-ip-address=127.0.0.1", "--num-cpus=1")
+    with started(
+        stranger, tmp_path, *head, "--include-dashboard=false", f"--object-store-memory={100 << 20}"
+    ):
+        assert eventually(lambda: _listens(address), 60), (tmp_path / "ray.log").read_text()
+        told = _told("check", tmp_path / "data", address)
+    assert told.returncode == 3
+    assert f"Ray: {versions['ray']} Python: {versions['python']}" in _executor_line(told)
+
+
+def test_an_address_that_takes_connections_and_never_answers_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        told = _told("check", tmp_path / "data", address)
+    assert told.returncode == 3
+    assert f"no connection to the Ray cluster at {address}: " in _executor_line(told)
+    assert _left_nothing()
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
