@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,6 +22,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_METRICS_COLLECTION": "0",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_niceness": "0",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
@@ -33,8 +33,7 @@ _NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "memory": 4 << 30, "in
 class RayNodes:
     """A head without CPUs, which the service is beside, and nodes with one each."""
 
-    def __init__(self, folder: Path, count: int = 2) -> None:
-        self._folder = folder
+    def __init__(self, count: int = 2) -> None:
         self._port = _free_port()
         self._count = count
         self.start()
@@ -54,7 +53,6 @@ class RayNodes:
                     **_NODE,
                     "num_cpus": 0,
                     "gcs_server_port": self._port,
-                    "temp_dir": str(self._folder),
                 },
             )
             self.nodes = [self.add() for _ in range(self._count)]
@@ -80,9 +78,9 @@ class RayNodes:
 def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
     """Sockets of Ray have long names: it gets a folder with a short one."""
     before = dict(os.environ)
-    os.environ.update(ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        nodes = RayNodes(Path(folder), count)
+        os.environ.update({**ENVIRONMENT, "RAY_TMPDIR": folder})
+        nodes = RayNodes(count)
         try:
             yield nodes
         finally:
