@@ -36,9 +36,11 @@ class ReplicaSet:
     """
 
     def __init__(self, folder: Path, stores: Stores, *flags: str, count: int = 2) -> None:
-        name = f"set_{uuid.uuid4().hex}"
-        shared = ("--database-url", stores.database.url(), "--database-schema", name, *stores.s3.flags(name))
-        self.rows = SharedRows(stores.database, name)
+        #: of their schema, and their prefix in the bucket
+        self.name = f"set_{uuid.uuid4().hex}"
+        rows = ("--database-url", stores.database.url(), "--database-schema", self.name)
+        shared = (*rows, *stores.s3.flags(self.name))
+        self.rows = SharedRows(stores.database, self.name)
         self.servers = [Server(folder / f"replica-{number}", *shared, *flags) for number in range(count)]
 
     def __enter__(self) -> Self:

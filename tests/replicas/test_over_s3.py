@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from media_factory import make_clip
+from media_factory import Colours, make_clip
 from replicas.conftest import FLAGS
 from replicas.replica_set import ReplicaSet
 from replicas.shared_job import (
@@ -24,22 +23,35 @@ from videoprocess.v1 import mode_setting_pb2 as mode
 pytestmark = pytest.mark.scale
 
 
-def _stabilised(folder: Path, _clips: Path) -> Order:
+def _stabilised(folder: Path) -> Order:
     """Its passes hand files to each other."""
-    make_clip(folder / "shaken.mp4", frames=120, gop=15, audio="aac", width=320, height=180, noise_sigma=6.0)
+    make_clip(folder / "shaken.mp4", frames=120, gop=15, audio="aac", width=192, height=108)
     return Order(folder / "shaken.mp4", mode.ModeSetting(video_stabilization=2), FLAGS)
 
 
-def _hdr(folder: Path, clips: Path) -> Order:
-    """A phone's HEVC in HLG with timed metadata; its GOPs are as the phone made them."""
-    return Order(Path(shutil.copy(clips / "iphone12pm_hlg_main10_mebx.mp4", folder)), flags=FLAGS)
+def _hdr(folder: Path) -> Order:
+    """HEVC of ten bits in HLG, as phones make it, with open GOPs."""
+    hlg = Colours(primaries=9, transfer=18, matrix=9)
+    make_clip(
+        folder / "hdr.mov",
+        frames=150,
+        gop=15,
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        open_gop=True,
+        audio="aac",
+        colours=hlg,
+        width=320,
+        height=180,
+    )
+    return Order(folder / "hdr.mov", flags=FLAGS)
 
 
 @pytest.mark.parametrize("make", [_stabilised, _hdr])
 async def test_it_goes_on_at_the_other_to_the_same_bytes(
-    tmp_path: Path, clips: Path, replicas: ReplicaSet, make: Callable[[Path, Path], Order]
+    tmp_path: Path, replicas: ReplicaSet, make: Callable[[Path], Order]
 ) -> None:
-    order = make(tmp_path, clips)
+    order = make(tmp_path)
     job = await in_the_middle(replicas, order)
     job.driving.kill()
     hit = replicas.rows.segments("leased")
