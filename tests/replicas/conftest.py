@@ -9,12 +9,10 @@ import pytest
 
 from media_factory import shrink_clip
 from postgres_server import PostgresServer
+from ray_nodes import RayNodes, ray_nodes
 from replicas.replica_set import ReplicaSet, Stores
-from replicas.shared_job import Order, embedded_sha256
+from replicas.shared_job import FLAGS, Order, embedded_sha256
 from s3_server import S3Server, credentials
-
-#: of a clip with a key frame every half second
-FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
 
 
 @pytest.fixture(name="stores", scope="module")
@@ -28,10 +26,33 @@ def _stores(s3_server: S3Server) -> Iterator[Stores]:
     database.remove()
 
 
-@pytest.fixture(name="replicas")
-def _replicas(tmp_path: Path, stores: Stores) -> Iterator[ReplicaSet]:
+@pytest.fixture(name="nodes", scope="session")
+def _nodes() -> Iterator[RayNodes]:
+    """Two nodes of one CPU each; who takes one away brings another."""
+    pytest.importorskip("ray", reason="Ray is not installed: make test-scale does it")
+    with ray_nodes() as nodes:
+        yield nodes
+
+
+@pytest.fixture(name="local")
+def _local(tmp_path: Path, stores: Stores) -> Iterator[ReplicaSet]:
+    """Two replicas with workers of their own."""
     with ReplicaSet(tmp_path, stores, *FLAGS, "--workers", "1") as replicas:
         yield replicas
+
+
+@pytest.fixture(name="on_ray")
+def _on_ray(tmp_path: Path, stores: Stores, nodes: RayNodes) -> Iterator[ReplicaSet]:
+    """Two replicas whose segments are made on the nodes."""
+    ray = ("--executor", "ray", "--ray-address", nodes.address, "--ray-node-dir", str(tmp_path / "node"))
+    with ReplicaSet(tmp_path, stores, *FLAGS, "--workers", "1", *ray) as replicas:
+        yield replicas
+
+
+@pytest.fixture(name="replicas", params=["local", "on_ray"])
+def _replicas(request: pytest.FixtureRequest) -> ReplicaSet:
+    replicas: ReplicaSet = request.getfixturevalue(request.param)
+    return replicas
 
 
 @pytest.fixture(name="dog", scope="session")

@@ -16,6 +16,8 @@ from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_process_session_pb2 as session
 
+#: of a service, for a clip with a key frame every half second
+FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
 VIDEO_ID = "v"
 #: an unknown video, whose job ends after all others
 MARKER = "unknown"

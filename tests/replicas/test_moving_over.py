@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import post_mortem
-from replicas.conftest import FLAGS
 from replicas.replica_set import ReplicaSet, Stores
 from replicas.shared_job import (
+    FLAGS,
     SEGMENTS_BEFORE,
     VIDEO_ID,
     Order,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from media_factory import Colours, make_clip
-from replicas.conftest import FLAGS
 from replicas.replica_set import ReplicaSet
 from replicas.shared_job import (
+    FLAGS,
     Order,
     assert_ends_once,
     assert_little_was_made_twice,
@@ -49,12 +49,12 @@ def _hdr(folder: Path) -> Order:
 
 @pytest.mark.parametrize("make", [_stabilised, _hdr])
 async def test_it_goes_on_at_the_other_to_the_same_bytes(
-    tmp_path: Path, replicas: ReplicaSet, make: Callable[[Path], Order]
+    tmp_path: Path, local: ReplicaSet, make: Callable[[Path], Order]
 ) -> None:
     order = make(tmp_path)
-    job = await in_the_middle(replicas, order)
+    job = await in_the_middle(local, order)
     job.driving.kill()
-    hit = replicas.rows.segments("leased")
+    hit = local.rows.segments("leased")
     expected = await asyncio.to_thread(embedded_sha256, tmp_path, order)
     await assert_ends_once(job.other, [job.answer], expected)
-    assert_little_was_made_twice(replicas, hit)
+    assert_little_was_made_twice(local, hit)
