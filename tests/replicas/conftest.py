@@ -60,7 +60,7 @@ def _dog(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Order:
     """Twenty segments of real footage."""
     clip = tmp_path_factory.mktemp("clip") / "dog.mp4"
     shrink_clip(clips / "dog_720p30_10s.mp4", clip, width=384, height=216, gop=15)
-    return Order(clip, flags=FLAGS)
+    return Order(clip)
 
 
 @pytest.fixture(name="embedded_dog", scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -32,8 +33,6 @@ class Order:
 
     clip: Path
     setting: mode.ModeSetting | None = None
-    #: of the service
-    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,12 @@ async def in_the_middle(replicas: ReplicaSet, order: Order) -> Middle:
     return Middle(accepted, driving, replicas.other_than(driving))
 
 
-def sha256_of(event: Any) -> str:
-    """That of the video a job made."""
+async def result_sha256(api: Api, answer: Any) -> str:
+    """Wait for a job's video, and fetch it."""
+    event = await api.terminal(answer)
     assert event.HasField("on_process_done"), event
-    return str(event.on_process_done.report.artifacts[0].sha256)
+    data = await api.download(event.on_process_done.report.artifacts[0].artifact_id)
+    return hashlib.sha256(data).hexdigest()
 
 
 def embedded_sha256(folder: Path, order: Order) -> str:
@@ -102,16 +103,16 @@ def embedded_sha256(folder: Path, order: Order) -> str:
 
     async def made(server: Server) -> str:
         async with connect(server) as api:
-            return sha256_of(await api.terminal((await begin(api, order)).answer))
+            return await result_sha256(api, (await begin(api, order)).answer)
 
-    with Server(folder / "data", *order.flags, "--workers", "2") as server:
+    with Server(folder / "data", *FLAGS, "--workers", "2") as server:
         return asyncio.run(made(server))
 
 
 async def assert_ends_once(server: Server, answers: list[Any], expected: str) -> None:
     """The last of these jobs makes the expected bytes; each has one terminal event, and numbers have no gap."""
     async with connect(server) as api:
-        assert sha256_of(await api.terminal(answers[-1])) == expected
+        assert await result_sha256(api, answers[-1]) == expected
         marker = await api.process(await api.open_session(), MARKER)
         seen = []
         async with asyncio.timeout(PATIENCE_SECONDS), aclosing(api.events(after_sequence=0)) as events:

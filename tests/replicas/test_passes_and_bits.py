@@ -11,7 +11,6 @@ import pytest
 from media_factory import Colours, make_clip
 from replicas.replica_set import ReplicaSet
 from replicas.shared_job import (
-    FLAGS,
     Order,
     assert_ends_once,
     assert_little_was_made_twice,
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.scale
 def _stabilised(folder: Path) -> Order:
     """Its passes hand files to each other."""
     make_clip(folder / "shaken.mp4", frames=120, gop=15, audio="aac", width=192, height=108)
-    return Order(folder / "shaken.mp4", mode.ModeSetting(video_stabilization=2), FLAGS)
+    return Order(folder / "shaken.mp4", mode.ModeSetting(video_stabilization=2))
 
 
 def _hdr(folder: Path) -> Order:
@@ -44,7 +43,7 @@ def _hdr(folder: Path) -> Order:
         width=320,
         height=180,
     )
-    return Order(folder / "hdr.mov", flags=FLAGS)
+    return Order(folder / "hdr.mov")
 
 
 @pytest.mark.parametrize("make", [_stabilised, _hdr])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from contextlib import aclosing
 
@@ -15,6 +16,7 @@ from replicas.shared_job import (
     assert_ends_once,
     assert_little_was_made_twice,
     in_the_middle,
+    result_sha256,
     until,
 )
 from service_harness import PATIENCE_SECONDS, Api, connect
@@ -47,6 +49,22 @@ async def test_when_both_die_the_one_that_starts_again_goes_on(
     job.other.start()
     await assert_ends_once(job.other, [job.answer], embedded_dog)
     assert_little_was_made_twice(replicas, hit)
+
+
+async def test_when_the_driving_one_is_frozen_the_other_goes_on_and_what_is_thawed_changes_nothing(
+    local: ReplicaSet, dog: Order, embedded_dog: str
+) -> None:
+    """As a virtual machine that is paused: its workers go on meanwhile, and it does not know that its lease is over."""
+    job = await in_the_middle(local, dog)
+    with local.held():
+        hit = local.rows.segments("leased")
+        job.other.signal(signal.SIGCONT)
+        await assert_ends_once(job.other, [job.answer], embedded_dog)
+    async with connect(job.driving) as api:
+        again = await api.process(job.session_id, VIDEO_ID)
+        assert await result_sha256(api, again) == embedded_dog
+    assert_little_was_made_twice(local, hit)
+    assert "driver_broke" not in job.driving.log_path.read_text()
 
 
 async def test_whose_replica_dies_follows_on_another(

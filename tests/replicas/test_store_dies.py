@@ -14,6 +14,7 @@ from replicas.shared_job import (
     assert_ends_once,
     assert_little_was_made_twice,
     in_the_middle,
+    until,
 )
 from s3_server import S3Server
 
@@ -40,6 +41,20 @@ async def test_a_store_that_is_killed_for_ten_seconds_costs_no_byte(
     await asyncio.to_thread(store.start)
     await assert_ends_once(job.other, [job.answer], embedded_dog)
     assert_little_was_made_twice(replicas, hit)
+
+
+async def test_a_database_that_is_away_for_longer_than_a_lease_costs_no_byte(
+    local: ReplicaSet, stores: Stores, dog: Order, embedded_dog: str
+) -> None:
+    """Whoever drove has stopped by then; either goes on."""
+    job = await in_the_middle(local, dog)
+    with local.held():
+        hit = local.rows.segments("leased")
+        stores.database.kill()
+    await until(lambda: "lease_lost" in job.driving.log_path.read_text())
+    await asyncio.to_thread(stores.database.start)
+    await assert_ends_once(job.other, [job.answer], embedded_dog)
+    assert_little_was_made_twice(local, hit)
 
 
 async def test_a_driving_one_that_dies_without_its_stores_costs_no_byte(
