@@ -57,7 +57,7 @@ $(VENV)/.scale: $(VENV)/.dev requirements/scale.txt
 	@touch $@
 
 test-scale: $(VENV)/.scale s3-server ## pass the tests with PostgreSQL, an S3 server and a Ray cluster of two nodes; needs Go and Debian's postgresql; SAMPLE=seed draws one of each file
-	$(BIN)/pytest -n 2 --dist loadfile -m scale $(if $(SAMPLE),--sample $(SAMPLE))
+	$(BIN)/pytest -n 3 --dist loadfile -m scale $(if $(SAMPLE),--sample $(SAMPLE))
 
 check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
 	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py
