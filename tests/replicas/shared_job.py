@@ -45,20 +45,11 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Middle:
-    """A job in the middle of its segments."""
+class Middle(Accepted):
+    """One in the middle of its segments."""
 
-    accepted: Accepted
     driving: Server
     other: Server
-
-    @property
-    def session_id(self) -> str:
-        return self.accepted.session_id
-
-    @property
-    def answer(self) -> Any:
-        return self.accepted.answer
 
 
 async def begin(api: Api, order: Order) -> Accepted:
@@ -87,7 +78,7 @@ async def in_the_middle(replicas: ReplicaSet, order: Order) -> Middle:
         accepted = await begin(api, order)
     await until(lambda: len(replicas.rows.segments("done")) >= SEGMENTS_BEFORE)
     driving = replicas.driver_of(accepted.answer.job_id)
-    return Middle(accepted, driving, replicas.other_than(driving))
+    return Middle(accepted.session_id, accepted.answer, driving, replicas.other_than(driving))
 
 
 async def result_sha256(api: Api, answer: Any) -> str:
