@@ -46,9 +46,8 @@ test: $(VENV)/.dev ## pass the tests
 test-slow: $(VENV)/.dev ## pass the tests that kill, fill disks and restart, as samples
 	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not scale"
 
-# versitygw: one program, Apache-2.0, with conditional writes, multipart uploads and presigned URLs over a plain folder.
-build/s3-server/versitygw:
-	GOBIN=$(abspath $(@D)) GOTOOLCHAIN=auto GOFLAGS=-mod=mod go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+build/s3-server/versitygw: scripts/s3_server.sh
+	scripts/s3_server.sh $(abspath $(@D))
 
 s3-server: build/s3-server/versitygw ## build the S3 server that tests talk to; needs Go; without it they skip
 
@@ -57,8 +56,8 @@ $(VENV)/.scale: $(VENV)/.dev requirements/scale.txt
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/scale.txt
 	@touch $@
 
-test-scale: $(VENV)/.scale s3-server ## pass the tests with PostgreSQL, an S3 server and a Ray cluster of two nodes; needs Go and Debian's postgresql
-	$(BIN)/pytest -m scale
+test-scale: $(VENV)/.scale s3-server ## pass the tests with PostgreSQL, an S3 server and a Ray cluster of two nodes; needs Go and Debian's postgresql; SAMPLE=seed draws one of each file
+	$(BIN)/pytest -n 3 --dist loadfile -m scale $(if $(SAMPLE),--sample $(SAMPLE))
 
 check: $(VENV)/.dev ## lint, types, dependency rules, generated docs
 	$(BIN)/ruff format --check server client tests scripts proto/codegen.py hatch_build.py

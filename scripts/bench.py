@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benches import control, cost, figures, fixed, forward, growth, interrupt, ray_overhead, scale, speed
+from benches import control, cost, figures, fixed, forward, growth, interrupt, overhead, scale, speed
 from benches.figures import say
 from benches.page import page, ratios_chart
 
 #: in the order they run in
 PARTS = {
-    part.NAME: part for part in (speed, fixed, control, interrupt, forward, cost, growth, scale, ray_overhead)
+    part.NAME: part for part in (speed, fixed, control, interrupt, forward, cost, growth, scale, overhead)
 }
 #: what needs more than `make setup` installs is run by its name only
-ASKED_FOR = (ray_overhead.NAME,)
+ASKED_FOR = (overhead.NAME,)
 
 
 def main() -> None:

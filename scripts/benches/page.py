@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benches import fixed, growth
+from benches import fixed, growth, overhead
 from benches.chart import Ratio, chart
 
 HEAD = """# Measured speed
@@ -60,7 +60,12 @@ def page(results: Mapping[str, Any]) -> str:
         for name, goal in result.get("goals", {}).items()
     ]
     text = HEAD + "\n".join(machines) + "\n" + GOALS + "\n".join(rows) + "\n"
-    tables = {"speed": _speed, fixed.NAME: fixed.table, growth.NAME: growth.table}
+    tables = {
+        "speed": _speed,
+        fixed.NAME: fixed.table,
+        growth.NAME: growth.table,
+        overhead.NAME: overhead.table,
+    }
     return text + "".join(table(results[part]) for part, table in tables.items() if part in results)
 
 

@@ -41,6 +41,7 @@ EXCEPTIONS = {
     ): "needs a cluster: tests/unit/test_image_deploy.py, test_replica_deploy.py",
     ("docs/s3.md", ""): "needs a bucket: tests/acceptance/test_s3_service.py",
     ("docs/postgresql.md", ""): "needs a server: tests/acceptance/test_postgres_service.py",
+    ("docs/scaling.md", ""): "needs both servers: tests/replicas/test_moving_over.py",
     ("docs/ray.md", "pip install"): "installs 80 MB: make test-scale does it from a locked list",
     ("docs/ray.md", "RAY_memory_monitor"): "needs machines: make test-scale starts two nodes",
     ("docs/ray.md", "docker"): "needs a cluster: tests/unit/test_kuberay_deploy.py",

@@ -131,7 +131,7 @@ def expected_bytes(task: Task) -> int:
     if isinstance(task, AnalyzeTask):
         pixels = task.video.width * task.video.height
         return estimate_worker_bytes(pixels, _MOST_BITS, neighbours=_MOST_NEIGHBOURS)
-    if isinstance(task, EncodeTask | MotionTask | CheckTask | VerifyTask):
+    if isinstance(task, EncodeTask | MotionTask | VerifyTask):
         return _expected(task.plan)
     return _BASE_BYTES
 
