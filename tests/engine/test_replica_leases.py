@@ -18,8 +18,6 @@ from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState
 from videoprocess_server.store.memory import MemoryRepository
 
-pytestmark = pytest.mark.scale
-
 
 @pytest.fixture(name="pair")
 def _pair(folder: Path) -> Iterator[Pair]:
@@ -35,12 +33,14 @@ def _lease(engine: Engine) -> ReplicaLease:
     return engine.membership
 
 
-def _in_segment(engine: Engine, index: int) -> tuple[str, Accepted, Gate]:
-    session_id = engine.ready()
+def _in_segment(pair: Pair, engine: Engine, index: int, video_id: str = "v") -> tuple[str, Accepted, Gate]:
+    """A job of this replica whose worker waits in a segment."""
+    session_id = engine.ready(video_id)
     gate = Gate()
     engine.executor.will(index, gate)
-    accepted = engine.process(session_id)
-    gate.wait()
+    with pair.only(engine):
+        accepted = engine.process(session_id, video_id)
+        gate.wait()
     return session_id, accepted, gate
 
 
@@ -50,7 +50,7 @@ def _replica_ids(pair: Pair) -> list[str]:
 
 
 def test_the_jobs_of_a_replica_that_renews_are_left_to_it(pair: Pair) -> None:
-    _, accepted, gate = _in_segment(pair.a, 1)
+    _, accepted, gate = _in_segment(pair, pair.a, 1)
     for _ in range(10):
         pair.pass_time(LEASE_TIMES.lease_seconds / 2)
         _lease(pair.a).renew()
@@ -62,7 +62,7 @@ def test_the_jobs_of_a_replica_that_renews_are_left_to_it(pair: Pair) -> None:
 
 
 def test_a_killed_replicas_job_is_finished_by_another_from_its_segments(pair: Pair) -> None:
-    _, accepted, _ = _in_segment(pair.a, 2)
+    _, accepted, _ = _in_segment(pair, pair.a, 2)
     until(lambda: [row.state for row in pair.b.segments()].count(SegmentState.DONE) == 2)
     pair.a.kill()
     _lease(pair.b).look()
@@ -80,7 +80,7 @@ def test_a_killed_replicas_job_is_finished_by_another_from_its_segments(pair: Pa
 
 
 def test_what_a_killed_replica_was_asked_to_stop_ends_so(pair: Pair) -> None:
-    session_id, accepted, _ = _in_segment(pair.a, 1)
+    session_id, accepted, _ = _in_segment(pair, pair.a, 1)
     pair.b.stops.interrupt(CALLER, session_id, [])
     pair.a.kill()
     pair.pass_time(LEASE_TIMES.lease_seconds)
@@ -91,12 +91,8 @@ def test_what_a_killed_replica_was_asked_to_stop_ends_so(pair: Pair) -> None:
 
 
 def test_a_replica_that_starts_again_goes_on_with_its_own_jobs_at_once_and_leaves_others(pair: Pair) -> None:
-    _, accepted, _ = _in_segment(pair.a, 1)
-    other = pair.b.ready("w")
-    held = Gate()
-    pair.b.executor.will(0, held)
-    theirs = pair.b.process(other, "w")
-    held.wait()
+    _, accepted, _ = _in_segment(pair, pair.a, 1)
+    _, theirs, held = _in_segment(pair, pair.b, 0, "w")
     pair.a.restart()
     assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
     assert pair.b.job(theirs.job.job_id).state is JobState.RUNNING
@@ -107,22 +103,23 @@ def test_a_replica_that_starts_again_goes_on_with_its_own_jobs_at_once_and_leave
 
 def test_a_replica_that_cannot_renew_stops_before_its_lease_ends(pair: Pair) -> None:
     """Its clock says so; nothing is asked of the store."""
-    _, accepted, _ = _in_segment(pair.a, 1)
+    _, accepted, _ = _in_segment(pair, pair.a, 1)
     lease = _lease(pair.a)
     pair.a.clock.advance(LEASE_TIMES.lease_seconds - LEASE_TIMES.margin_seconds - 0.5)
     assert lease.may_drive()
     pair.a.clock.advance(0.5)
     assert not lease.may_drive()
-    pair.a.scheduler.stop_all(LEASE_LOST)
-    pair.a.idle()
-    job = pair.a.job(accepted.job.job_id)
-    assert (job.state, job.blocked_by) == (JobState.QUEUED, BlockReason.STORE_UNREACHABLE)
-    pair.a.scheduler.wake()
-    until(lambda: not pair.a.scheduler._woken)
-    assert pair.a.job(accepted.job.job_id).state is JobState.QUEUED  # nothing begins without a lease
-    lease.renew()
-    pair.a.scheduler.wake()
-    assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
+    with pair.only(pair.a):
+        pair.a.scheduler.stop_all(LEASE_LOST)
+        pair.a.idle()
+        job = pair.a.job(accepted.job.job_id)
+        assert (job.state, job.blocked_by) == (JobState.QUEUED, BlockReason.STORE_UNREACHABLE)
+        pair.a.scheduler.wake()
+        until(lambda: not pair.a.scheduler._woken)
+        assert pair.a.job(accepted.job.job_id).state is JobState.QUEUED  # nothing begins without a lease
+        lease.renew()
+        pair.a.scheduler.wake()
+        assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
     assert pair.a.executor.encoded == [0, 1, 1, 2]
 
 
@@ -137,7 +134,7 @@ def test_files_that_another_replica_may_be_about_to_name_are_left_alone(pair: Pa
 
 
 def test_a_replica_that_ends_in_order_is_gone_at_once(pair: Pair) -> None:
-    _, accepted, _ = _in_segment(pair.a, 1)
+    _, accepted, _ = _in_segment(pair, pair.a, 1)
     pair.a.stop_orderly()
     assert _replica_ids(pair) == ["b"]
     pair.b.scheduler.wake()

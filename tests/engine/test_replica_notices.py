@@ -19,8 +19,6 @@ from videoprocess_server.model.states import JobState
 from videoprocess_server.model.tasks import AnalyzeTask
 from videoprocess_server.store.postgres import PostgresRepository
 
-pytestmark = pytest.mark.scale
-
 ABORTS = 40
 
 

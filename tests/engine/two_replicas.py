@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.engine_under_test import Engine, FakeClock, running_engine
 from engine.scripted_executor import ScriptedExecutor
 from videoprocess_server.model.records import Artifact, Job, SegmentRecord
@@ -126,6 +128,15 @@ class Pair:
     def wake(self) -> None:
         for engine in self.engines:
             engine.scheduler.wake()
+
+    @contextmanager
+    def only(self, *engines: Engine) -> Iterator[None]:
+        """Jobs that are queued in here begin at these, or not at all: the others may be looking just then."""
+        with pytest.MonkeyPatch.context() as patch:
+            for other in self.engines:
+                if other not in engines:
+                    patch.setattr(other.membership, "may_drive", lambda: False)
+            yield
 
 
 @contextmanager

@@ -35,7 +35,8 @@ def recover(repository: Repository, blobs: BlobStore, clock: Clock, others: Livi
 def take_back(repository: Repository, clock: Clock, living: Living) -> Sequence[Job]:
     """Queue the RUNNING jobs again whose replica is gone, or end them as was asked before it died; return them as they were.
 
-    From then on their drivers, wherever they are, are refused. Where nobody lives, no lease of a segment does.
+    From then on their drivers, wherever they are, are refused. Other leases of segments stay: frozen work of a replica that only
+    seemed gone may go on with them, until somebody else drives its video, who releases them.
     """
     now = clock.now_us()
     with repository.transaction() as tx:
@@ -43,9 +44,6 @@ def take_back(repository: Repository, clock: Clock, living: Living) -> Sequence[
         orphans = [job for job in tx.list_running_jobs() if is_orphan(job, alive)]
         for job in orphans:
             _take_back(tx, job, now)
-        if not alive:
-            for plan_id in tx.list_all_plan_ids():
-                tx.release_segments(plan_id)
     if orphans:
         log.info("jobs_recovered", count=len(orphans))
     return orphans

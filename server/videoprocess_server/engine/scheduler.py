@@ -130,12 +130,11 @@ class Scheduler:
 
     def stop(self, job_id: str, reason: StopReason) -> bool:
         """Stop a running job's workers; it ends by itself. False where no driver has it."""
-        with self._changed:
+        with self._changed:  # else the driver may work for the video's next job by then
             entry = self._running.get(job_id)
-        if entry is None:
-            return False
-        entry.driver.stop(Stop(reason=reason))
-        return True
+            if entry is not None:
+                entry.driver.stop(Stop(reason=reason))
+        return entry is not None
 
     def stop_all(self, stop: Stop) -> None:
         """Stop the workers of all running jobs."""
