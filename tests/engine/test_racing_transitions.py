@@ -30,7 +30,6 @@ from videoprocess_server.model.tasks import JoinTask, PlanTask, Task, VerifyTask
 from videoprocess_server.store.memory import MemoryRepository
 from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import Repository
-from videoprocess_server.store.sqlite import SqliteRepository
 
 ROUNDS = 1000 if SOAKING else 8
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.05)
@@ -43,14 +42,12 @@ VIDEO = "v"
     name="database",
     params=[
         "memory",
-        pytest.param("sqlite", marks=pytest.mark.slow),
         pytest.param("postgres", marks=pytest.mark.slow),
     ],
 )
 def _database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Repository]:
     kinds: Mapping[str, Callable[[], Repository]] = {
         "memory": lambda: MemoryRepository(busy_timeout_seconds=20),
-        "sqlite": lambda: SqliteRepository(folder / "shared.sqlite3", busy_timeout_seconds=20),
         "postgres": lambda: PostgresRepository(
             request.getfixturevalue("postgres").url(),
             schema=f"test_{folder.name[-8:].lower()}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from engine.engine_under_test import CALLER, LEASE_TIMES, OTHER_USER, SECOND_US, USER, Engine, until
-from engine.scripted_executor import Gate
+from engine.scripted_executor import PATIENCE_SECONDS, Gate
 from engine.two_replicas import Pair, two_replicas
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.jobs import Accepted
-from videoprocess_server.engine.replica_lease import LEASE_LOST, ReplicaLease
-from videoprocess_server.model.records import EventKind
+from videoprocess_server.engine.recovery import ORPHAN_SECONDS
+from videoprocess_server.engine.replica_lease import LEASE_LOST, LeaseTimes, ReplicaLease
+from videoprocess_server.model.clock import SystemClock
+from videoprocess_server.model.records import EventKind, Replica
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState
 from videoprocess_server.store.memory import MemoryRepository
 
@@ -123,14 +128,51 @@ def test_a_replica_that_cannot_renew_stops_before_its_lease_ends(pair: Pair) -> 
     assert pair.a.executor.encoded == [0, 1, 1, 2]
 
 
+def test_a_replica_renews_and_looks_by_itself() -> None:
+    found = threading.Event()
+    with closing(MemoryRepository()) as database:
+        lease = ReplicaLease(
+            database,
+            SystemClock(),
+            "b",
+            SystemClock().now_us,
+            lost=lambda: None,
+            found_dead=found.set,
+            found_living=lambda _living: None,
+            listen=lambda: lambda: None,
+            times=LeaseTimes(lease_seconds=60.0, renew_seconds=0.01, look_seconds=0.01),
+        )
+        with database.transaction() as tx:
+            tx.put_replica(
+                Replica(replica_id="gone", expire_time_us=SystemClock().now_us() + SECOND_US // 20)
+            )
+        lease.start()
+        with database.read() as reader:
+            (first,) = (row.expire_time_us for row in reader.list_replicas() if row.replica_id == "b")
+
+        def is_renewed() -> bool:
+            with database.read() as reader:
+                rows = {row.replica_id: row.expire_time_us for row in reader.list_replicas()}
+            return rows.keys() == {"b"} and rows["b"] > first
+
+        until(is_renewed)
+        assert found.wait(PATIENCE_SECONDS)
+        lease.close()
+        with database.read() as reader:
+            assert not reader.list_replicas()
+
+
 def test_files_that_another_replica_may_be_about_to_name_are_left_alone(pair: Pair) -> None:
-    work = pair.a.blobs.path(BlobKind.WORK, "nobodys")
-    work.write_bytes(b"?")
+    young, old = (pair.a.blobs.path(BlobKind.SEGMENT, f"{age}/000000") for age in ("young", "old"))
+    for file in (young, old):
+        file.write_bytes(b"?")
+    for each in (old, old.parent):
+        os.utime(each, (0, time.time() - ORPHAN_SECONDS))
     pair.b.restart()
-    assert work.exists()
+    assert pair.b.blobs.keys(BlobKind.SEGMENT) == ["young"]
     pair.a.stop_orderly()
     pair.b.restart()
-    assert not work.exists()
+    assert not pair.b.blobs.keys(BlobKind.SEGMENT)
 
 
 def test_a_replica_that_ends_in_order_is_gone_at_once(pair: Pair) -> None:

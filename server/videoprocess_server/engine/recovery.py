@@ -17,6 +17,8 @@ from videoprocess_server.store.repository import Reader, Repository, Transaction
 
 log = structlog.get_logger(__name__)
 
+#: what others share is nobody's after so long: between a file and its row are moments, unless the database is away
+ORPHAN_SECONDS = 24 * 3600.0
 
 #: the ids of the replicas that drive their own jobs
 Living = Callable[[Reader], Collection[str]]
@@ -43,7 +45,7 @@ def take_back(repository: Repository, clock: Clock, living: Living) -> Sequence[
         alive = living(tx)
         orphans = [job for job in tx.list_running_jobs() if is_orphan(job, alive)]
         for job in orphans:
-            _take_back(tx, job, now)
+            queue_again(tx, job, now)
     if orphans:
         log.info("jobs_recovered", count=len(orphans))
     return orphans
@@ -54,7 +56,8 @@ def is_orphan(job: Job, alive: Collection[str]) -> bool:
     return job.driver is None or job.driver.replica_id not in alive
 
 
-def _take_back(tx: Transaction, job: Job, now_us: int) -> None:
+def queue_again(tx: Transaction, job: Job, now_us: int) -> None:
+    """Take a RUNNING job back that nobody drives, or end it as was asked."""
     video = tx.get_video(job.user_id, job.video_id)
     assert video is not None
     nobodys = replace(video, last_driver=None)
@@ -79,14 +82,12 @@ def _take_back(tx: Transaction, job: Job, now_us: int) -> None:
 def sweep(repository: Repository, blobs: BlobStore, others: Living = lambda _: ()) -> None:
     """Delete files that no row names: a crash came between a file and its row, or between a row's end and its file's.
 
-    While another replica lives, any of them may be what it is about to name. One that begins to live after the files were
-    listed makes others.
+    While another replica lives, what is young may be what that one is about to name: only the old goes. One that begins to
+    live after the files were listed makes others.
     """
     found = {kind: blobs.keys(kind) for kind in BlobKind}
     with repository.read() as reader:
-        if others(reader):
-            log.info("sweep_left_out", reason="another replica lives")
-            return
+        is_shared = bool(others(reader))
         named = {
             BlobKind.SEGMENT: set(reader.list_all_plan_ids()),
             BlobKind.UPLOAD: set(reader.list_all_upload_ids()),
@@ -94,7 +95,9 @@ def sweep(repository: Repository, blobs: BlobStore, others: Living = lambda _: (
             BlobKind.WORK: set[str](),
         }
     for kind, keys in found.items():
-        for key in keys:
-            if key not in named[kind]:
-                log.info("orphan_deleted", kind=kind.value, key=key)
-                blobs.delete(kind, key)
+        orphans: Sequence[str] = [key for key in keys if key not in named[kind]]
+        if is_shared and kind is not BlobKind.WORK:
+            orphans = blobs.untouched(kind, orphans, ORPHAN_SECONDS)
+        for key in orphans:
+            log.info("orphan_deleted", kind=kind.value, key=key)
+            blobs.delete(kind, key)
