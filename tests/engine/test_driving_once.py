@@ -206,6 +206,7 @@ class Caller(threading.Thread):
         self._session_id = self._engine.ready_session()
 
 
+@pytest.mark.slow
 def test_of_two_that_race_for_every_transition_one_drives_each_time(
     folder: Path, database: Repository
 ) -> None:

@@ -31,21 +31,21 @@ from videoprocess_server.store.memory import MemoryRepository
 from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import Repository
 
-ROUNDS = 1000 if SOAKING else 8
+#: of each kind
+ROUNDS = {"memory": 1000, "postgres": 100} if SOAKING else {"memory": 8, "postgres": 8}
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.05)
 #: of the threads of one round, so that another comes first each time
 MOST_JITTER_SECONDS = 0.004
 VIDEO = "v"
 
 
-@pytest.fixture(
-    name="database",
-    params=[
-        "memory",
-        pytest.param("postgres", marks=pytest.mark.slow),
-    ],
-)
-def _database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Repository]:
+@pytest.fixture(name="store", params=["memory", pytest.param("postgres", marks=pytest.mark.slow)])
+def _store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(name="database")
+def _database(request: pytest.FixtureRequest, store: str, folder: Path) -> Iterator[Repository]:
     kinds: Mapping[str, Callable[[], Repository]] = {
         "memory": lambda: MemoryRepository(busy_timeout_seconds=20),
         "postgres": lambda: PostgresRepository(
@@ -54,7 +54,7 @@ def _database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Reposito
             busy_timeout_seconds=20,
         ),
     }
-    with closing(kinds[request.param]()) as repository:
+    with closing(kinds[store]()) as repository:
         yield repository
 
 
@@ -332,7 +332,9 @@ class Racing:
 
 
 @pytest.mark.parametrize("kind", RACES)
-def test_of_two_replicas_one_makes_the_transition(folder: Path, database: Repository, kind: str) -> None:
+def test_of_two_replicas_one_makes_the_transition(
+    folder: Path, database: Repository, store: str, kind: str
+) -> None:
     notices = database if isinstance(database, PostgresRepository) else UNHEARD
     with ExitStack() as stack:
         log = stack.enter_context(capture_logs())
@@ -340,7 +342,7 @@ def test_of_two_replicas_one_makes_the_transition(folder: Path, database: Reposi
             two_replicas(folder, database, ScriptedExecutor, limits=LIMITS, notices=notices)
         )
         racing = Racing(pair, RACES[kind], len(kind), log)
-        for number in range(ROUNDS):
+        for number in range(ROUNDS[store]):
             racing.run(number)
     assert [witness.violations for witness in pair.witnesses] == [[], []]
     assert [line for line in log if line["event"] in MISTAKES] == []
@@ -348,4 +350,4 @@ def test_of_two_replicas_one_makes_the_transition(folder: Path, database: Reposi
         assert racing.outcomes["taken"] > 0
         assert racing.outcomes["kept"] > 0
     for name, count in racing.outcomes.items():
-        print(f"count {kind}_{name} = {count}")
+        print(f"count {store}_{kind}_{name} = {count}")

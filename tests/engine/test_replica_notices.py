@@ -73,6 +73,7 @@ def test_a_video_removed_at_one_stops_the_driver_of_the_other(lazy: Pair) -> Non
     lazy.a.idle()
 
 
+@pytest.mark.slow
 def test_aborts_come_within_half_a_second(lazy: Pair) -> None:
     seconds = []
     for number in range(ABORTS):

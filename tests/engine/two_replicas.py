@@ -17,6 +17,9 @@ from videoprocess_server.model.records import Artifact, Job, SegmentRecord
 from videoprocess_server.model.states import JobState
 from videoprocess_server.store.repository import Reader, Repository, Transaction
 
+#: ends that only who drives a job writes
+_BY_DRIVERS = frozenset({JobState.COMPLETED, JobState.FAILED})
+
 
 class Witness:
     """A Repository that sees what one replica writes, and whether that was its to write."""
@@ -62,8 +65,8 @@ class _Witnessed:
         self._inner.put_job(job)
         if before is None or before.state is not job.state:
             self.changes[f"{before.state.value if before else 'no'} to {job.state.value}"] += 1
-        if before is not None and before.state is JobState.RUNNING and job.state is JobState.COMPLETED:
-            self._must_be_mine(before, "completed")
+        if before is not None and before.state is JobState.RUNNING and job.state in _BY_DRIVERS:
+            self._must_be_mine(before, job.state.value)
 
     def put_artifact(self, artifact: Artifact) -> None:
         job = self._inner.get_job(artifact.job_id)
