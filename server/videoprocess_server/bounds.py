@@ -8,6 +8,7 @@ from fractions import Fraction
 from videoprocess_server.engine.gates import GateLimits
 from videoprocess_server.engine.limits import Limits, Retention
 from videoprocess_server.engine.parking import ParkingLimits
+from videoprocess_server.engine.replica_lease import LeaseTimes
 from videoprocess_server.engine.scheduler import Capacity
 from videoprocess_server.engine.sources import SharedRoot
 from videoprocess_server.execution.observed import ObservedExecutor
@@ -87,6 +88,15 @@ def parking_limits(settings: Settings, within: Capacity) -> ParkingLimits:
     return ParkingLimits(
         max_bytes=settings.max_parked_bytes or within.memory_bytes // PARKED_SHARE,
         max_seconds=settings.parked_seconds,
+    )
+
+
+def lease_times(settings: Settings) -> LeaseTimes:
+    """Return how long a replica is believed in."""
+    return LeaseTimes(
+        lease_seconds=settings.replica_lease_seconds,
+        renew_seconds=settings.replica_renew_seconds,
+        look_seconds=settings.replica_look_seconds,
     )
 
 

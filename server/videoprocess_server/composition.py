@@ -255,6 +255,7 @@ def _sharing(ground: _Ground, keeping: _Keeping, scheduler: Callable[[], Schedul
         keeping.hub,
         keeping.sessions,
         scheduler,
+        bounds.lease_times(ground.settings),
     )
 
 

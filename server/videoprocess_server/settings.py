@@ -350,6 +350,22 @@ class Settings(BaseSettings):
     housekeeping_seconds: float = Field(
         15.0, ge=0.1, le=3600, description="Time between two looks for what has expired."
     )
+    replica_lease_seconds: float = Field(
+        20.0,
+        ge=1,
+        le=3600,
+        description="Of several services on one PostgreSQL schema: from a sign of life on, a service's jobs are left to it for so long. "
+        "So long they wait after a kill -9.",
+    )
+    replica_renew_seconds: float = Field(
+        4.0, ge=0.1, le=3600, description="Time between two signs of life; at most a third of the lease."
+    )
+    replica_look_seconds: float = Field(
+        4.0,
+        ge=0.1,
+        le=3600,
+        description="Time between two looks for services that are gone; so much longer at most their jobs wait.",
+    )
     user_quota_bytes: int = Field(
         0, ge=0, description="Bytes of uploads, segments and results that a user may keep; 0 is no quota."
     )
@@ -490,6 +506,14 @@ class Settings(BaseSettings):
                 f"health_listen {self.health_listen!r}: use HOST:PORT with a port up to {MAX_PORT}"
             )
         self._check_access()
+        return self
+
+    @model_validator(mode="after")
+    def _check_replica_times(self) -> Settings:
+        if 3 * self.replica_renew_seconds > self.replica_lease_seconds:
+            raise ValueError(
+                "replica_renew_seconds is more than a third of replica_lease_seconds: one late renewal would end the lease"
+            )
         return self
 
     @model_validator(mode="after")

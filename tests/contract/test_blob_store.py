@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,8 @@ from contract.blob_helpers import RESULT, SEGMENT, UPLOAD, WORK, content, finish
 from s3_server import S3Server, s3_blobs
 from videoprocess_server.blobs.blob_store import BlobStore
 from videoprocess_server.blobs.local import LocalBlobStore
+
+PATIENCE_SECONDS = 30.0
 
 
 def _local(_: pytest.FixtureRequest, root: Path) -> BlobStore:
@@ -173,6 +176,20 @@ class TestEveryBlobStore:
             put(blobs, SEGMENT, key)
         assert list(blobs.keys(SEGMENT)) == ["a", "b", "c"]
         assert list(blobs.keys(RESULT)) == []
+
+    def test_what_was_written_just_now_is_not_untouched(self, blobs: BlobStore) -> None:
+        """By the store's own clock, whatever that is; one second is what stores date by at the coarsest."""
+        put(blobs, RESULT, "old")
+        put(blobs, SEGMENT, "plan/a")
+        put(blobs, UPLOAD, "upload")
+        began = time.monotonic()
+        for kind, key in ((RESULT, "old"), (SEGMENT, "plan"), (UPLOAD, "upload")):
+            assert list(blobs.untouched(kind, [key], 3600)) == []
+        while not blobs.untouched(RESULT, ["old"], 1):
+            assert time.monotonic() - began < PATIENCE_SECONDS
+        put(blobs, SEGMENT, "plan/b")  # makes the whole folder young again
+        assert list(blobs.untouched(SEGMENT, ["plan", "none"], 1)) == ["none"]
+        assert time.monotonic() - began >= 0.9
 
     def test_deleting_a_folder_deletes_what_is_in_it_and_nothing_else(self, blobs: BlobStore) -> None:
         for key in ("plan/a/1", "plan/a/2", "plan/b/1", "other"):

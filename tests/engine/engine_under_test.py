@@ -67,7 +67,7 @@ COPY_STALL_SECONDS = 0.5
 #: the service's, but nothing waits longer than a test has patience: ten back-offs in a row are a third of a second
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.2)
 #: renewed and looked at when a test says so
-LEASE_TIMES = LeaseTimes(renew_seconds=3600.0)
+LEASE_TIMES = LeaseTimes(renew_seconds=3600.0, look_seconds=3600.0)
 OTHER_SETTINGS = ModeSetting(zoom_ratio=2.0)
 
 

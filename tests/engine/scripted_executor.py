@@ -117,6 +117,10 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
+
 
 class RecordedRun(TaskRun):
     """A TaskRun whose freezes and thaws a test sees."""

@@ -23,13 +23,11 @@ from videoprocess_server.engine.recovery import take_back
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.records import EventKind
 from videoprocess_server.model.settings_snapshot import ModeSetting
-from videoprocess_server.model.states import ACTIVE_VIDEO_STATES, TERMINAL_JOB_STATES, JobState
+from videoprocess_server.model.states import ACTIVE_VIDEO_STATES, TERMINAL_JOB_STATES
 from videoprocess_server.model.tasks import AnalyzeTask, JoinTask, PlanTask, Task, VerifyTask
 from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import Repository
 from videoprocess_server.store.sqlite import SqliteRepository
-
-pytestmark = pytest.mark.scale
 
 VIDEOS = ("x", "y", "z")
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.05)
@@ -68,8 +66,9 @@ def test_a_driver_whose_job_was_taken_back_changes_nothing_any_more(
     session_id = pair.a.ready()
     gate = Gate()
     pair.a.executor.will(where, gate)
-    accepted = pair.a.process(session_id)
-    gate.wait()
+    with pair.only(pair.a):
+        accepted = pair.a.process(session_id)
+        gate.wait()
     assert _take_all_back(pair) == 1
     pair.b.scheduler.wake()
     event = pair.b.end_of(accepted)
@@ -91,8 +90,9 @@ def test_a_segment_that_a_stale_driver_finishes_is_not_named(pair: Pair) -> None
     late, held = Gate(), Gate()
     pair.a.executor.will(1, late)
     pair.b.executor.will(1, held)
-    accepted = pair.a.process(session_id)
-    late.wait()
+    with pair.only(pair.a):
+        accepted = pair.a.process(session_id)
+        late.wait()
     _take_all_back(pair)
     pair.b.scheduler.wake()
     held.wait()
@@ -106,27 +106,46 @@ def test_a_segment_that_a_stale_driver_finishes_is_not_named(pair: Pair) -> None
 
 
 def test_frozen_work_is_stale_once_another_replica_has_driven_the_video(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+    pair: Pair,
 ) -> None:
     session_id = pair.a.ready()
     gate = Gate()
     pair.a.executor.will(1, gate)
-    pair.a.process(session_id)
-    gate.wait()
+    with pair.only(pair.a):
+        pair.a.process(session_id)
+        gate.wait()
     pair.a.stops.interrupt(CALLER, session_id, [])
     until(lambda: pair.a.scheduler.parked_count() == 1)
     meanwhile = Gate()
     pair.b.executor.will(2, meanwhile)
-    with monkeypatch.context() as patch:
-        patch.setattr(pair.a.membership, "may_drive", lambda: False)
+    with pair.only(pair.b):
         pair.b.process(session_id)
         meanwhile.wait()
     pair.b.stops.interrupt(CALLER, session_id, [])
     pair.b.idle()
-    again = pair.a.process(session_id)
-    assert pair.a.end_of(again).kind is EventKind.PROCESS_DONE
+    with pair.only(pair.a):
+        again = pair.a.process(session_id)
+        assert pair.a.end_of(again).kind is EventKind.PROCESS_DONE
     assert pair.a.scheduler.parked_count() == 0
     assert pair.a.executor.encoded == [0, 1, 2]
+
+
+def test_frozen_work_goes_on_though_its_replica_seemed_gone(pair: Pair) -> None:
+    """Nobody else has driven the video meanwhile, so its leases are still its own."""
+    session_id = pair.a.ready()
+    gate = Gate()
+    pair.a.executor.will(1, gate)
+    with pair.only(pair.a), capture_logs() as log:
+        pair.a.process(session_id)
+        gate.wait()
+        pair.a.stops.interrupt(CALLER, session_id, [])
+        until(lambda: pair.a.scheduler.parked_count() == 1)
+        assert _take_all_back(pair) == 0
+        gate.open()
+        again = pair.a.process(session_id)
+        assert pair.a.end_of(again).kind is EventKind.PROCESS_DONE
+    assert pair.a.executor.encoded == [0, 1, 2]
+    assert [line for line in log if line["event"] in MISTAKES] == []
 
 
 class Caller(threading.Thread):
@@ -187,7 +206,7 @@ class Caller(threading.Thread):
         self._session_id = self._engine.ready_session()
 
 
-@pytest.mark.scale
+@pytest.mark.slow
 def test_of_two_that_race_for_every_transition_one_drives_each_time(
     folder: Path, database: Repository
 ) -> None:
@@ -200,9 +219,9 @@ def test_of_two_that_race_for_every_transition_one_drives_each_time(
         callers = [Caller(engine, seed, engine.ready_session()) for seed, engine in enumerate(pair.engines)]
         for caller in callers:
             caller.start()
-        taken = 0
+        draw, taken = random.Random(len(callers)), 0
         while any(caller.is_alive() for caller in callers):
-            callers[0].join(0.05)
+            callers[0].join(draw.uniform(0.0, 0.2))
             taken += _take_all_back(pair)
             pair.wake()
         assert [caller.error for caller in callers] == [None, None]
@@ -222,10 +241,8 @@ def test_of_two_that_race_for_every_transition_one_drives_each_time(
     assert [witness.violations for witness in pair.witnesses] == [[], []]
     assert [line for line in log if line["event"] in MISTAKES] == []
     changes = pair.witnesses[0].changes + pair.witnesses[1].changes
-    begun, ended = JobState.RUNNING.value, (JobState.COMPLETED, JobState.FAILED, JobState.ABORTED)
-    wanted = {f"queued to {begun}", "lease", "finish", *(f"{begun} to {state.value}" for state in ended)}
-    assert wanted <= set(changes)
-    assert all(witness.changes[f"queued to {begun}"] > 10 for witness in pair.witnesses)
+    assert {"lease", "finish", "running to aborted"} <= set(changes)
+    assert all(witness.changes["queued to running"] > 10 for witness in pair.witnesses)
     assert taken > 10
     for name, count in {**changes, "taken_back": taken}.items():
         print(f"count {name.replace(' ', '_')} = {count}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from engine.engine_under_test import CALLER, LEASE_TIMES, OTHER_USER, SECOND_US, USER, Engine, until
-from engine.scripted_executor import Gate
+from engine.scripted_executor import PATIENCE_SECONDS, Gate
 from engine.two_replicas import Pair, two_replicas
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.jobs import Accepted
-from videoprocess_server.engine.replica_lease import LEASE_LOST, ReplicaLease
-from videoprocess_server.model.records import EventKind
+from videoprocess_server.engine.recovery import ORPHAN_SECONDS
+from videoprocess_server.engine.replica_lease import LEASE_LOST, LeaseTimes, ReplicaLease
+from videoprocess_server.model.clock import SystemClock
+from videoprocess_server.model.records import EventKind, Replica
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState
 from videoprocess_server.store.memory import MemoryRepository
-
-pytestmark = pytest.mark.scale
 
 
 @pytest.fixture(name="pair")
@@ -35,12 +38,14 @@ def _lease(engine: Engine) -> ReplicaLease:
     return engine.membership
 
 
-def _in_segment(engine: Engine, index: int) -> tuple[str, Accepted, Gate]:
-    session_id = engine.ready()
+def _in_segment(pair: Pair, engine: Engine, index: int, video_id: str = "v") -> tuple[str, Accepted, Gate]:
+    """A job of this replica whose worker waits in a segment."""
+    session_id = engine.ready(video_id)
     gate = Gate()
     engine.executor.will(index, gate)
-    accepted = engine.process(session_id)
-    gate.wait()
+    with pair.only(engine):
+        accepted = engine.process(session_id, video_id)
+        gate.wait()
     return session_id, accepted, gate
 
 
@@ -50,7 +55,7 @@ def _replica_ids(pair: Pair) -> list[str]:
 
 
 def test_the_jobs_of_a_replica_that_renews_are_left_to_it(pair: Pair) -> None:
-    _, accepted, gate = _in_segment(pair.a, 1)
+    _, accepted, gate = _in_segment(pair, pair.a, 1)
     for _ in range(10):
         pair.pass_time(LEASE_TIMES.lease_seconds / 2)
         _lease(pair.a).renew()
@@ -62,7 +67,7 @@ def test_the_jobs_of_a_replica_that_renews_are_left_to_it(pair: Pair) -> None:
 
 
 def test_a_killed_replicas_job_is_finished_by_another_from_its_segments(pair: Pair) -> None:
-    _, accepted, _ = _in_segment(pair.a, 2)
+    _, accepted, _ = _in_segment(pair, pair.a, 2)
     until(lambda: [row.state for row in pair.b.segments()].count(SegmentState.DONE) == 2)
     pair.a.kill()
     _lease(pair.b).look()
@@ -80,7 +85,7 @@ def test_a_killed_replicas_job_is_finished_by_another_from_its_segments(pair: Pa
 
 
 def test_what_a_killed_replica_was_asked_to_stop_ends_so(pair: Pair) -> None:
-    session_id, accepted, _ = _in_segment(pair.a, 1)
+    session_id, accepted, _ = _in_segment(pair, pair.a, 1)
     pair.b.stops.interrupt(CALLER, session_id, [])
     pair.a.kill()
     pair.pass_time(LEASE_TIMES.lease_seconds)
@@ -91,12 +96,8 @@ def test_what_a_killed_replica_was_asked_to_stop_ends_so(pair: Pair) -> None:
 
 
 def test_a_replica_that_starts_again_goes_on_with_its_own_jobs_at_once_and_leaves_others(pair: Pair) -> None:
-    _, accepted, _ = _in_segment(pair.a, 1)
-    other = pair.b.ready("w")
-    held = Gate()
-    pair.b.executor.will(0, held)
-    theirs = pair.b.process(other, "w")
-    held.wait()
+    _, accepted, _ = _in_segment(pair, pair.a, 1)
+    _, theirs, held = _in_segment(pair, pair.b, 0, "w")
     pair.a.restart()
     assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
     assert pair.b.job(theirs.job.job_id).state is JobState.RUNNING
@@ -107,37 +108,75 @@ def test_a_replica_that_starts_again_goes_on_with_its_own_jobs_at_once_and_leave
 
 def test_a_replica_that_cannot_renew_stops_before_its_lease_ends(pair: Pair) -> None:
     """Its clock says so; nothing is asked of the store."""
-    _, accepted, _ = _in_segment(pair.a, 1)
+    _, accepted, _ = _in_segment(pair, pair.a, 1)
     lease = _lease(pair.a)
     pair.a.clock.advance(LEASE_TIMES.lease_seconds - LEASE_TIMES.margin_seconds - 0.5)
     assert lease.may_drive()
     pair.a.clock.advance(0.5)
     assert not lease.may_drive()
-    pair.a.scheduler.stop_all(LEASE_LOST)
-    pair.a.idle()
-    job = pair.a.job(accepted.job.job_id)
-    assert (job.state, job.blocked_by) == (JobState.QUEUED, BlockReason.STORE_UNREACHABLE)
-    pair.a.scheduler.wake()
-    until(lambda: not pair.a.scheduler._woken)
-    assert pair.a.job(accepted.job.job_id).state is JobState.QUEUED  # nothing begins without a lease
-    lease.renew()
-    pair.a.scheduler.wake()
-    assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
+    with pair.only(pair.a):
+        pair.a.scheduler.stop_all(LEASE_LOST)
+        pair.a.idle()
+        job = pair.a.job(accepted.job.job_id)
+        assert (job.state, job.blocked_by) == (JobState.QUEUED, BlockReason.STORE_UNREACHABLE)
+        pair.a.scheduler.wake()
+        until(lambda: not pair.a.scheduler._woken)
+        assert pair.a.job(accepted.job.job_id).state is JobState.QUEUED  # nothing begins without a lease
+        lease.renew()
+        pair.a.scheduler.wake()
+        assert pair.a.end_of(accepted).kind is EventKind.PROCESS_DONE
     assert pair.a.executor.encoded == [0, 1, 1, 2]
 
 
+def test_a_replica_renews_and_looks_by_itself() -> None:
+    found = threading.Event()
+    with closing(MemoryRepository()) as database:
+        lease = ReplicaLease(
+            database,
+            SystemClock(),
+            "b",
+            SystemClock().now_us,
+            lost=lambda: None,
+            found_dead=found.set,
+            found_living=lambda _living: None,
+            listen=lambda: lambda: None,
+            times=LeaseTimes(lease_seconds=60.0, renew_seconds=0.01, look_seconds=0.01),
+        )
+        with database.transaction() as tx:
+            tx.put_replica(
+                Replica(replica_id="gone", expire_time_us=SystemClock().now_us() + SECOND_US // 20)
+            )
+        lease.start()
+        with database.read() as reader:
+            (first,) = (row.expire_time_us for row in reader.list_replicas() if row.replica_id == "b")
+
+        def is_renewed() -> bool:
+            with database.read() as reader:
+                rows = {row.replica_id: row.expire_time_us for row in reader.list_replicas()}
+            return rows.keys() == {"b"} and rows["b"] > first
+
+        until(is_renewed)
+        assert found.wait(PATIENCE_SECONDS)
+        lease.close()
+        with database.read() as reader:
+            assert not reader.list_replicas()
+
+
 def test_files_that_another_replica_may_be_about_to_name_are_left_alone(pair: Pair) -> None:
-    work = pair.a.blobs.path(BlobKind.WORK, "nobodys")
-    work.write_bytes(b"?")
+    young, old = (pair.a.blobs.path(BlobKind.SEGMENT, f"{age}/000000") for age in ("young", "old"))
+    for file in (young, old):
+        file.write_bytes(b"?")
+    for each in (old, old.parent):
+        os.utime(each, (0, time.time() - ORPHAN_SECONDS))
     pair.b.restart()
-    assert work.exists()
+    assert pair.b.blobs.keys(BlobKind.SEGMENT) == ["young"]
     pair.a.stop_orderly()
     pair.b.restart()
-    assert not work.exists()
+    assert not pair.b.blobs.keys(BlobKind.SEGMENT)
 
 
 def test_a_replica_that_ends_in_order_is_gone_at_once(pair: Pair) -> None:
-    _, accepted, _ = _in_segment(pair.a, 1)
+    _, accepted, _ = _in_segment(pair, pair.a, 1)
     pair.a.stop_orderly()
     assert _replica_ids(pair) == ["b"]
     pair.b.scheduler.wake()

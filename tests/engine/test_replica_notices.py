@@ -9,19 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from engine.engine_under_test import CALLER, USER, Engine, until
+from engine.engine_under_test import CALLER, LEASE_TIMES, USER, Engine, until
+from engine.observers import READY, Statuses
 from engine.scripted_executor import Gate
 from engine.two_replicas import Pair, two_replicas
 from postgres_server import PostgresServer
 from videoprocess_server.engine.jobs import Accepted
-from videoprocess_server.model.records import Event, EventKind, Job, Phase
-from videoprocess_server.model.states import JobState
+from videoprocess_server.engine.replica_lease import ReplicaLease
+from videoprocess_server.model.hdi import SessionStatus
+from videoprocess_server.model.records import Event, EventKind, Job, Phase, Priority
+from videoprocess_server.model.states import BlockReason, JobState
 from videoprocess_server.model.tasks import AnalyzeTask
 from videoprocess_server.store.postgres import PostgresRepository
 
-pytestmark = pytest.mark.scale
-
 ABORTS = 40
+PREEMPTED = (SessionStatus.NOT_READY_PREEMPTED, BlockReason.PREEMPTED)
 
 
 @pytest.fixture(name="pair")
@@ -71,6 +73,7 @@ def test_a_video_removed_at_one_stops_the_driver_of_the_other(lazy: Pair) -> Non
     lazy.a.idle()
 
 
+@pytest.mark.slow
 def test_aborts_come_within_half_a_second(lazy: Pair) -> None:
     seconds = []
     for number in range(ABORTS):
@@ -110,6 +113,38 @@ def test_subscribers_of_one_hear_of_events_and_progress_of_the_other(lazy: Pair)
     assert lazy.b.work.live(row).progress.phase is not Phase.NONE
     gate.open()
     until(lambda: hears(Event))
+
+
+def test_subscribers_of_both_hear_once_that_a_session_is_preempted_and_when_it_is_not_any_more(
+    lazy: Pair,
+) -> None:
+    session_id, _ = _in_segment(lazy.a)
+    statuses = [Statuses(engine, session_id) for engine in lazy.engines]
+    at_high = Gate()
+    lazy.a.executor.will(0, at_high)
+    elsewhere = lazy.a.ready("high")
+    high = lazy.a.process(elsewhere, "high", priority=Priority.HIGH)
+    at_high.wait()
+    until(lambda: [each.told() for each in statuses] == [[READY, PREEMPTED]] * 2)
+    assert Statuses(lazy.b, session_id).told() == [READY, PREEMPTED]
+    at_high.open()
+    lazy.a.end_of(high)
+    until(lambda: [each.told() for each in statuses] == [[READY, PREEMPTED, READY]] * 2)
+
+
+def test_what_a_replica_told_of_a_session_ends_with_it(pair: Pair) -> None:
+    session_id = pair.a.ready()
+    statuses = Statuses(pair.b, session_id)
+    status, reason = PREEMPTED
+    pair.a.hub.session_status_changed(USER, session_id, status, reason, "")
+    until(lambda: statuses.told() == [READY, PREEMPTED])
+    pair.a.kill()
+    assert isinstance(pair.b.membership, ReplicaLease)
+    pair.b.membership.look()
+    assert statuses.told() == [READY, PREEMPTED]
+    pair.pass_time(LEASE_TIMES.lease_seconds)
+    pair.b.membership.look()
+    until(lambda: statuses.told() == [READY, PREEMPTED, READY])
 
 
 def test_frozen_work_of_one_is_evicted_when_the_other_says_that_it_is_of_no_use(lazy: Pair) -> None:

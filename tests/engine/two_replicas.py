@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.engine_under_test import Engine, FakeClock, running_engine
 from engine.scripted_executor import ScriptedExecutor
 from videoprocess_server.model.records import Artifact, Job, SegmentRecord
 from videoprocess_server.model.states import JobState
 from videoprocess_server.store.repository import Reader, Repository, Transaction
+
+#: ends that only who drives a job writes
+_BY_DRIVERS = frozenset({JobState.COMPLETED, JobState.FAILED})
 
 
 class Witness:
@@ -60,8 +65,8 @@ class _Witnessed:
         self._inner.put_job(job)
         if before is None or before.state is not job.state:
             self.changes[f"{before.state.value if before else 'no'} to {job.state.value}"] += 1
-        if before is not None and before.state is JobState.RUNNING and job.state is JobState.COMPLETED:
-            self._must_be_mine(before, "completed")
+        if before is not None and before.state is JobState.RUNNING and job.state in _BY_DRIVERS:
+            self._must_be_mine(before, job.state.value)
 
     def put_artifact(self, artifact: Artifact) -> None:
         job = self._inner.get_job(artifact.job_id)
@@ -126,6 +131,15 @@ class Pair:
     def wake(self) -> None:
         for engine in self.engines:
             engine.scheduler.wake()
+
+    @contextmanager
+    def only(self, *engines: Engine) -> Iterator[None]:
+        """Jobs that are queued in here begin at these, or not at all: the others may be looking just then."""
+        with pytest.MonkeyPatch.context() as patch:
+            for other in self.engines:
+                if other not in engines:
+                    patch.setattr(other.membership, "may_drive", lambda: False)
+            yield
 
 
 @contextmanager

@@ -126,6 +126,10 @@ class BlobStore(Protocol):
         """Return the top-level keys there are, sorted."""
         ...
 
+    def untouched(self, kind: BlobKind, keys: Sequence[str], seconds: float) -> Sequence[str]:
+        """Return those of the keys, of blobs or folders, below which nothing was written for so long, by the store's own clock."""
+        ...
+
     def free_bytes(self) -> int:
         """Return how many bytes may still be written."""
         ...

@@ -7,10 +7,11 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from videoprocess_server.blobs import blob_keys
@@ -152,6 +153,12 @@ class LocalBlobStore:
         """Return the top-level keys there are, sorted."""
         return sorted(entry.name for entry in (self._root / kind.value).iterdir())
 
+    def untouched(self, kind: BlobKind, keys: Sequence[str], seconds: float) -> Sequence[str]:
+        """Return those of the keys below which nothing was written for so long, by the file system's clock."""
+        with tempfile.TemporaryFile(dir=self._root) as now:
+            since = os.fstat(now.fileno()).st_mtime - seconds
+        return [key for key in keys if _last_written(self._path(kind, key)) <= since]
+
     def free_bytes(self) -> int:
         """Return how many bytes may still be written."""
         status = os.statvfs(self._root)
@@ -177,6 +184,15 @@ class LocalBlobStore:
         while folder != self._root.parent:
             _fsync(folder, os.O_DIRECTORY)
             folder = folder.parent
+
+
+def _last_written(path: Path) -> float:
+    """Return when anything of a file or a folder was written last, in seconds since 1970; 0 where there is nothing."""
+    latest = 0.0
+    for each in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):
+            latest = max(latest, each.lstat().st_mtime)
+    return latest
 
 
 def _write_whole(fd: int, data: bytes, offset: int) -> None:

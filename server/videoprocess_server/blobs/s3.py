@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 from videoprocess_server.blobs import blob_keys
@@ -191,6 +192,14 @@ class S3BlobStore:
         """Return the top-level keys there are, sorted."""
         local = self._local.keys(kind)
         return local if kind is BlobKind.WORK else sorted({*local, *self._bucket.names(kind.value)})
+
+    def untouched(self, kind: BlobKind, keys: Sequence[str], seconds: float) -> Sequence[str]:
+        """Return those of the keys below which nothing was written for so long, by the bucket's clock, nor here by this machine's."""
+        local = self._local.untouched(kind, keys, seconds)
+        if kind is BlobKind.WORK or not local:
+            return local
+        since = self._bucket.now() - timedelta(seconds=seconds)
+        return [key for key in local if self._bucket.last_written(_name(kind, key)) <= since]
 
     def free_bytes(self) -> int:
         """Return how many bytes may still be written: what is made lies on the local disk first."""

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ _CODE = re.compile(r"(?:<Code>|\(code: )(\w+)[<)]")
 _STATUS = re.compile(r"status code: (\d{3}[\w ]*)")
 #: where obstore looks for credentials when there are none nearer
 _CREDENTIAL_PLACES = ("169.254.169.254", "169.254.170.2", "metadata endpoint")
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _NO_BUCKET, _NO_OBJECT = "NoSuchBucket", "NoSuchKey"
 
 
@@ -185,6 +186,24 @@ class Bucket:
             found = obstore.list_with_delimiter(self._store, f"{folder}/")
         paths = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
         return sorted(path.removeprefix(f"{folder}/") for path in paths)
+
+    def last_written(self, name: str) -> datetime:
+        """Return when an object, or the newest of a folder's, was written; long ago where there is nothing."""
+        times = [_NEVER]
+        with self._told(name):
+            for page in obstore.list(self._store, f"{name}/"):
+                times += [entry["last_modified"] for entry in page]
+            with suppress(FileNotFoundError):
+                times.append(obstore.head(self._store, name)["last_modified"])
+        return max(times)
+
+    def now(self) -> datetime:
+        """Return the bucket's clock, as it dates what is written."""
+        name = f"ping/{uuid.uuid4().hex}"
+        self.put_new(name, b"", hashlib.sha256().hexdigest())
+        now = self.last_written(name)
+        self.delete([name])
+        return now
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects, at most as many as a request takes, 1,000; those that are not there are ignored."""

@@ -10,7 +10,13 @@ from typing import TypeVar
 import structlog
 
 from videoprocess_server.engine.task_runner import StoppedError
-from videoprocess_server.store.repository import Reader, Repository, StoreUnavailableError, Transaction
+from videoprocess_server.store.repository import (
+    CommitInDoubtError,
+    Reader,
+    Repository,
+    StoreUnavailableError,
+    Transaction,
+)
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -35,7 +41,7 @@ class Durable:
         return self._patiently(self._repository.read, look)
 
     def write(self, change: Callable[[Transaction], T]) -> T:
-        """Return what `change` returns once it is durable; it is tried again while the store is away.
+        """Return what `change` returns once it is durable; it is tried again while the store is away, and done once only.
 
         Raises:
             StoppedError: the service closes before the store is back; the next start goes on from the rows.
@@ -47,10 +53,22 @@ class Durable:
             try:
                 with open_() as view:
                     result = use(view)
+            except CommitInDoubtError as doubt:
+                if self._was_kept(doubt):
+                    return result
             except StoreUnavailableError as error:
                 self._wait(error)
             else:
                 return result
+
+    def _was_kept(self, doubt: CommitInDoubtError) -> bool:
+        error: StoreUnavailableError = doubt
+        while True:
+            self._wait(error)
+            try:
+                return doubt.was_kept()
+            except StoreUnavailableError as still_away:
+                error = still_away
 
     def _wait(self, error: StoreUnavailableError) -> None:
         log.warning("store_unavailable", error=str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from videoprocess_server.engine.driver import JobDriver
@@ -35,6 +35,8 @@ class Seen:
     jobs: Mapping[str, Job]
     #: jobs that are no candidates now, and why
     excluded: Mapping[str, BlockReason]
+    #: jobs that run, but not here
+    elsewhere: Sequence[Job]
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,12 @@ class QueueView:
         jobs: dict[str, Job] = {}
         candidates: list[Candidate] = []
         excluded: dict[str, BlockReason] = {}
+        elsewhere: list[Job] = []
         for job in reader.list_running_jobs():
             entry = driven.get(job.job_id)
-            if entry is not None:
+            if entry is None:
+                elsewhere.append(job)
+            else:
                 jobs[job.job_id] = job
                 candidates.append(_running(job, entry))
         neediest = sorted(usage, key=lambda user_id: (usage[user_id], user_id))
@@ -106,7 +111,7 @@ class QueueView:
             if candidate.user_id in over and candidate.priority is Priority.NORMAL:
                 excluded[candidate.job_id] = BlockReason.SPACE_LIMIT
         ordered = sorted(candidates, key=lambda candidate: _in_order(candidate, jobs))
-        return Seen([each for each in ordered if each.job_id not in excluded], jobs, excluded)
+        return Seen([each for each in ordered if each.job_id not in excluded], jobs, excluded, elsewhere)
 
     def _heads(self, reader: Reader, user_id: int, paused_count: int) -> list[tuple[Job, bool]]:
         """Return the user's first queued jobs, the oldest before all others where it has its turn."""

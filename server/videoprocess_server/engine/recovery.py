@@ -17,6 +17,8 @@ from videoprocess_server.store.repository import Reader, Repository, Transaction
 
 log = structlog.get_logger(__name__)
 
+#: what others share is nobody's after so long: between a file and its row are moments, unless the database is away
+ORPHAN_SECONDS = 24 * 3600.0
 
 #: the ids of the replicas that drive their own jobs
 Living = Callable[[Reader], Collection[str]]
@@ -35,17 +37,15 @@ def recover(repository: Repository, blobs: BlobStore, clock: Clock, others: Livi
 def take_back(repository: Repository, clock: Clock, living: Living) -> Sequence[Job]:
     """Queue the RUNNING jobs again whose replica is gone, or end them as was asked before it died; return them as they were.
 
-    From then on their drivers, wherever they are, are refused. Where nobody lives, no lease of a segment does.
+    From then on their drivers, wherever they are, are refused. Other leases of segments stay: frozen work of a replica that only
+    seemed gone may go on with them, until somebody else drives its video, who releases them.
     """
     now = clock.now_us()
     with repository.transaction() as tx:
         alive = living(tx)
         orphans = [job for job in tx.list_running_jobs() if is_orphan(job, alive)]
         for job in orphans:
-            _take_back(tx, job, now)
-        if not alive:
-            for plan_id in tx.list_all_plan_ids():
-                tx.release_segments(plan_id)
+            queue_again(tx, job, now)
     if orphans:
         log.info("jobs_recovered", count=len(orphans))
     return orphans
@@ -56,7 +56,8 @@ def is_orphan(job: Job, alive: Collection[str]) -> bool:
     return job.driver is None or job.driver.replica_id not in alive
 
 
-def _take_back(tx: Transaction, job: Job, now_us: int) -> None:
+def queue_again(tx: Transaction, job: Job, now_us: int) -> None:
+    """Take a RUNNING job back that nobody drives, or end it as was asked."""
     video = tx.get_video(job.user_id, job.video_id)
     assert video is not None
     nobodys = replace(video, last_driver=None)
@@ -81,14 +82,12 @@ def _take_back(tx: Transaction, job: Job, now_us: int) -> None:
 def sweep(repository: Repository, blobs: BlobStore, others: Living = lambda _: ()) -> None:
     """Delete files that no row names: a crash came between a file and its row, or between a row's end and its file's.
 
-    While another replica lives, any of them may be what it is about to name. One that begins to live after the files were
-    listed makes others.
+    While another replica lives, what is young may be what that one is about to name: only the old goes. One that begins to
+    live after the files were listed makes others.
     """
     found = {kind: blobs.keys(kind) for kind in BlobKind}
     with repository.read() as reader:
-        if others(reader):
-            log.info("sweep_left_out", reason="another replica lives")
-            return
+        is_shared = bool(others(reader))
         named = {
             BlobKind.SEGMENT: set(reader.list_all_plan_ids()),
             BlobKind.UPLOAD: {upload.key for upload in reader.list_all_uploads()},
@@ -96,7 +95,9 @@ def sweep(repository: Repository, blobs: BlobStore, others: Living = lambda _: (
             BlobKind.WORK: set[str](),
         }
     for kind, keys in found.items():
-        for key in keys:
-            if key not in named[kind]:
-                log.info("orphan_deleted", kind=kind.value, key=key)
-                blobs.delete(kind, key)
+        orphans: Sequence[str] = [key for key in keys if key not in named[kind]]
+        if is_shared and kind is not BlobKind.WORK:
+            orphans = blobs.untouched(kind, orphans, ORPHAN_SECONDS)
+        for key in orphans:
+            log.info("orphan_deleted", kind=kind.value, key=key)
+            blobs.delete(kind, key)

@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 #: how running jobs stop then: where nobody has taken them back meanwhile, they are queued again
 LEASE_LOST = Stop(reason=StopReason.DRAIN, blocked_by=BlockReason.STORE_UNREACHABLE)
 
+_RETRY_SECONDS = 1.0
+_MARGIN_SHARE = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseTimes:
@@ -28,12 +31,20 @@ class LeaseTimes:
 
     #: from a renewal on its jobs are left to it; so long they wait after a kill -9
     lease_seconds: float = 20.0
-    #: between two renewals
+    #: between two renewals; much less than a lease lasts, so that one may fail
     renew_seconds: float = 4.0
-    #: until the next try when one has failed
-    retry_seconds: float = 1.0
-    #: before its end: what is driven stops, and clocks may differ in speed
-    margin_seconds: float = 2.0
+    #: between two looks for replicas that are gone; so much longer at most their jobs wait
+    look_seconds: float = 4.0
+
+    @property
+    def retry_seconds(self) -> float:
+        """Until the next try when a renewal has failed."""
+        return min(_RETRY_SECONDS, self.renew_seconds)
+
+    @property
+    def margin_seconds(self) -> float:
+        """Before its end, in which what is driven stops; and clocks may differ in speed."""
+        return self.lease_seconds / _MARGIN_SHARE
 
 
 class ReplicaLease:
@@ -46,6 +57,7 @@ class ReplicaLease:
         now_us: the clock that all replicas compare with, microseconds since 1970.
         lost: called when no renewal came through for so long that others may take the jobs: stop driving.
         found_dead: called when another replica is gone, after its jobs were taken back.
+        found_living: called at each look with the ids of those that live.
         listen: begins to hear the others; returns what ends that.
         times: how long all that takes.
         monotonic: seconds that never jump.
@@ -59,6 +71,7 @@ class ReplicaLease:
         now_us: Callable[[], int],
         lost: Callable[[], None],
         found_dead: Callable[[], None],
+        found_living: Callable[[Collection[str]], None],
         listen: Callable[[], Callable[[], None]],
         times: LeaseTimes | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -69,6 +82,7 @@ class ReplicaLease:
         self._now_us = now_us
         self._lost = lost
         self._found_dead = found_dead
+        self._found_living = found_living
         self._listen = listen
         #: called where this one is to hear nothing more
         self.stop_listening: Callable[[], None] = lambda: None
@@ -78,7 +92,7 @@ class ReplicaLease:
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=run, name=f"replica-{name}", daemon=True)
-            for name, run in (("lease", self._keep), ("watch", self._watch))
+            for name, run in (("lease", self._keep), ("look", self._look_out), ("watch", self._watch))
         ]
 
     @property
@@ -150,6 +164,7 @@ class ReplicaLease:
             self._forget_dead(now_us)
         if has_dead or has_orphans:
             self._found_dead()
+        self._found_living(alive)
 
     def _living(self, reader: Reader, now_us: int) -> set[str]:
         return {each.replica_id for each in reader.list_replicas() if each.expire_time_us > now_us}
@@ -164,15 +179,25 @@ class ReplicaLease:
     def _keep(self) -> None:
         pause_seconds = self._times.renew_seconds
         while not self._closing.wait(pause_seconds):
-            pause_seconds = self._times.retry_seconds
-            try:
-                self.renew()
-                self.look()
-                pause_seconds = self._times.renew_seconds
-            except StoreUnavailableError as error:
-                log.warning("store_unavailable", error=str(error))
-            except Exception:
-                log.exception("lease_failed")
+            is_renewed = self._try(self.renew)
+            pause_seconds = self._times.renew_seconds if is_renewed else self._times.retry_seconds
+
+    def _look_out(self) -> None:
+        """Apart from the thread that renews, whom many jobs of others must not keep from that."""
+        while not self._closing.wait(self._times.look_seconds):
+            self._try(self.look)
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        """Return whether it was done; else it is tried again."""
+        try:
+            work()
+        except StoreUnavailableError as error:
+            log.warning("store_unavailable", error=str(error))
+        except Exception:
+            log.exception("lease_failed")
+        else:
+            return True
+        return False
 
     def _watch(self) -> None:
         """Apart from the thread that renews: a store that is away may keep that one waiting."""

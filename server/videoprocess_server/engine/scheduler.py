@@ -19,6 +19,7 @@ from videoprocess_server.engine.membership import ALONE, Membership
 from videoprocess_server.engine.parking import ParkingLimits, ParkingLot
 from videoprocess_server.engine.preemption import Preemption
 from videoprocess_server.engine.queue_view import Driven, QueueView
+from videoprocess_server.engine.recovery import queue_again
 from videoprocess_server.engine.usage import Usage
 from videoprocess_server.engine.work import Stop, StopReason
 from videoprocess_server.engine.workshop import Workshop
@@ -130,12 +131,11 @@ class Scheduler:
 
     def stop(self, job_id: str, reason: StopReason) -> bool:
         """Stop a running job's workers; it ends by itself. False where no driver has it."""
-        with self._changed:
+        with self._changed:  # else the driver may work for the video's next job by then
             entry = self._running.get(job_id)
-        if entry is None:
-            return False
-        entry.driver.stop(Stop(reason=reason))
-        return True
+            if entry is not None:
+                entry.driver.stop(Stop(reason=reason))
+        return entry is not None
 
     def stop_all(self, stop: Stop) -> None:
         """Stop the workers of all running jobs."""
@@ -262,6 +262,7 @@ class Scheduler:
                 self._pauses.keys(),
                 self._is_parked_alone,
             )
+        self._queue_lost_again(seen.elsewhere)
         situation = Situation(
             candidates=seen.candidates,
             cores=self._capacity.cores,
@@ -275,6 +276,25 @@ class Scheduler:
         self._blocked = {**decision.blocked, **seen.excluded}
         self._preemption.tell(decision, seen.jobs)
         self._apply(decision, seen.candidates, running)
+
+    def _queue_lost_again(self, elsewhere: Iterable[Job]) -> None:
+        """Take jobs back that are this replica's and have no driver: the COMMIT that began one was in doubt, or a driver broke.
+
+        Only this thread begins any, and a driver is forgotten when its job is not RUNNING any more.
+        """
+        mine = {
+            job.job_id
+            for job in elsewhere
+            if job.driver and job.driver.replica_id == self._membership.replica_id
+        }
+        if not mine:
+            return
+        with self._repository.transaction() as tx:
+            for job in tx.list_running_jobs():
+                if job.job_id in mine:
+                    log.warning("job_without_driver", job_id=job.job_id)
+                    queue_again(tx, job, self._shop.clock.now_us())
+        self.wake()
 
     def _apply(
         self, decision: Decision, candidates: Iterable[Candidate], running: Mapping[str, Driven]
@@ -317,7 +337,9 @@ class Scheduler:
                 driver.allow(workers)
                 with self._changed:  # before the commit: from then on Interrupt asks for its driver
                     self._running[job.job_id] = Driven(driver, workers, candidate.turn)
-        except BaseException:  # nothing of it is durable
+        except (
+            BaseException
+        ):  # nothing of it is durable; or it is, where the COMMIT is in doubt: see the next pass
             with self._changed:
                 self._running.pop(candidate.job_id, None)
             if driver is not None:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 
@@ -26,7 +27,12 @@ from videoprocess_server.store.postgres_connections import (
 from videoprocess_server.store.postgres_notices import PostgresNotices
 from videoprocess_server.store.postgres_schema import migrate
 from videoprocess_server.store.postgres_statements import PostgresStatements
-from videoprocess_server.store.repository import Reader, StoreUnavailableError, Transaction
+from videoprocess_server.store.repository import (
+    CommitInDoubtError,
+    Reader,
+    StoreUnavailableError,
+    Transaction,
+)
 from videoprocess_server.store.sql.postgres import QUERIES
 from videoprocess_server.store.sql_reader import SqlReader
 from videoprocess_server.store.sql_transaction import SqlTransaction
@@ -35,12 +41,14 @@ from videoprocess_server.store.turns import Turns
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Doubt:
     """A change of which nobody knows whether it was kept, since the connection was lost in its COMMIT."""
 
     change_number: int
     ended_jobs: Sequence[Job]
+    #: None until it is known
+    kept: bool | None = None
 
 
 class PostgresRepository(PostgresNotices):
@@ -135,6 +143,7 @@ class PostgresRepository(PostgresNotices):
 
         Raises:
             StoreUnavailableError: it could not be begun, or not made durable.
+            CommitInDoubtError: nobody knows whether it is durable.
         """
         with self._turns.mine():
             if self._closing.is_set():
@@ -213,16 +222,16 @@ class PostgresRepository(PostgresNotices):
                 ) from error
             self._drop_writer()
             self._doubt = _Doubt(change_number=self._change_number, ended_jobs=ended_jobs)
-            if not self._settle_patiently():
+            if not self._settle_patiently(self._doubt):
                 raise StoreUnavailableError(
                     "the database was lost in a COMMIT, which it did not keep"
                 ) from error
 
-    def _settle_patiently(self) -> bool:
+    def _settle_patiently(self, doubt: _Doubt) -> bool:
         """Find out whether the last change was kept; the server may take a while to come back.
 
         Raises:
-            StoreUnavailableError: it did not come back in time.
+            CommitInDoubtError: it did not come back in time.
         """
         deadline, pause_seconds = time.monotonic() + self._settle_seconds, _FIRST_PAUSE_SECONDS
         while True:
@@ -230,10 +239,19 @@ class PostgresRepository(PostgresNotices):
                 return self._settle()
             except StoreUnavailableError as error:
                 if time.monotonic() >= deadline or self._closing.wait(pause_seconds):
-                    raise StoreUnavailableError(
-                        f"the database was lost in a COMMIT, and it is not known yet whether that was kept: {error}"
+                    raise CommitInDoubtError(
+                        f"the database was lost in a COMMIT, and it is not known yet whether that was kept: {error}",
+                        partial(self._was_kept, doubt),
                     ) from error
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def _was_kept(self, doubt: _Doubt) -> bool:
+        with self._turns.mine():
+            if self._closing.is_set():
+                raise StoreUnavailableError("the repository is closed")
+            self._settle_earlier()
+            assert doubt.kept is not None
+            return doubt.kept
 
     def _settle_earlier(self) -> None:
         """Find out about a change that was given up, and tell of the jobs that it ended after all."""
@@ -250,5 +268,5 @@ class PostgresRepository(PostgresNotices):
         finally:
             roll_back(connection)
         kept = any(row["change_number"] == self._doubt.change_number for row in found)
-        self._doubt = None
+        self._doubt.kept, self._doubt = kept, None
         return kept

@@ -5,7 +5,7 @@ Everything is synchronous and thread-safe; a transaction is used by the thread t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -29,6 +29,19 @@ from videoprocess_server.model.states import SegmentState, VideoState
 
 class StoreUnavailableError(Exception):
     """The database cannot be reached, is locked by another process, or its disk is full; nothing was changed."""
+
+
+class CommitInDoubtError(StoreUnavailableError):
+    """The database was lost in a COMMIT: nobody knows yet whether something was changed.
+
+    Args:
+        message: one line.
+        was_kept: tells once the database is back, and raises StoreUnavailableError until then.
+    """
+
+    def __init__(self, message: str, was_kept: Callable[[], bool]) -> None:
+        super().__init__(message)
+        self.was_kept = was_kept
 
 
 class UnfitDatabaseError(Exception):
