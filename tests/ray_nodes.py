@@ -37,7 +37,7 @@ class RayNodes:
     """A head without CPUs, which the service is beside, and nodes with one each."""
 
     def __init__(self, count: int = 2) -> None:
-        self._port = free_port()
+        self._port = _free_port()
         self._count = count
         self.start()
 
@@ -101,7 +101,7 @@ def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
             os.environ.update(before)
 
 
-def free_port() -> int:
+def _free_port() -> int:
     """One that the system gives to nobody who connects: a client that tries a free one again and again connects to itself."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):

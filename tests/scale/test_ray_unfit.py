@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from contract.executor_harness import eventually
-from ray_nodes import RayNodes, free_cpus, free_port, hosts, processes_of, ray_nodes
+from ray_nodes import RayNodes, free_cpus, hosts, processes_of, ray_nodes
 from ray_strangers import Stranger, started
 from service_harness import PATIENCE_SECONDS, SERVER
 
 pytestmark = pytest.mark.scale
-
-OTHER_RAY = "import ray._private.utils as utils; utils.compute_version_info = lambda: ({ray!r}, {python!r})"
 
 #: what keeps a node from being used → the line that says so
 UNFIT = {
@@ -70,10 +68,9 @@ def _executor_line(told: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def _start_line(told: subprocess.CompletedProcess[str], data_dir: Path) -> str:
-    """Return why the service did not start, and that nothing was half done."""
+def _start_line(told: subprocess.CompletedProcess[str]) -> str:
+    """Return why the service did not start."""
     assert told.returncode == 3
-    assert not data_dir.exists()
     (line,) = told.stderr.splitlines()
     return line
 
@@ -88,9 +85,7 @@ def test_a_node_that_could_make_other_bytes_is_not_used(node: str, line: str, tm
     assert told.returncode == 3
     assert _executor_line(told).startswith("not fit: ")
     assert line in _executor_line(told)
-    assert line in _start_line(
-        _told("serve", tmp_path / "data", node, "--listen", "127.0.0.1:0"), tmp_path / "data"
-    )
+    assert line in _start_line(_told("serve", tmp_path / "data", node, "--listen", "127.0.0.1:0"))
     assert _left_nothing()
 
 
@@ -105,24 +100,6 @@ def test_what_is_amiss_on_a_node_and_changes_no_byte_is_a_warning(
     assert _left_nothing()
 
 
-@pytest.mark.parametrize(
-    "versions",
-    [{"ray": "2.1.0", "python": "3.11.7"}, {"ray": "2.60.0", "python": "3.9.1"}],
-    ids=["ray", "python"],
-)
-def test_a_cluster_of_another_ray_or_python_is_not_joined(tmp_path: Path, versions: dict[str, str]) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    stranger = Stranger(first=OTHER_RAY.format(**versions))
-    head = ("--head", f"--port={address.rpartition(':')[2]}", "--node-ip-address=127.0.0.1", "--num-cpus=1")
-    with started(
-        stranger, tmp_path, *head, "--include-dashboard=false", f"--object-store-memory={100 << 20}"
-    ):
-        assert eventually(lambda: _listens(address), 60), (tmp_path / "ray.log").read_text()
-        told = _told("check", tmp_path / "data", address)
-    assert told.returncode == 3
-    assert f"Ray: {versions['ray']} Python: {versions['python']}" in _executor_line(told)
-
-
 def test_an_address_that_takes_connections_and_never_answers_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -130,9 +107,3 @@ def test_an_address_that_takes_connections_and_never_answers_is_told(tmp_path: P
     assert told.returncode == 3
     assert f"no connection to the Ray cluster at {address}: " in _executor_line(told)
     assert _left_nothing()
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
