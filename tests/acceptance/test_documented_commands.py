@@ -43,7 +43,7 @@ EXCEPTIONS = {
     ("docs/postgresql.md", ""): "needs a server: tests/acceptance/test_postgres_service.py",
     ("docs/scaling.md", ""): "needs both servers: tests/replicas/test_moving_over.py",
     ("docs/ray.md", "pip install"): "installs 80 MB: make test-scale does it from a locked list",
-    ("docs/ray.md", "RAY_memory_monitor"): "needs machines: make test-scale starts two nodes",
+    ("docs/ray.md", "export RAY_memory_monitor"): "needs machines: make test-scale starts two nodes",
     ("docs/ray.md", "docker"): "needs a cluster: tests/unit/test_kuberay_deploy.py",
     ("docs/observability.md", ".venv/bin/pip install"): "installs, and serves: tests/rpc/test_tracing.py",
 }

@@ -142,6 +142,8 @@ def anything(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return st.one_of([st.none() if part is types.NoneType else anything(part) for part in arguments])
+    if origin is tuple and arguments[-1] is not ...:
+        return st.tuples(*map(anything, arguments))
     if origin is tuple:
         return st.lists(anything(arguments[0]), max_size=3).map(tuple)
     if origin is dict:

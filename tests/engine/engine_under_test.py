@@ -398,6 +398,12 @@ class Engine:
         self.scheduler.start()
 
     def _sharing(self) -> Sharing:
+        life = self._life
+
+        def scheduler() -> Scheduler:
+            life.check()  # else the thread that watches a lease goes on for good
+            return self.scheduler
+
         return Sharing(
             self.repository,
             self._notices,
@@ -406,7 +412,7 @@ class Engine:
             self._replica_id,
             self.hub,
             self.sessions,
-            lambda: self.scheduler,
+            scheduler,
             LEASE_TIMES,
             self.clock.monotonic,
         )
