@@ -121,7 +121,7 @@ def checked(made: Joined) -> tuple[CheckedVideo, ...]:
     return tuple(
         video
         for segment, path in zip(made.plan.segments, made.segment_paths, strict=True)
-        for video in check_segment(Path(path), made.plan, segment, [track], lambda: None)
+        for video in check_segment(Path(path), made.plan, segment, [track], lambda _size: None)
     )
 
 

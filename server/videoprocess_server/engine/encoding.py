@@ -146,8 +146,9 @@ class Encoding:
                 self._done[row.index] = row
                 continue
             if row.state is SegmentState.DONE:
-                log.warning("segment_damaged", plan_id=row.plan_id, index=row.index)
+                log.warning("segment_made_again", plan_id=row.plan_id, index=row.index)
                 self._durable.write(partial(self._reset, index=row.index))
+                self._blobs.delete(BlobKind.SEGMENT, row.path)
             self._waiting.add(row.index)
         self.reused_count = len(self._done)
         self._recorder.segments_reused(self._pass.phase, self.reused_count)

@@ -282,19 +282,20 @@ class Scheduler:
 
         Only this thread begins any, and a driver is forgotten when its job is not RUNNING any more.
         """
-        mine = {
-            job.job_id
-            for job in elsewhere
-            if job.driver and job.driver.replica_id == self._membership.replica_id
-        }
-        if not mine:
+        lost = {(job.job_id, job.driver): job for job in elsewhere if self._is_mine(job)}
+        if not lost:
             return
         with self._repository.transaction() as tx:
             for job in tx.list_running_jobs():
-                if job.job_id in mine:
+                if (job.job_id, job.driver) in lost:  # nobody has taken it over since
                     log.warning("job_without_driver", job_id=job.job_id)
                     queue_again(tx, job, self._shop.clock.now_us())
+        for user_id in {job.user_id for job in lost.values()}:
+            self._shop.hub.committed(user_id)
         self.wake()
+
+    def _is_mine(self, job: Job) -> bool:
+        return job.driver is not None and job.driver.replica_id == self._membership.replica_id
 
     def _apply(
         self, decision: Decision, candidates: Iterable[Candidate], running: Mapping[str, Driven]

@@ -38,7 +38,7 @@ class Track:
 
 
 def check_segment(
-    path: Path, plan: Plan, segment: SegmentPlan, tracks: Iterable[Track], beat: Callable[[], None]
+    path: Path, plan: Plan, segment: SegmentPlan, tracks: Iterable[Track], beat: Callable[[int], None]
 ) -> tuple[CheckedVideo, ...]:
     """Decodes a segment's file with decoders that know nothing of other segments: its GOPs are closed.
 
@@ -47,7 +47,7 @@ def check_segment(
         plan: of the result.
         segment: which part of it.
         tracks: those of moving pictures.
-        beat: called after every packet.
+        beat: told the bytes of every packet.
 
     Returns:
         What each track is, its noise measured as the source's was.
@@ -97,7 +97,7 @@ class DisplayOrder:
 
 
 def _checked(
-    path: Path, plan: Plan, segment: SegmentPlan, track: Track, beat: Callable[[], None]
+    path: Path, plan: Plan, segment: SegmentPlan, track: Track, beat: Callable[[int], None]
 ) -> CheckedVideo:
     """Decode one track: each packet has its frame, at its time."""
     first_number = sum(before.frame_count for before in plan.segments if before.index < segment.index)
@@ -130,7 +130,7 @@ def _checked(
             coded.add(packet.pts, begins=packet.is_keyframe)
             for frame in packet.decode():
                 take(frame)
-            beat()
+            beat(packet.size)
         for frame in stream.decode(None):
             take(frame)
     coded.end()

@@ -211,7 +211,7 @@ def _measured(
         if rendition.is_moving
     ]
     started = time.thread_time()
-    checked = check_segment(path, plan, segment, tracks, pulse.beat)
+    checked = check_segment(path, plan, segment, tracks, pulse.written)
     return meter.measures(checked), time.thread_time() - started - meter.cpu_seconds
 
 
