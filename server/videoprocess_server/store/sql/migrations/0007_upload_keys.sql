@@ -1,0 +1,2 @@
+-- Uploads have a key of their own, and the rows of segments tell what they decode to. Both are in documents that an earlier build would
+-- read, and it would take the files of new uploads for nobody's: so it is to refuse the database.
