@@ -25,6 +25,8 @@ _EVENTS, _JOBS, _ANNOUNCEMENTS = "events", "jobs", "announcements"
 _SILENCE_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
 _SILENT_SECONDS = 1.0
+#: that a beginning waits until it hears: where the server is away, it hears later
+_FIRST_SECONDS = 2.0
 _BETWEEN = "\n"
 
 
@@ -55,7 +57,7 @@ class PostgresNotices:
             },
             on_reconnect,
         )
-        self._listening.append(listening)
+        self._listening.append(listening)  # what is told from here on is heard, unless the server is away
         return listening.close
 
     def announce(self, topic: str, payload: str) -> None:
@@ -111,8 +113,10 @@ class _Listening:
         self._on_reconnect = on_reconnect
         self._closing = threading.Event()
         self._woken, self._waker = os.pipe()
+        self._hears = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
         self._thread.start()
+        self._hears.wait(_FIRST_SECONDS)
 
     def close(self) -> None:
         """End the thread. Closing again does nothing."""
@@ -150,6 +154,7 @@ class _Listening:
 
     def _hear(self, connection: Connection) -> None:
         self._told(self._on_reconnect)
+        self._hears.set()
         while True:
             with database_errors():
                 notices = list(connection.notifies(timeout=0))
