@@ -55,9 +55,11 @@ _DCT: Final = np.kron(_ROW_DCT, _ROW_DCT).T.astype(np.float64)
 #: what makes code values of 255 whole numbers, up to 12 bits, and what the DCT enlarges its coefficients by
 _WHOLE: Final = 16
 _DCT_GAIN: Final = 1 << 15
-#: coefficients that tell picture, without the mean, and those that tell noise
-_PICTURE: Final = np.flatnonzero((_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5))
-_NOISE: Final = np.flatnonzero(_ROWS + _COLUMNS >= 8)
+#: its columns that tell picture, without the mean, and those that tell noise
+_PICTURE: Final = np.ascontiguousarray(_DCT[:, ((_ROWS + _COLUMNS >= 1) & (_ROWS + _COLUMNS <= 5)).ravel()])
+_NOISE: Final = np.ascontiguousarray(_DCT[:, (_ROWS + _COLUMNS >= 8).ravel()])
+#: blocks that are transformed at once: they lie in the processor's cache
+_AT_ONCE: Final = 1024
 
 #: ranges of brightness that noise is measured in for itself, and of how many of them a curve needs, how far apart
 _LEVELS: Final = 8
@@ -78,12 +80,24 @@ class PlaneBlocks:
     """
 
     def __init__(self, values: NDArray[Any], most_blocks: int = MOST_BLOCKS, scale: float = 1.0) -> None:
-        blocks = _blocks(values, most_blocks).astype(np.float32) / np.float32(scale)
-        self._means = blocks.mean(axis=1)
-        self._varied = np.ptp(blocks, axis=1) > 0
-        self._coefficients = (blocks * _WHOLE).astype(np.float64) @ _DCT
-        self._picture = _picture(self._coefficients)
+        self._blocks = _blocks(values, most_blocks)
+        self._gain = _WHOLE / scale
+        count = len(self._blocks)
+        self._means = np.empty(count)
+        self._varied = np.empty(count, np.bool_)
+        self._picture = np.empty(count, np.int64)
+        for begin in range(0, count, _AT_ONCE):
+            part = slice(begin, begin + _AT_ONCE)
+            blocks = self._whole(part)
+            sums, squares = blocks.sum(axis=1), np.einsum("ij,ij->i", blocks, blocks)
+            self._means[part] = sums / (_SIDE * _SIDE * _WHOLE)
+            self._varied[part] = squares * (_SIDE * _SIDE) != sums * sums
+            self._picture[part] = _energy(blocks)
         self.sigma = self._estimate()
+
+    def _whole(self, which: slice | NDArray[np.intp]) -> NDArray[np.float64]:
+        """Some blocks, of whole numbers."""
+        return self._blocks[which].astype(np.float64) * self._gain
 
     def _estimate(self) -> float:
         sigma = self._within(_MARGIN)
@@ -109,7 +123,7 @@ class PlaneBlocks:
     def _quiet_sigma(self, blocks: NDArray[np.intp]) -> float:
         """The noise of those blocks that show least picture."""
         quiet = blocks[np.argsort(self._picture[blocks], kind="stable")[: _quiet_count(len(blocks))]]
-        return _sigma(self._coefficients[quiet])
+        return _sigma(self._whole(quiet))
 
     def change_since(self, before: PlaneBlocks) -> float:
         """The standard deviation of the noise that is another than in the frame before.
@@ -128,8 +142,8 @@ class PlaneBlocks:
             return 0.0
         count = _quiet_count(len(usable))
         smooth = usable[np.argsort(before._picture[usable], kind="stable")[: 2 * count]]
-        change = self._coefficients[smooth] - before._coefficients[smooth]
-        still = np.argsort(_picture(change), kind="stable")[:count]
+        change = self._whole(smooth) - before._whole(smooth)
+        still = np.argsort(_energy(change), kind="stable")[:count]
         return _sigma(change[still]) / math.sqrt(2)
 
     def levels(self) -> tuple[float, float] | None:
@@ -173,15 +187,17 @@ def _quiet_count(blocks: int) -> int:
     return min(blocks, max(_FEWEST_BLOCKS, int(blocks * _QUIET_SHARE)))
 
 
-def _picture(coefficients: NDArray[np.float64]) -> NDArray[np.int64]:
-    """How much picture blocks show."""
-    energy: NDArray[np.int64] = np.square(coefficients[:, _PICTURE].astype(np.int64)).sum(axis=1)
+def _energy(blocks: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How much picture blocks of whole numbers show."""
+    coefficients = (blocks @ _PICTURE).astype(np.int64)
+    energy: NDArray[np.int64] = np.einsum("ij,ij->i", coefficients, coefficients)
     return energy
 
 
-def _sigma(coefficients: NDArray[np.float64]) -> float:
-    squares = np.square(coefficients[:, _NOISE].astype(np.int64)).sum(axis=0)
-    return float(np.sqrt(np.median(squares) / len(coefficients))) / (_WHOLE * _DCT_GAIN)
+def _sigma(blocks: NDArray[np.float64]) -> float:
+    """The noise of blocks of whole numbers that show no picture."""
+    squares = np.square((blocks @ _NOISE).astype(np.int64)).sum(axis=0)
+    return float(np.sqrt(np.median(squares) / len(blocks))) / (_WHOLE * _DCT_GAIN)
 
 
 def _square(value: float) -> float:

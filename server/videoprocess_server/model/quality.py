@@ -9,7 +9,7 @@ from videoprocess_server.model.noise import FrameNoise
 from videoprocess_server.model.plan import Plan, Rendition
 
 #: frames on either side of a seam that count as being at it
-SEAM_FRAMES = 2
+SEAM_FRAMES = 1
 
 
 @dataclass(frozen=True, kw_only=True)

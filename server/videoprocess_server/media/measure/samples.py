@@ -9,7 +9,7 @@ from videoprocess_server.model.plan import EncoderPlan
 from videoprocess_server.model.quality import SEAM_FRAMES
 
 #: frames of a segment at most, and one more than those at its ends for so many frames
-_MOST: Final = 6
+_MOST: Final = 4
 _FRAMES_EACH: Final = 30
 #: pixels of all of them at most, but for the ends': they are held until they are compared
 _MOST_PIXELS: Final = 48_000_000
@@ -19,7 +19,7 @@ _AFTER_KEY: Final = 2
 
 
 def sampled_numbers(frame_count: int, encoder: EncoderPlan) -> frozenset[int]:
-    """Choose the first two frames, the last two, and some spread between them, early in their GOPs.
+    """Choose the frames at both ends and some spread between them, early in their GOPs.
 
     Before a frame can be compared with what went into the encoder, its GOP must be decoded up to it.
 
@@ -39,8 +39,8 @@ def sampled_numbers(frame_count: int, encoder: EncoderPlan) -> frozenset[int]:
 
 
 def _early(number: int, gop_frames: int) -> int:
-    """Give the frame, or an earlier one of its GOP; the first GOP's are at the seam."""
-    return number - max(0, number % gop_frames - _AFTER_KEY) if number >= gop_frames else number
+    """Give a frame near the begin of this one's GOP; the first GOP's are at the seam."""
+    return number - number % gop_frames + min(_AFTER_KEY, gop_frames - 1) if number >= gop_frames else number
 
 
 def judged_numbers(samples: Collection[int]) -> frozenset[int]:
