@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from engine.engine_under_test import Engine, running_engine
 from engine.scripted_executor import ScriptedExecutor
+from engine.two_replicas import Pair, two_replicas
+from videoprocess_server.store.memory import MemoryRepository
 
 #: nothing here cuts the power, so an fsync needs no disk
 MEMORY = Path("/dev/shm")
@@ -26,6 +29,16 @@ def _folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(name="workers")
 def _workers() -> ScriptedExecutor:
     return ScriptedExecutor()
+
+
+@pytest.fixture(name="pair")
+def _pair(folder: Path) -> Iterator[Pair]:
+    """Two replicas over rows in memory, which do not hear each other."""
+    with (
+        closing(MemoryRepository(busy_timeout_seconds=20)) as database,
+        two_replicas(folder, database) as pair,
+    ):
+        yield pair
 
 
 @pytest.fixture(name="engine")
