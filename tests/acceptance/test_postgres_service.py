@@ -8,7 +8,7 @@ import os
 import subprocess
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 from media_factory import shrink_clip
 from postgres_server import PostgresServer
-from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect
+from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, assert_each_ends_once, connect
 from videoprocess.v1 import video_pb2 as video
 
 pytestmark = pytest.mark.scale
@@ -26,7 +26,6 @@ CLIP = "dog.mp4"
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "2")
 #: what the database's server is away for
 AWAY_SECONDS = 10.0
-MARKER = "unknown"
 
 
 @pytest.fixture(name="root", scope="module")
@@ -103,15 +102,7 @@ async def _in_the_middle(server: Server) -> AsyncIterator[Work]:
 async def _assert_one_end(api: Api, accepted: Any, expected: str) -> None:
     """The expected bytes, and one terminal event."""
     assert await _sha256(api, accepted) == expected
-    marker = await api.process(await api.open_session(), MARKER)
-    seen = []
-    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(api.events(after_sequence=0)) as events:
-        async for event in events:
-            if event.sequence:
-                seen.append((event.sequence, event.job_id))
-            if event.job_id == marker.job_id:
-                break
-    assert seen == [(1, accepted.job_id), (2, marker.job_id)]
+    await assert_each_ends_once(api, [accepted])
 
 
 async def test_undisturbed_it_makes_the_same_bytes(

@@ -14,6 +14,7 @@ from engine.engine_under_test import Engine, running_engine
 from engine.scripted_executor import ScriptedExecutor
 from engine.two_replicas import Pair, two_replicas
 from videoprocess_server.store.memory import MemoryRepository
+from videoprocess_server.store.repository import Repository
 
 #: nothing here cuts the power, so an fsync needs no disk
 MEMORY = Path("/dev/shm")
@@ -31,13 +32,17 @@ def _workers() -> ScriptedExecutor:
     return ScriptedExecutor()
 
 
+@pytest.fixture(name="database")
+def _database() -> Iterator[Repository]:
+    """Rows in memory that replicas share."""
+    with closing(MemoryRepository(busy_timeout_seconds=20)) as database:
+        yield database
+
+
 @pytest.fixture(name="pair")
-def _pair(folder: Path) -> Iterator[Pair]:
-    """Two replicas over rows in memory, which do not hear each other."""
-    with (
-        closing(MemoryRepository(busy_timeout_seconds=20)) as database,
-        two_replicas(folder, database) as pair,
-    ):
+def _pair(folder: Path, database: Repository) -> Iterator[Pair]:
+    """Two replicas, which do not hear each other."""
+    with two_replicas(folder, database) as pair:
         yield pair
 
 

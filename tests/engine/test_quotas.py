@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from videoprocess_server.engine.uploads import Writer
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.records import Upload
 from videoprocess_server.model.states import UploadState
-from videoprocess_server.store.memory import MemoryRepository
+from videoprocess_server.store.repository import Repository
 
 QUOTA = 100
 UPLOAD_ID = "0123456789abcdef" * 2
@@ -35,11 +34,8 @@ def _engine(folder: Path, workers: ScriptedExecutor) -> Iterator[Engine]:
 
 
 @pytest.fixture(name="pair")
-def _pair(folder: Path) -> Iterator[Pair]:
-    with (
-        closing(MemoryRepository(busy_timeout_seconds=20)) as database,
-        two_replicas(folder, database, limits=Limits(user_quota_bytes=QUOTA)) as pair,
-    ):
+def _pair(folder: Path, database: Repository) -> Iterator[Pair]:
+    with two_replicas(folder, database, limits=Limits(user_quota_bytes=QUOTA)) as pair:
         yield pair
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from s3_server import S3Server, s3_blobs
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.engine.uploads import Writer
 from videoprocess_server.model.records import Upload
-from videoprocess_server.store.memory import MemoryRepository
+from videoprocess_server.store.repository import Repository
 
 DATA = os.urandom(600)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -27,17 +26,16 @@ A_DAY_SECONDS = 24 * 3600
 
 
 @pytest.fixture(name="pair")
-def _pair(request: pytest.FixtureRequest, folder: Path, s3_server: S3Server) -> Iterator[Pair]:
+def _pair(
+    request: pytest.FixtureRequest, folder: Path, database: Repository, s3_server: S3Server
+) -> Iterator[Pair]:
     """Each with a folder of its own, as on two machines; both read and write one prefix."""
     roots = iter((folder / "at-a", folder / "at-b"))
 
     def blobs(_: Path, __: Life) -> BlobStore:
         return s3_blobs(request, s3_server, next(roots), prefix=folder.name, cache_bytes=CACHE_BYTES)
 
-    with (
-        closing(MemoryRepository(busy_timeout_seconds=20)) as database,
-        two_replicas(folder, database, blobs=blobs) as pair,
-    ):
+    with two_replicas(folder, database, blobs=blobs) as pair:
         yield pair
 
 
