@@ -19,6 +19,7 @@ from media_factory import shrink_clip
 from postgres_server import PostgresServer
 from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, assert_each_ends_once, connect
 from videoprocess.v1 import video_pb2 as video
+from videoprocess_server.store.sql.postgres import MIGRATIONS
 
 pytestmark = pytest.mark.scale
 
@@ -269,7 +270,7 @@ def test_a_password_is_told_nowhere(tmp_path: Path, locked: str) -> None:
         parts = {name: archive.read(name).decode() for name in archive.namelist()}
     assert ":right@" not in "".join(parts.values())
     rows = json.loads(parts["support/database.json"])
-    assert rows["schema_version"] == 2
+    assert rows["schema_version"] == MIGRATIONS[-1].version
     assert rows["check"].startswith("PostgreSQL ")
 
 
@@ -348,7 +349,7 @@ def test_check_tells_what_is_fit_and_changes_nothing(tmp_path: Path, database: P
         running = _check(*flags)
     assert running.returncode == 3
     assert "not fit: data directory" in running.stdout
-    assert "schema videoprocess version 2" in running.stdout
+    assert f"schema videoprocess version {MIGRATIONS[-1].version}" in running.stdout
 
 
 def test_check_tells_what_is_not_fit_in_a_line_each(tmp_path: Path, database: PostgresServer) -> None:
