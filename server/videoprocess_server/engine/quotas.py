@@ -126,12 +126,11 @@ class Quotas:
         """Count no more what another replica has finished, so that its row tells its size, or deleted."""
         with self._lock:
             at_rest = self._unfinished.get(user_id, {}).keys() - self._claimed
-        rows = {upload_id: reader.get_upload(upload_id) for upload_id in at_rest}
+        if not at_rest:
+            return
+        ended = at_rest.difference(reader.list_active_uploads_among(at_rest))
         with self._lock:
-            self._forget(
-                user_id,
-                [each for each, row in rows.items() if row is None or row.state is not UploadState.ACTIVE],
-            )
+            self._forget(user_id, ended)
 
     def _exceeded(self, user_id: int, used_bytes: int, more_bytes: int) -> VideoProcessError:
         return VideoProcessError(
