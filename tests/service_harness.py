@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -228,6 +228,22 @@ def address_to_keep() -> str:
         port = random.SystemRandom().randrange(20_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return f"127.0.0.1:{port}"
+
+
+async def assert_each_ends_once(api: Api, answers: Iterable[Any]) -> None:
+    """The user's jobs so far, in the order of their ends: each has one terminal event, and numbers have no gap.
+
+    A job of an unknown video ends after them all.
+    """
+    last = await api.process(await api.open_session(), "unknown")
+    seen = []
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(api.events(after_sequence=0)) as events:
+        async for event in events:
+            if event.sequence:
+                seen.append((event.sequence, event.job_id))
+            if event.job_id == last.job_id:
+                break
+    assert seen == list(enumerate((answer.job_id for answer in (*answers, last)), start=1))
 
 
 async def _each(messages: Iterable[Any]) -> AsyncIterator[Any]:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import pytest
 
 from media_factory import shrink_clip
 from postgres_server import PostgresServer
-from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect
+from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, assert_each_ends_once, connect
 from videoprocess.v1 import video_pb2 as video
+from videoprocess_server.store.sql.postgres import MIGRATIONS
 
 pytestmark = pytest.mark.scale
 
@@ -26,7 +27,6 @@ CLIP = "dog.mp4"
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1", "--workers", "2")
 #: what the database's server is away for
 AWAY_SECONDS = 10.0
-MARKER = "unknown"
 
 
 @pytest.fixture(name="root", scope="module")
@@ -103,15 +103,7 @@ async def _in_the_middle(server: Server) -> AsyncIterator[Work]:
 async def _assert_one_end(api: Api, accepted: Any, expected: str) -> None:
     """The expected bytes, and one terminal event."""
     assert await _sha256(api, accepted) == expected
-    marker = await api.process(await api.open_session(), MARKER)
-    seen = []
-    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(api.events(after_sequence=0)) as events:
-        async for event in events:
-            if event.sequence:
-                seen.append((event.sequence, event.job_id))
-            if event.job_id == marker.job_id:
-                break
-    assert seen == [(1, accepted.job_id), (2, marker.job_id)]
+    await assert_each_ends_once(api, [accepted])
 
 
 async def test_undisturbed_it_makes_the_same_bytes(
@@ -278,7 +270,7 @@ def test_a_password_is_told_nowhere(tmp_path: Path, locked: str) -> None:
         parts = {name: archive.read(name).decode() for name in archive.namelist()}
     assert ":right@" not in "".join(parts.values())
     rows = json.loads(parts["support/database.json"])
-    assert rows["schema_version"] == 2
+    assert rows["schema_version"] == MIGRATIONS[-1].version
     assert rows["check"].startswith("PostgreSQL ")
 
 
@@ -357,7 +349,7 @@ def test_check_tells_what_is_fit_and_changes_nothing(tmp_path: Path, database: P
         running = _check(*flags)
     assert running.returncode == 3
     assert "not fit: data directory" in running.stdout
-    assert "schema videoprocess version 2" in running.stdout
+    assert f"schema videoprocess version {MIGRATIONS[-1].version}" in running.stdout
 
 
 def test_check_tells_what_is_not_fit_in_a_line_each(tmp_path: Path, database: PostgresServer) -> None:

@@ -134,6 +134,18 @@ class TestEveryBlobStore:
             assert content(blobs, UPLOAD, "a") == b"one"
         assert blobs.size(UPLOAD, "a") == 3
 
+    def test_what_was_let_go_is_there_and_goes_on(self, blobs: BlobStore) -> None:
+        put(blobs, UPLOAD, "a", b"one")
+        blobs.let_go(UPLOAD, "a")
+        assert content(blobs, UPLOAD, "a") == b"one"
+        assert blobs.append(UPLOAD, "a", 3, b"two") == 6
+        blobs.sync(UPLOAD, "a")
+        blobs.let_go(UPLOAD, "a")
+        blobs.keep(UPLOAD, "a", hashlib.sha256(b"onetwo").hexdigest()).result()
+        assert content(blobs, UPLOAD, "a") == blobs.bring(UPLOAD, "a").read_bytes() == b"onetwo"
+        blobs.let_go(UPLOAD, "none")
+        assert blobs.size(UPLOAD, "none") is None
+
     def test_a_published_upload_is_one_as_any(self, blobs: BlobStore) -> None:
         publish(blobs, finished(blobs, "copy", b"copied"), UPLOAD, "a")
         assert content(blobs, UPLOAD, "a") == b"copied"

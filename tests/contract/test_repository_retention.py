@@ -64,6 +64,18 @@ class TestExpiries:
             ]
             assert [upload.upload_id for upload in reader.list_expired_uploads(1, 9, 1)] == ["finished 5"]
 
+    def test_of_some_uploads_the_unfinished_are_told(self, repository: Repository) -> None:
+        with repository.transaction() as transaction:
+            for name, state in (
+                ("a", UploadState.ACTIVE),
+                ("b", UploadState.FINISHED),
+                ("c", UploadState.ACTIVE),
+            ):
+                transaction.put_upload(an_upload(name, state=state))
+        with repository.read() as reader:
+            assert list(reader.list_active_uploads_among({"a", "b", "unknown"})) == ["a"]
+            assert not reader.list_active_uploads_among([])
+
     @pytest.mark.parametrize("state", VideoState)
     def test_plans_of_idle_videos_are_stale(self, repository: Repository, state: VideoState) -> None:
         with repository.transaction() as transaction:

@@ -162,6 +162,7 @@ def answers(reader: Reader) -> dict[str, object]:
         "oldest": [reader.get_oldest_queued(user) for user in users],
         "plan ids": list(reader.list_all_plan_ids()),
         "uploads": list(reader.list_all_uploads()),
+        "active uploads": sorted(reader.list_active_uploads_among(names)),
         "artifact ids": list(reader.list_all_artifact_ids()),
         "expired artifacts": [len(reader.list_expired_artifacts(time, 9)) for time in times],
         "expired videos": [list(reader.list_expired_videos(time, 9)) for time in times],

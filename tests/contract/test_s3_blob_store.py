@@ -118,6 +118,32 @@ class TestUploads:
         one.keep(UPLOAD, "a", _sha256(b"begun, gone on, ended")).result()
         assert content(one, UPLOAD, "a") == b"begun, gone on, ended"
 
+    def test_what_could_not_be_stored_before_it_was_let_go_is_sent_again(
+        self, request: pytest.FixtureRequest, tmp_path: Path
+    ) -> None:
+        server = S3Server(tmp_path / "mortal").start()
+        request.addfinalizer(server.kill)
+        store = S3BlobStore(Bucket(address_of(server, patience_seconds=0)), tmp_path / "one", 1, 10)
+        request.addfinalizer(store.close)
+        store.append(UPLOAD, "a", 0, b"0123456789abcde")
+        server.kill()
+        with pytest.raises(BlobStoreUnavailableError):
+            store.sync(UPLOAD, "a")
+        store.let_go(UPLOAD, "a")
+        assert not list((tmp_path / "one/uploads").iterdir())
+        server.start()
+        assert store.size(UPLOAD, "a") == 10
+        assert store.append(UPLOAD, "a", 10, b"ABCDE") == 15
+        store.sync(UPLOAD, "a")
+        assert content(store, UPLOAD, "a") == b"0123456789ABCDE"
+
+    def test_what_was_kept_first_stays(self, open_store: Callable[..., S3BlobStore]) -> None:
+        one = open_store("one")
+        put(one, UPLOAD, "a", b"whole")
+        one.keep(UPLOAD, "a", _sha256(b"whole")).result()
+        open_store("two").keep(UPLOAD, "a", "f" * 64).result()
+        assert content(open_store("three"), UPLOAD, "a") == b"whole"
+
     def test_a_finished_upload_takes_no_more(self, open_store: Callable[..., S3BlobStore]) -> None:
         one = open_store("one")
         put(one, UPLOAD, "a", b"whole")

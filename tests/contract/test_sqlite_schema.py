@@ -121,6 +121,7 @@ class TestCosts:
         "event_bounds": ["SCAN CONSTANT ROW"],
         "lease_segments": ["SCAN json_each VIRTUAL TABLE INDEX 1:"] * 2,
         "list_active_jobs": ["SCAN jobs USING INDEX jobs_active_by_acceptance"],
+        "list_active_uploads_among": ["SCAN json_each VIRTUAL TABLE INDEX 1:"],
         "list_active_users": ["SCAN active_jobs"],
         "list_all_artifact_ids": ["SCAN artifacts USING COVERING INDEX sqlite_autoindex_artifacts_1"],
         "list_all_plan_ids": ["SCAN plans USING COVERING INDEX sqlite_autoindex_plans_1"],

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from engine.engine_under_test import Engine, running_engine
 from engine.scripted_executor import ScriptedExecutor
+from engine.two_replicas import Pair, two_replicas
+from videoprocess_server.store.memory import MemoryRepository
+from videoprocess_server.store.repository import Repository
 
 #: nothing here cuts the power, so an fsync needs no disk
 MEMORY = Path("/dev/shm")
@@ -26,6 +30,20 @@ def _folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(name="workers")
 def _workers() -> ScriptedExecutor:
     return ScriptedExecutor()
+
+
+@pytest.fixture(name="database")
+def _database() -> Iterator[Repository]:
+    """Rows in memory that replicas share."""
+    with closing(MemoryRepository(busy_timeout_seconds=20)) as database:
+        yield database
+
+
+@pytest.fixture(name="pair")
+def _pair(folder: Path, database: Repository) -> Iterator[Pair]:
+    """Two replicas, which do not hear each other."""
+    with two_replicas(folder, database) as pair:
+        yield pair
 
 
 @pytest.fixture(name="engine")

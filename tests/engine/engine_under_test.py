@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.made_up_media import BUILD, VIDEO_STREAM
 from engine.scripted_executor import PATIENCE_SECONDS, ScriptedExecutor
-from videoprocess_server.blobs.blob_store import BlobKind, GoOn, go_on_always
+from videoprocess_server.blobs.blob_store import BlobKind, BlobStore, GoOn, go_on_always
 from videoprocess_server.blobs.local import LocalBlobStore
 from videoprocess_server.engine.authorisation import Caller, Policy, TrustEveryCaller
 from videoprocess_server.engine.clock_watch import ClockWatch
@@ -229,7 +229,7 @@ class MortalExecutor:
         """They outlive the service."""
 
 
-Blobs = Callable[[Path, Life], LocalBlobStore]
+Blobs = Callable[[Path, Life], BlobStore]
 
 
 class Engine:

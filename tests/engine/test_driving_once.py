@@ -48,12 +48,6 @@ def _database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Reposito
         yield repository
 
 
-@pytest.fixture(name="pair")
-def _pair(folder: Path, database: Repository) -> Iterator[Pair]:
-    with two_replicas(folder, database) as pair:
-        yield pair
-
-
 def _take_all_back(pair: Pair) -> int:
     """As when every replica seems gone."""
     return len(take_back(pair.database, FakeClock(), lambda _: ()))

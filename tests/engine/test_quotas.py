@@ -13,11 +13,15 @@ import pytest
 
 from engine.engine_under_test import CALLER, OTHER_USER, USER, Engine, running_engine
 from engine.scripted_executor import ScriptedExecutor
+from engine.two_replicas import Pair, two_replicas
 from videoprocess_server.engine.limits import Limits
 from videoprocess_server.engine.quotas import BELIEVED_SECONDS
 from videoprocess_server.engine.source_files import UploadReference
 from videoprocess_server.engine.uploads import Writer
 from videoprocess_server.errors import VideoProcessError
+from videoprocess_server.model.records import Upload
+from videoprocess_server.model.states import UploadState
+from videoprocess_server.store.repository import Repository
 
 QUOTA = 100
 UPLOAD_ID = "0123456789abcdef" * 2
@@ -27,6 +31,20 @@ UPLOAD_ID = "0123456789abcdef" * 2
 def _engine(folder: Path, workers: ScriptedExecutor) -> Iterator[Engine]:
     with running_engine(folder, workers, limits=Limits(user_quota_bytes=QUOTA)) as engine:
         yield engine
+
+
+@pytest.fixture(name="pair")
+def _pair(folder: Path, database: Repository) -> Iterator[Pair]:
+    with two_replicas(folder, database, limits=Limits(user_quota_bytes=QUOTA)) as pair:
+        yield pair
+
+
+def _copied(engine: Engine) -> Upload:
+    """The upload that a passed file is to become."""
+    now = engine.clock.now_us()
+    return Upload(
+        upload_id=UPLOAD_ID, user_id=USER, state=UploadState.ACTIVE, create_time_us=now, update_time_us=now
+    )
 
 
 def _open(engine: Engine, size: int | None = None, user_id: int = USER, upload_id: str = "") -> Writer:
@@ -132,6 +150,46 @@ def test_an_expired_upload_counts_no_more(engine: Engine) -> None:
     engine.clock.advance(25 * 3600)
     engine.housekeeping.tidy()
     _open(engine, QUOTA)
+
+
+def test_a_copy_that_has_no_row_yet_counts(engine: Engine) -> None:
+    engine.quotas.claim(_copied(engine), 60)
+    for _ in range(2):
+        engine.clock.advance(BELIEVED_SECONDS)
+        with pytest.raises(VideoProcessError, match=f"user {USER} keeps 60 of"):
+            _open(engine, 41)
+
+
+def test_what_another_replica_finished_counts_once(pair: Pair) -> None:
+    first = _open(pair.a, 90, upload_id=UPLOAD_ID)
+    pair.a.uploads.append(first, 0, bytes(60))
+    pair.a.uploads.abandon(first)
+    second = _open(pair.b, 90, upload_id=UPLOAD_ID)
+    pair.b.uploads.append(second, 60, bytes(30))
+    pair.b.uploads.finish(second, "")
+    pair.pass_time(BELIEVED_SECONDS)
+    for engine in pair.engines:
+        with pytest.raises(VideoProcessError, match=f"user {USER} keeps 90 of"):
+            _open(engine, 11)
+        _open(engine, 10)
+
+
+def test_what_another_replica_dropped_counts_no_more(pair: Pair) -> None:
+    writer = _open(pair.a)
+    pair.a.uploads.append(writer, 0, bytes(QUOTA))
+    pair.a.uploads.abandon(writer)
+    pair.pass_time(25 * 3600)
+    assert pair.b.uploads.expire() == 1
+    _open(pair.a, QUOTA)
+
+
+def test_an_unfinished_upload_counts_for_as_long_as_nobody_ends_it(pair: Pair) -> None:
+    writer = _open(pair.a)
+    pair.a.uploads.append(writer, 0, bytes(60))
+    pair.a.uploads.abandon(writer)
+    pair.pass_time(BELIEVED_SECONDS)
+    with pytest.raises(VideoProcessError, match=f"user {USER} keeps 60 of"):
+        _open(pair.a, 41)
 
 
 def test_without_a_quota_nobody_is_refused(folder: Path, workers: ScriptedExecutor) -> None:

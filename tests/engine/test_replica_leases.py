@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-
-import pytest
 
 from engine.engine_under_test import CALLER, LEASE_TIMES, OTHER_USER, SECOND_US, USER, Engine, until
 from engine.scripted_executor import PATIENCE_SECONDS, Gate
-from engine.two_replicas import Pair, two_replicas
+from engine.two_replicas import Pair
 from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.engine.jobs import Accepted
 from videoprocess_server.engine.recovery import ORPHAN_SECONDS
@@ -22,15 +18,6 @@ from videoprocess_server.model.clock import SystemClock
 from videoprocess_server.model.records import EventKind, Replica
 from videoprocess_server.model.states import BlockReason, JobState, SegmentState
 from videoprocess_server.store.memory import MemoryRepository
-
-
-@pytest.fixture(name="pair")
-def _pair(folder: Path) -> Iterator[Pair]:
-    with (
-        closing(MemoryRepository(busy_timeout_seconds=20)) as database,
-        two_replicas(folder, database) as pair,
-    ):
-        yield pair
 
 
 def _lease(engine: Engine) -> ReplicaLease:

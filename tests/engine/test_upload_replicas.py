@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
-import pytest
 
 from engine.engine_under_test import CALLER, USER, Engine
-from engine.two_replicas import Pair, two_replicas
+from engine.two_replicas import Pair
 from videoprocess_server.engine.uploads import Writer
 from videoprocess_server.model.records import Upload
 from videoprocess_server.model.states import UploadState, VideoState
-from videoprocess_server.store.memory import MemoryRepository
 
 UPLOAD_ID = "0123456789abcdef" * 2
 DATA = b"the whole of it"
 SHA256 = hashlib.sha256(DATA).hexdigest()
 A_DAY_SECONDS = 24 * 3600
-
-
-@pytest.fixture(name="pair")
-def _pair(folder: Path) -> Iterator[Pair]:
-    with (
-        closing(MemoryRepository(busy_timeout_seconds=20)) as database,
-        two_replicas(folder, database) as pair,
-    ):
-        yield pair
 
 
 def _open(engine: Engine) -> Writer:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from replicas.replica_set import ReplicaSet
 from replicas.shared_rows import Segment
-from service_harness import PATIENCE_SECONDS, Api, Server, connect
+from service_harness import PATIENCE_SECONDS, Api, Server, assert_each_ends_once, connect
 from videoprocess.v1 import mode_setting_pb2 as mode
 from videoprocess.v1 import types_pb2 as types
 from videoprocess.v1 import video_process_session_pb2 as session
@@ -20,8 +19,6 @@ from videoprocess.v1 import video_process_session_pb2 as session
 #: of a service, for a clip with a key frame every half second
 FLAGS = ("--segment-seconds", "0.5", "--longest-gop-seconds", "1")
 VIDEO_ID = "v"
-#: an unknown video, whose job ends after all others
-MARKER = "unknown"
 POLL_SECONDS = 0.01
 #: after which the middle begins
 SEGMENTS_BEFORE = 3
@@ -50,6 +47,14 @@ class Middle(Accepted):
 
     driving: Server
     other: Server
+
+
+@dataclass(frozen=True)
+class Hit(Middle):
+    """One that something happened to there."""
+
+    #: what was open then
+    segments: Collection[Segment]
 
 
 async def begin(api: Api, order: Order) -> Accepted:
@@ -81,6 +86,15 @@ async def in_the_middle(replicas: ReplicaSet, order: Order) -> Middle:
     return Middle(accepted.session_id, accepted.answer, driving, replicas.other_than(driving))
 
 
+async def hit_in_the_middle(replicas: ReplicaSet, order: Order, hit: Callable[[], None]) -> Hit:
+    """Begin a job, and do this in the middle of its segments, while no replica does anything."""
+    job = await in_the_middle(replicas, order)
+    with replicas.held():
+        segments = replicas.rows.segments("leased")
+        hit()
+    return Hit(job.session_id, job.answer, job.driving, job.other, segments)
+
+
 async def result_sha256(api: Api, answer: Any) -> str:
     """Wait for a job's video, and fetch it."""
     event = await api.terminal(answer)
@@ -104,19 +118,16 @@ async def assert_ends_once(server: Server, answers: list[Any], expected: str) ->
     """The last of these jobs makes the expected bytes; each has one terminal event, and numbers have no gap."""
     async with connect(server) as api:
         assert await result_sha256(api, answers[-1]) == expected
-        marker = await api.process(await api.open_session(), MARKER)
-        seen = []
-        async with asyncio.timeout(PATIENCE_SECONDS), aclosing(api.events(after_sequence=0)) as events:
-            async for event in events:
-                if event.sequence:
-                    seen.append((event.sequence, event.job_id))
-                if event.job_id == marker.job_id:
-                    break
-    jobs = [*(answer.job_id for answer in answers), marker.job_id]
-    assert seen == list(enumerate(jobs, start=1))
+        await assert_each_ends_once(api, answers)
 
 
 def assert_little_was_made_twice(replicas: ReplicaSet, hit: Collection[Segment] = ()) -> None:
     """No more segments were begun once more than a hit found open."""
     again = {segment: count - 1 for segment, count in replicas.rows.attempts().items() if count > 1}
     assert sum(again.values()) <= len(hit), (again, hit)
+
+
+async def assert_a_hit_cost_no_byte(replicas: ReplicaSet, job: Hit, expected: str) -> None:
+    """It has the expected end, and of its segments those are made twice at most that were open."""
+    await assert_ends_once(job.other, [job.answer], expected)
+    assert_little_was_made_twice(replicas, job.segments)

@@ -6,12 +6,7 @@ import pytest
 
 from ray_nodes import RayNodes
 from replicas.replica_set import ReplicaSet
-from replicas.shared_job import (
-    Order,
-    assert_ends_once,
-    assert_little_was_made_twice,
-    in_the_middle,
-)
+from replicas.shared_job import Order, assert_a_hit_cost_no_byte, hit_in_the_middle
 
 pytestmark = pytest.mark.scale
 
@@ -19,10 +14,6 @@ pytestmark = pytest.mark.scale
 async def test_a_node_that_dies_costs_its_open_segments(
     on_ray: ReplicaSet, nodes: RayNodes, dog: Order, embedded_dog: str
 ) -> None:
-    job = await in_the_middle(on_ray, dog)
-    with on_ray.held():
-        hit = on_ray.rows.segments("leased")
-        nodes.kill(nodes.nodes[0])
+    job = await hit_in_the_middle(on_ray, dog, lambda: nodes.kill(nodes.nodes[0]))
     nodes.nodes.append(nodes.add())
-    await assert_ends_once(job.other, [job.answer], embedded_dog)
-    assert_little_was_made_twice(on_ray, hit)
+    await assert_a_hit_cost_no_byte(on_ray, job, embedded_dog)

@@ -9,13 +9,7 @@ import pytest
 
 from postgres_server import PostgresServer
 from replicas.replica_set import ReplicaSet, Stores
-from replicas.shared_job import (
-    Order,
-    assert_ends_once,
-    assert_little_was_made_twice,
-    in_the_middle,
-    until,
-)
+from replicas.shared_job import Order, assert_a_hit_cost_no_byte, hit_in_the_middle, until
 from s3_server import S3Server
 
 pytestmark = pytest.mark.scale
@@ -31,43 +25,35 @@ STORES: dict[str, Callable[[Stores], PostgresServer | S3Server]] = {
 async def test_a_store_that_is_killed_for_ten_seconds_costs_no_byte(
     replicas: ReplicaSet, stores: Stores, dog: Order, embedded_dog: str, name: str
 ) -> None:
-    job = await in_the_middle(replicas, dog)
     store = STORES[name](stores)
-    with replicas.held():
-        hit = replicas.rows.segments("leased")
-        store.kill()
+    job = await hit_in_the_middle(replicas, dog, store.kill)
     await asyncio.sleep(AWAY_SECONDS)
     assert [server.exit_code for server in replicas.servers] == [None, None]
     await asyncio.to_thread(store.start)
-    await assert_ends_once(job.other, [job.answer], embedded_dog)
-    assert_little_was_made_twice(replicas, hit)
+    await assert_a_hit_cost_no_byte(replicas, job, embedded_dog)
 
 
 async def test_a_database_that_is_away_for_longer_than_a_lease_costs_no_byte(
     local: ReplicaSet, stores: Stores, dog: Order, embedded_dog: str
 ) -> None:
     """Whoever drove has stopped by then; either goes on."""
-    job = await in_the_middle(local, dog)
-    with local.held():
-        hit = local.rows.segments("leased")
-        stores.database.kill()
+    job = await hit_in_the_middle(local, dog, stores.database.kill)
     await until(lambda: "lease_lost" in job.driving.log_path.read_text())
     await asyncio.to_thread(stores.database.start)
-    await assert_ends_once(job.other, [job.answer], embedded_dog)
-    assert_little_was_made_twice(local, hit)
+    await assert_a_hit_cost_no_byte(local, job, embedded_dog)
 
 
 async def test_a_driving_one_that_dies_without_its_stores_costs_no_byte(
     replicas: ReplicaSet, stores: Stores, dog: Order, embedded_dog: str
 ) -> None:
     """All at once, as a power cut of a rack would have it."""
-    job = await in_the_middle(replicas, dog)
-    with replicas.held():
-        hit = replicas.rows.segments("leased")
+
+    def hit() -> None:
         stores.database.kill()
         stores.s3.kill()
+
+    job = await hit_in_the_middle(replicas, dog, hit)
     job.driving.kill()
     stores.s3.start()
     await asyncio.to_thread(stores.database.start)
-    await assert_ends_once(job.other, [job.answer], embedded_dog)
-    assert_little_was_made_twice(replicas, hit)
+    await assert_a_hit_cost_no_byte(replicas, job, embedded_dog)

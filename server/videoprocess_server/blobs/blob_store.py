@@ -66,6 +66,10 @@ class BlobStore(Protocol):
         """Make the bytes and the name of an UPLOAD or WORK blob durable. FileNotFoundError where there is none."""
         ...
 
+    def let_go(self, kind: BlobKind, key: str) -> None:
+        """Nobody here writes an UPLOAD blob any more, until somebody appends to it. What is not synced may be gone."""
+        ...
+
     def sha256(self, kind: BlobKind, key: str) -> str:
         """Return the SHA-256 of its bytes in hex. FileNotFoundError where there is none."""
         ...

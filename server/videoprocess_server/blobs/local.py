@@ -87,6 +87,9 @@ class LocalBlobStore:
         _fsync(path, os.O_RDONLY)
         self._sync_folders(path.parent)
 
+    def let_go(self, kind: BlobKind, key: str) -> None:
+        """Nothing is held."""
+
     def sha256(self, kind: BlobKind, key: str) -> str:
         """Return the SHA-256 of its bytes in hex."""
         with open(self.open(kind, key), "rb", buffering=0) as file:  # noqa: PTH123  opens a descriptor, not a path

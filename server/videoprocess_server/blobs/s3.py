@@ -70,8 +70,7 @@ class S3BlobStore:
             return self._local.append(kind, key, offset, data)
         name = _name(kind, key)
         with self._locks.of(name):
-            if not self._uploads.is_growing(key):
-                self._cache.forget(name)
+            self._cache.exclude(name)
             return self._uploads.append(key, offset, data)
 
     def size(self, kind: BlobKind, key: str) -> int | None:
@@ -91,6 +90,13 @@ class S3BlobStore:
             return
         with self._locks.of(name):
             self._uploads.sync(key)
+
+    def let_go(self, kind: BlobKind, key: str) -> None:
+        """Nobody here writes an upload any more: its local file is one of those at hand, or deleted."""
+        name = _name(kind, key)
+        with self._locks.of(name):
+            self._uploads.let_go(key)
+            self._cache.admit(name, "")
 
     def sha256(self, kind: BlobKind, key: str) -> str:
         """Return the SHA-256 of its bytes in hex."""
@@ -220,9 +226,11 @@ class S3BlobStore:
         """Have a file that was seen to have the digest of what is stored: the one that is there, or a fetched one."""
         name = _name(kind, key)
         layout = self._layout(kind, key)
-        if not layout.sha256 and self._uploads.has_local_file(key, layout.size_bytes):
-            return
         is_there = self._local.size(kind, key) == layout.size_bytes
+        if layout.sha256:
+            self._uploads.forget(key)  # whoever seems to write it still does not touch this file
+        elif is_there and self._uploads.has_local_file(key, layout.size_bytes):
+            return
         if not is_there or self._local.sha256(kind, key) != layout.sha256:
             part = self._local.path(BlobKind.WORK, f"fetched-{uuid.uuid4().hex}")
             try:
@@ -231,8 +239,7 @@ class S3BlobStore:
                 part.replace(self._local.path(kind, key))
             finally:
                 part.unlink(missing_ok=True)
-        if layout.sha256:
-            self._cache.admit(name, layout.sha256)
+        self._cache.admit(name, layout.sha256)
 
     def _layout(self, kind: BlobKind, key: str) -> Layout:
         """Return which objects a blob is. FileNotFoundError where there is none."""

@@ -28,7 +28,7 @@ class _Entry:
 class FileCache:
     """Keeps account of files below a folder; a file's name is its path below. Thread-safe.
 
-    What is written there and not `admitted` is not its business, and is never taken away.
+    What is written there and not `admitted`, or `excluded` since, is not its business, and is never taken away.
 
     Args:
         root: of the files.
@@ -64,11 +64,16 @@ class FileCache:
             return entry.sha256
 
     def admit(self, name: str, sha256: str) -> None:
-        """Take a whole file in that was seen to have this digest."""
-        with self._lock:
+        """Take a file in that was seen to have this digest, "" where nobody has looked; where there is no file, nothing."""
+        with self._lock, suppress(FileNotFoundError):
             self._drop(name)
             self._put(name, sha256, (self._root / name).stat())
             self._make_room(0)
+
+    def exclude(self, name: str) -> None:
+        """A file is written to from now on."""
+        with self._lock:
+            self._drop(name)
 
     def forget(self, name: str) -> None:
         """A file, or a folder of files, is gone."""

@@ -54,7 +54,7 @@ class _Growing:
     stored_bytes: int
     #: with those that are in the local file alone
     size_bytes: int
-    #: whether the local file has all bytes
+    #: whether the local file has all bytes, if it is still there
     whole: bool
 
 
@@ -117,12 +117,20 @@ class S3Uploads:
         elif growing.size_bytes > growing.stored_bytes:
             self._store(key, growing, growing.size_bytes - growing.stored_bytes)
 
+    def let_go(self, key: str) -> None:
+        """Nobody writes it here any more: a local file that lacks bytes, or has more than is stored, is of no use."""
+        growing = self._growing.get(key)
+        if growing is not None and not (growing.whole and growing.size_bytes == growing.stored_bytes):
+            self.forget(key)
+            self._path(key).unlink(missing_ok=True)
+
     def seal(self, key: str, sha256: str) -> bool:
-        """Note that what is stored is whole; return whether the local file has all of it."""
+        """Note that what is stored is whole; return whether the local file, if it is still there, has all of it."""
         layout, growing = self.layout(key), self._growing.get(key)
         if layout is None:
             raise FileNotFoundError(key)
-        self._put_seal(key, layout.size_bytes, sha256)
+        if not layout.sha256:
+            self._put_seal(key, layout.size_bytes, sha256)
         self.forget(key)
         return growing is not None and growing.whole and growing.size_bytes == layout.size_bytes
 
@@ -135,12 +143,8 @@ class S3Uploads:
         """Return the name of the object whose bytes begin there."""
         return self._name(key, f"{offset:016x}")
 
-    def is_growing(self, key: str) -> bool:
-        """Return whether this process writes it."""
-        return key in self._growing
-
     def has_local_file(self, key: str, size_bytes: int) -> bool:
-        """Return whether the local file has all bytes of an upload of this size that grows."""
+        """Return whether the local file, if it is still there, has all bytes of an upload of this size that grows."""
         growing = self._growing.get(key)
         return growing is not None and growing.whole and growing.size_bytes == size_bytes
 
@@ -182,6 +186,7 @@ class S3Uploads:
         """Write into the local file, whose bytes before those of this process may be missing."""
         fd = os.open(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
+            growing.whole = growing.whole and os.fstat(fd).st_size == offset
             os.ftruncate(fd, offset)
             rest = memoryview(data)
             while rest:

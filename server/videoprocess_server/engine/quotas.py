@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from videoprocess_server.blobs.blob_store import BlobKind, BlobStore
 from videoprocess_server.errors import VideoProcessError
 from videoprocess_server.model.records import Upload
 from videoprocess_server.model.states import UploadState
-from videoprocess_server.store.repository import Repository
+from videoprocess_server.store.repository import Reader, Repository
 
 #: how long the sum over a user's rows is believed: what jobs add meanwhile may exceed the quota
 BELIEVED_SECONDS = 1.0
@@ -29,7 +29,8 @@ class _Sum:
 class Quotas:
     """Adds up what users keep. Without a quota it counts nothing and refuses nobody.
 
-    Rows tell the size of everything but unfinished uploads, whose sizes are counted here as `Uploads` writes them.
+    Rows tell the size of everything but unfinished uploads, whose sizes are counted here as `Uploads` writes them, until
+    their rows say that they have ended, here or at another replica.
 
     Args:
         repository: of the rows.
@@ -48,6 +49,8 @@ class Quotas:
         self._sums: dict[int, _Sum] = {}
         #: user → upload → bytes
         self._unfinished: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        #: uploads whose next bytes were claimed and are not written yet; a copy of a passed file has no row before its end
+        self._claimed: set[str] = set()
         if quota_bytes:
             self._count_unfinished(blobs)
 
@@ -87,6 +90,7 @@ class Quotas:
             used_bytes = stored_bytes + sum(uploads.values())
             if used_bytes - has_bytes + size_bytes <= self._quota_bytes:
                 uploads[upload.upload_id] = size_bytes
+                self._claimed.add(upload.upload_id)
                 return
         raise self._exceeded(upload.user_id, used_bytes, size_bytes - has_bytes)
 
@@ -101,15 +105,32 @@ class Quotas:
         if self._quota_bytes:
             with self._lock:
                 self._unfinished[upload.user_id][upload.upload_id] = size_bytes
+                self._claimed.discard(upload.upload_id)
 
     def ended(self, upload: Upload) -> None:
         """Count an upload no more: it is finished, so that its row tells its size, or gone."""
         with self._lock:
-            uploads = self._unfinished.get(upload.user_id, {})
-            uploads.pop(upload.upload_id, None)
-            if not uploads:
-                self._unfinished.pop(upload.user_id, None)
+            self._forget(upload.user_id, [upload.upload_id])
             self._sums.pop(upload.user_id, None)
+
+    def _forget(self, user_id: int, upload_ids: Iterable[str]) -> None:
+        """Count these no more; the caller holds the lock."""
+        uploads = self._unfinished.get(user_id, {})
+        for upload_id in upload_ids:
+            uploads.pop(upload_id, None)
+            self._claimed.discard(upload_id)
+        if not uploads:
+            self._unfinished.pop(user_id, None)
+
+    def _forget_ended(self, reader: Reader, user_id: int) -> None:
+        """Count no more what another replica has finished, so that its row tells its size, or deleted."""
+        with self._lock:
+            at_rest = self._unfinished.get(user_id, {}).keys() - self._claimed
+        if not at_rest:
+            return
+        ended = at_rest.difference(reader.list_active_uploads_among(at_rest))
+        with self._lock:
+            self._forget(user_id, ended)
 
     def _exceeded(self, user_id: int, used_bytes: int, more_bytes: int) -> VideoProcessError:
         return VideoProcessError(
@@ -130,6 +151,7 @@ class Quotas:
         if known is not None and now < known.believed_until:
             return known.stored_bytes
         with self._repository.read() as reader:
+            self._forget_ended(reader, user_id)
             stored_bytes = reader.stored_bytes(user_id)
         with self._lock:
             if len(self._sums) >= MAX_SUMS:

@@ -275,6 +275,7 @@ class Uploads:
         with self._stripe(writer.upload.upload_id):
             if self._writers.get(writer.upload.upload_id) is writer:
                 self._sync(writer.upload.key)
+                self._blobs.let_go(BlobKind.UPLOAD, writer.upload.key)
                 self._touch(writer, 1)
                 del self._writers[writer.upload.upload_id]
 

@@ -210,6 +210,11 @@ class MemoryReader:
         """See `Reader`."""
         return [upload for _, upload in sorted(self._tables.uploads.items())]
 
+    def list_active_uploads_among(self, upload_ids: Collection[str]) -> Collection[str]:
+        """See `Reader`."""
+        uploads = map(self._tables.uploads.get, upload_ids)
+        return [each.upload_id for each in uploads if each and each.state is UploadState.ACTIVE]
+
     def count_videos_of_upload(self, upload_id: str) -> int:
         """See `Reader`."""
         return self._upload_ids_of_videos().count(upload_id)

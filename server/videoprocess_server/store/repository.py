@@ -163,6 +163,10 @@ class Reader(Protocol):
         """Return all uploads by their ids."""
         ...
 
+    def list_active_uploads_among(self, upload_ids: Collection[str]) -> Collection[str]:
+        """Return those of the ids whose uploads are ACTIVE."""
+        ...
+
     def count_videos_of_upload(self, upload_id: str) -> int:
         """Count the videos that this upload is a file of: source or companion."""
         ...

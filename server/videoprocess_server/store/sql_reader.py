@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -223,6 +224,11 @@ class SqlReader:
     def list_all_uploads(self) -> Sequence[Upload]:
         """See `Reader`."""
         return self._list(Upload, "list_all_uploads")
+
+    def list_active_uploads_among(self, upload_ids: Collection[str]) -> Collection[str]:
+        """See `Reader`."""
+        found = self._rows("list_active_uploads_among", upload_ids=json.dumps(sorted(upload_ids)))
+        return [row["upload_id"] for row in found]
 
     def count_videos_of_upload(self, upload_id: str) -> int:
         """See `Reader`."""

@@ -351,6 +351,10 @@ SELECT * FROM uploads WHERE upload_id = :upload_id;
 -- All uploads.
 SELECT * FROM uploads ORDER BY upload_id;
 
+-- name: list_active_uploads_among
+-- Which of these uploads are unfinished.
+SELECT upload_id FROM uploads WHERE upload_id IN (SELECT value FROM json_each(:upload_ids)) AND state = 'active';
+
 -- name: put_upload
 -- Insert or replace an upload.
 INSERT INTO uploads (upload_id, user_id, state, create_time_us, update_time_us, size_bytes, document)

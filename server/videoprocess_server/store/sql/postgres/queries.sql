@@ -83,6 +83,11 @@ WHERE plan_id = :plan_id
             AND "index" IN (SELECT value::bigint FROM json_array_elements_text(:indices))
     );
 
+-- name: list_active_uploads_among
+-- Which of these uploads are unfinished.
+SELECT upload_id FROM uploads
+WHERE upload_id IN (SELECT value FROM json_array_elements_text(:upload_ids)) AND state = 'active';
+
 -- name: list_expired_uploads
 -- Active uploads last changed before one time, and finished ones before another that no video refers to.
 SELECT * FROM (
