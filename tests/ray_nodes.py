@@ -24,12 +24,16 @@ ENVIRONMENT = {
     "RAY_ENABLE_METRICS_COLLECTION": "0",
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_worker_niceness": "0",
+    # a node that is gone refuses to be asked and is missed soon; one that is there may take its time to answer
     "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_timeout_ms": "30000",
     "RAY_health_check_failure_threshold": "4",
 }
+#: bounds what hangs, on a machine that has much else to do
+_PATIENCE_SECONDS = 120.0
 #: Ray's variable for where it keeps its files, each cluster's its own
 _FOLDER = "RAY_TMPDIR"
+_TRIES = 4
 _NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "memory": 4 << 30, "include_dashboard": False}
 
 
@@ -55,12 +59,13 @@ class RayNodes:
             self.nodes = [self.add() for _ in range(self._count)]
 
     def add(self, **more: Any) -> Any:
-        """Ray's utility waits for half a minute, and gives up now and then where all cores are busy."""
-        try:
-            return self._add(**more)
-        except Exception as error:  # noqa: BLE001 - it raises nothing narrower
-            print(f"a node did not start: {error}")
-            return self._add(**more)
+        """A node waits for its own start for half a minute, and gives up now and then where all cores are busy."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._add(**more)
+            except Exception as error:  # noqa: BLE001 - it raises nothing narrower
+                print(f"a node did not start: {error}")
+        return self._add(**more)
 
     def kill(self, node: Any) -> None:
         """Take a node away, as a power cut would."""
@@ -83,7 +88,9 @@ class RayNodes:
         self._cluster.shutdown()
 
     def _add(self, **more: Any) -> Any:
-        return self._cluster.add_node(**{**_NODE, **more})
+        node = self._cluster.add_node(wait=False, **{**_NODE, **more})
+        self._cluster._wait_for_node(node, timeout=_PATIENCE_SECONDS)
+        return node
 
 
 @contextmanager
@@ -119,9 +126,9 @@ def hosted_workers() -> list[psutil.Process]:
     return found
 
 
-def holds_nothing(seconds: float) -> bool:
-    """Whether no worker is on a node any more, after so long at the latest."""
-    deadline = time.monotonic() + seconds
+def holds_nothing() -> bool:
+    """Whether no worker is on a node any more, some day."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while hosted_workers() and time.monotonic() < deadline:
         time.sleep(0.1)
     return not hosted_workers()

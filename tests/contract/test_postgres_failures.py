@@ -252,7 +252,7 @@ class TestKilledServer:
     ) -> None:
         ended: list[Job] = []
         with closing(
-            PostgresRepository(mortal.url(), busy_timeout_seconds=5.0, job_ended=ended.append)
+            PostgresRepository(mortal.url(), settle_seconds=PATIENCE_SECONDS, job_ended=ended.append)
         ) as repository:
             with Writers(repository, 3) as writers:
                 for turn in range(KILLS):

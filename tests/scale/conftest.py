@@ -11,6 +11,7 @@ import pytest
 
 from contract import executor_harness as harness
 from ray_nodes import RayNodes, ray_nodes
+from videoprocess_server.execution import remote_worker
 from videoprocess_server.execution.gateway_protocol import GatewayOptions
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.ray_executor import RayExecutor, RayOptions
@@ -26,6 +27,14 @@ def _ray() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _workers_find_the_tests() -> Iterator[None]:
     with harness.workers_find_the_tests():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_with_nodes() -> Iterator[None]:
+    """A node that is slow to freeze a worker loses it, which is right, and not what tests of freezing ask for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote_worker, "_FREEZE_SECONDS", harness.PATIENCE_SECONDS)
         yield
 
 

@@ -44,9 +44,9 @@ def _node(head: RayNodes, stranger: Stranger, tmp_path: Path) -> Iterator[str]:
     """Yields the address of a cluster with one node."""
     sizes = ("--num-cpus=1", f"--memory={2 << 30}", f"--object-store-memory={100 << 20}")
     with started(stranger, tmp_path, f"--address={head.address}", *sizes):
-        assert eventually(lambda: free_cpus(head) == 1, 60), (tmp_path / "ray.log").read_text()
+        assert eventually(lambda: free_cpus(head) == 1), (tmp_path / "ray.log").read_text()
         yield head.address
-    assert eventually(lambda: free_cpus(head) == 0, 60)
+    assert eventually(lambda: free_cpus(head) == 0)
 
 
 def _told(command: str, data_dir: Path, address: str, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -52,7 +52,7 @@ class NodeCheck:
         Raises:
             CodecError: it may not; the text is a line that says why.
             EOFError: it is gone.
-            TimeoutError: it does not answer.
+            TimeoutError: it does not answer; the text is such a line, too.
         """
         if self._own is None or worker.node in self._approved:
             return
@@ -122,9 +122,12 @@ def build_difference(own: BuildInfo, other: BuildInfo) -> str:
 
 def _described(worker: RemoteWorker) -> BuildInfo:
     patience = within(_DESCRIBE_SECONDS)
-    worker.channel.send(DescribeTask(), patience=patience)
-    while isinstance(answer := worker.channel.receive(patience=patience), Heartbeat):
-        pass
+    try:
+        worker.channel.send(DescribeTask(), patience=patience)
+        while isinstance(answer := worker.channel.receive(patience=patience), Heartbeat):
+            pass
+    except TimeoutError as error:
+        raise TimeoutError(f"its worker did not describe itself within {_DESCRIBE_SECONDS:.0f} s") from error
     if not isinstance(answer, BuildInfo):
         why = answer.message if isinstance(answer, Failed) else type(answer).__name__
         raise CodecError(f"its worker does not describe itself: {why}")

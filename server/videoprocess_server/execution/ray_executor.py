@@ -12,7 +12,7 @@ from videoprocess_server.execution.channel import within
 from videoprocess_server.execution.codec import CodecError, Ready
 from videoprocess_server.execution.executor import Slot, TaskHandle
 from videoprocess_server.execution.gateway import Gateway, GatewayError, check_reachable
-from videoprocess_server.execution.gateway_protocol import GatewayOptions, Node, Order
+from videoprocess_server.execution.gateway_protocol import TOOK_TOO_LONG, GatewayOptions, Node, Order
 from videoprocess_server.execution.node_check import NodeCheck
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.remote_worker import RemoteWorker, reservation_bytes
@@ -26,10 +26,10 @@ from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.model.spans import NOWHERE, SpanSink
 from videoprocess_server.model.tasks import Task, TaskMessage
 
-#: a worker's node has room, its host is started and it is ready; or it counts as failed
+#: a node has room for a worker; or it is asked for again
+_ROOM_SECONDS = 60.0
+#: and its host is started and it is ready; or it counts as failed
 _STARTUP_SECONDS = 90.0
-#: the part of this that waiting for room takes at most
-_ROOM_PART = 2 / 3
 #: until Ray tells that a node has died whose worker did not start
 _DEATH_SECONDS = 5.0
 #: nodes that are looked at at once
@@ -53,7 +53,9 @@ class RayOptions:
     worker_module: str = "videoprocess_server.execution.worker_main"
     #: what is around each worker, beside its own folders; the node bounds its memory
     confinement: Confinement = field(default_factory=Confinement)
-    #: of processor time, heartbeats and starts; see WorkerSettings
+    #: how long a worker waits for room on any node before it is asked for again
+    room_seconds: float = _ROOM_SECONDS
+    #: of processor time, heartbeats and starts, which waiting for room is a part of; see WorkerSettings
     silence_seconds: float = 60.0
     backoff_seconds: float = 0.1
     startup_seconds: float = _STARTUP_SECONDS
@@ -223,7 +225,7 @@ class RayExecutor:
             memory_bytes=memory_bytes,
             most_bytes=most_bytes,
             node=node,
-            patience_seconds=_ROOM_PART * options.startup_seconds,
+            patience_seconds=options.room_seconds,
         )
         line, data = self._gateway.line()
         try:
@@ -269,12 +271,16 @@ class RayExecutor:
                 raise CodecError("its worker does not say that it is ready")  # noqa: TRY301
         except (EOFError, TimeoutError, CodecError) as error:
             worker.end()
-            why = (
-                str(error)
-                or f"{worker.failure or 'no worker starts'}: is the service's package installed there?"
-            )
+            why = self._why_not(worker, error)
             raise ClusterUnfitError(f"node {node.name} of the Ray cluster cannot be used: {why}") from error
         worker.end()
+
+    def _why_not(self, worker: RemoteWorker, error: Exception) -> str:
+        seconds = self._options.startup_seconds
+        told = str(error) or worker.failure
+        if isinstance(error, TimeoutError) or told.startswith(TOOK_TOO_LONG):
+            return f"{told or f'its worker did not start within {seconds:.0f} s'}: is it overloaded?"
+        return str(error) or f"{told or 'no worker starts'}: is the service's package installed there?"
 
 
 def check_in_reach(address: str) -> None:

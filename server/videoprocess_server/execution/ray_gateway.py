@@ -80,7 +80,8 @@ class Line:
         except Exception as error:  # noqa: BLE001  whatever Ray raises is the worker's end, and told
             cause = getattr(error, "cause", None) or error
             number = cause.errno or 0 if isinstance(cause, OSError) else 0
-            last_line = (str(cause).strip().splitlines() or [""])[-1].strip()
+            unsaid = "the node does not answer in time" if isinstance(cause, TimeoutError) else ""
+            last_line = (str(cause).strip().splitlines() or [unsaid])[-1].strip()
             return Answer(call.number, None, f"{type(cause).__name__}: {last_line}", number)
 
     async def do_start(self, plain: Any) -> tuple[str, int]:  # noqa: ANN401 - what the service sent
