@@ -20,6 +20,7 @@ import psutil
 
 #: what Ray reads when it starts; nodes inherit it
 ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",  # whatever the developer has a token for
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_METRICS_COLLECTION": "0",
     "RAY_memory_monitor_refresh_ms": "0",
@@ -41,7 +42,7 @@ class RayNodes:
     """A head without CPUs, which the service is beside, and nodes with one each."""
 
     def __init__(self, count: int = 2) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._count = count
         self.start()
 
@@ -94,21 +95,30 @@ class RayNodes:
 
 
 @contextmanager
-def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
-    """Sockets of Ray have long names: it gets a folder with a short one."""
+def ray_environment() -> Iterator[None]:
+    """Sockets of Ray have long names: a cluster gets a folder with a short one."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
         os.environ.update({**ENVIRONMENT, _FOLDER: folder})
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@contextmanager
+def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
+    """A cluster of so many nodes, besides its head."""
+    with ray_environment():
         nodes = RayNodes(count)
         try:
             yield nodes
         finally:
             nodes.stop()
-            os.environ.clear()
-            os.environ.update(before)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """One that the system gives to nobody who connects: a client that tries a free one again and again connects to itself."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):

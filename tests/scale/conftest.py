@@ -61,9 +61,7 @@ def _new_executor(nodes: RayNodes, node_folder: Path) -> NewExecutor:
     """Makes a started executor whose workers do scripts; paths of tasks are taken as they are."""
 
     @contextmanager
-    def new(
-        worker_count: int = 2, near_module: str = harness.FAKE_WORKER, **more: Any
-    ) -> Iterator[RayExecutor]:
+    def new(worker_count: int = 2, **more: Any) -> Iterator[RayExecutor]:
         options = RayOptions(
             **{
                 "gateway": GatewayOptions(
@@ -81,7 +79,8 @@ def _new_executor(nodes: RayNodes, node_folder: Path) -> NewExecutor:
                 **more,
             }
         )
-        executor = RayExecutor(ProcessPoolExecutor(1, worker_module=near_module), options)
+        executor = RayExecutor(ProcessPoolExecutor(1, worker_module=harness.FAKE_WORKER), options)
+        executor.examine()
         executor.start()
         try:
             yield executor

@@ -151,7 +151,7 @@ def test_a_node_that_cannot_say_what_its_build_is_is_not_used(
     """The far workers do scripts and know no build; nothing is left of the try."""
     with (
         pytest.raises(ClusterUnfitError, match="does not describe itself") as caught,
-        new_executor(compare_builds=True, near_module="videoprocess_server.execution.worker_main"),
+        new_executor(compare_builds=True),
     ):
         pass
     assert 1 == len(str(caught.value).splitlines())

@@ -13,7 +13,7 @@ from videoprocess_server.execution.codec import CodecError, Ready
 from videoprocess_server.execution.executor import Slot, TaskHandle
 from videoprocess_server.execution.gateway import Gateway, GatewayError, check_reachable
 from videoprocess_server.execution.gateway_protocol import TOOK_TOO_LONG, GatewayOptions, Node, Order
-from videoprocess_server.execution.node_check import NodeCheck
+from videoprocess_server.execution.node_check import DESCRIBE_SECONDS, NodeCheck
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.remote_worker import RemoteWorker, reservation_bytes
 from videoprocess_server.execution.sandbox import Confinement
@@ -24,7 +24,7 @@ from videoprocess_server.execution.worker_group import Usage
 from videoprocess_server.execution.worker_pool import WorkerPool
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.model.spans import NOWHERE, SpanSink
-from videoprocess_server.model.tasks import Task, TaskMessage
+from videoprocess_server.model.tasks import BuildInfo, DescribeTask, Task, TaskMessage
 
 #: a node has room for a worker; or it is asked for again
 _ROOM_SECONDS = 60.0
@@ -80,13 +80,14 @@ class RayExecutor:
         self._spans = spans
         self._gateway = Gateway(options.gateway)
         self._copies = Copies()
-        self._check = NodeCheck(near if options.compare_builds else None)
+        self._check = NodeCheck()
+        self._worker_count = options.worker_count
         self._far: WorkerPool | None = None
 
     @property
     def worker_count(self) -> int:
         """How many GENERAL tasks run at once on the cluster."""
-        return self._pool.worker_count
+        return self._worker_count
 
     @property
     def layers(self) -> Sequence[str]:
@@ -103,19 +104,25 @@ class RayExecutor:
         """What is amiss on the nodes and changes no byte, a line each."""
         return self._check.remarks
 
-    def start(self) -> None:
-        """Join the cluster, look at each of its nodes, and ask for the workers.
+    def examine(self) -> None:
+        """Join the cluster, and look at each of its nodes.
 
         Raises:
             ClusterUnfitError: it cannot be used; nothing is left running.
         """
         check_in_reach(self._options.gateway.address)
-        self._near.start()
         try:
-            self._begin()
+            self._join()
         except BaseException:
             self.close()
             raise
+
+    def start(self) -> None:
+        """Ask for the workers; see `examine`, which comes first."""
+        self._near.start()
+        pool = WorkerPool({Slot.GENERAL: (self._worker_count, self._worker_settings())})
+        self._far = pool
+        pool.start()
 
     def submit(
         self,
@@ -172,7 +179,9 @@ class RayExecutor:
             raise RuntimeError("the executor is not open")
         return self._far
 
-    def _begin(self) -> None:
+    def _join(self) -> None:
+        if self._options.compare_builds:
+            self._check = NodeCheck(own_build())
         try:
             line, data = self._gateway.line()
         except GatewayError as error:
@@ -187,9 +196,7 @@ class RayExecutor:
                 f"the nodes of the Ray cluster at {self._options.gateway.address} have {cpus} CPUs for tasks: start more "
                 "with ray start --num-cpus, or lower --ray-workers"
             )
-        pool = WorkerPool({Slot.GENERAL: (self._options.worker_count or cpus, self._worker_settings())})
-        self._far = pool
-        pool.start()
+        self._worker_count = self._options.worker_count or cpus
 
     def _nodes(self) -> list[Node]:
         return [node for node in self._gateway.nodes if node.cpus >= 1]
@@ -281,6 +288,24 @@ class RayExecutor:
         if isinstance(error, TimeoutError) or told.startswith(TOOK_TOO_LONG):
             return f"{told or f'its worker did not start within {seconds:.0f} s'}: is it overloaded?"
         return str(error) or f"{told or 'no worker starts'}: is the service's package installed there?"
+
+
+def own_build() -> BuildInfo:
+    """Return what this machine's build is, as a worker describes it.
+
+    Raises:
+        ClusterUnfitError: none does.
+    """
+    pool = ProcessPoolExecutor(1)
+    pool.start()
+    try:
+        build = pool.submit(DescribeTask(), slot=Slot.PROBE, stall_seconds=DESCRIBE_SECONDS).result()
+    except Exception as error:
+        raise ClusterUnfitError(f"no worker starts on the service's machine: {error}") from error
+    finally:
+        pool.close()
+    assert isinstance(build, BuildInfo)
+    return build
 
 
 def check_in_reach(address: str) -> None:
