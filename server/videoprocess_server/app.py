@@ -15,7 +15,7 @@ from videoprocess_server.access import Access, load_access
 from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs, open_blobs
 from videoprocess_server.blobs.blob_store import BlobStore, BlobStoreUnavailableError
 from videoprocess_server.composition import Machinery, compose
-from videoprocess_server.databases import open_repository
+from videoprocess_server.databases import check_database, open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
 from videoprocess_server.engine.membership import Membership
@@ -90,6 +90,7 @@ def run(settings: Settings) -> None:
         check_address_file(settings.address_file)
         for problem in check_blobs(settings):
             raise CannotStartError(problem)
+        check_database(settings)
         with ExitStack() as stack:
             told = observers(settings)
             stack.callback(told.close)

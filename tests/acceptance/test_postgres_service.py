@@ -19,6 +19,7 @@ from media_factory import shrink_clip
 from postgres_server import PostgresServer
 from service_harness import PATIENCE_SECONDS, SERVER, Api, Server, connect
 from videoprocess.v1 import video_pb2 as video
+from videoprocess_server.store.sql.postgres import MIGRATIONS
 
 pytestmark = pytest.mark.scale
 
@@ -257,6 +258,7 @@ def test_a_wrong_password_is_told_in_one_line_that_does_not_hold_it(tmp_path: Pa
     line = _cannot_start(tmp_path / "data", "--database-url", url)
     assert 'password authentication failed for user "locked"' in line
     assert "S3CRET" not in line
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_password_is_told_nowhere(tmp_path: Path, locked: str) -> None:
@@ -278,7 +280,7 @@ def test_a_password_is_told_nowhere(tmp_path: Path, locked: str) -> None:
         parts = {name: archive.read(name).decode() for name in archive.namelist()}
     assert ":right@" not in "".join(parts.values())
     rows = json.loads(parts["support/database.json"])
-    assert rows["schema_version"] == 2
+    assert rows["schema_version"] == len(MIGRATIONS)
     assert rows["check"].startswith("PostgreSQL ")
 
 
@@ -299,9 +301,10 @@ def test_a_schema_of_a_newer_build_is_told_in_one_line(tmp_path: Path, database:
     with Server(tmp_path / "data", *flags) as server:
         assert server.stop() == 0
     database.execute("UPDATE videoprocess.installation SET schema_version = 1000")
-    line = _cannot_start(tmp_path / "data", *flags)
+    line = _cannot_start(tmp_path / "other", *flags)
     assert "schema version 1000" in line
     assert "start the newer build again" in line
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_second_service_with_files_of_its_own_is_refused(tmp_path: Path, database: PostgresServer) -> None:
@@ -357,7 +360,7 @@ def test_check_tells_what_is_fit_and_changes_nothing(tmp_path: Path, database: P
         running = _check(*flags)
     assert running.returncode == 3
     assert "not fit: data directory" in running.stdout
-    assert "schema videoprocess version 2" in running.stdout
+    assert f"schema videoprocess version {len(MIGRATIONS)}" in running.stdout
 
 
 def test_check_tells_what_is_not_fit_in_a_line_each(tmp_path: Path, database: PostgresServer) -> None:
