@@ -78,7 +78,7 @@ def test_a_task_waits_for_a_node_with_enough_memory(new_executor: NewExecutor, n
 
 def _large(executor: RayExecutor) -> tuple[TaskHandle, list[TaskMessage]]:
     told: list[TaskMessage] = []
-    handle = executor.submit(LARGE, stall_seconds=30, on_message=told.append)
+    handle = executor.submit(LARGE, stall_seconds=300, on_message=told.append)
     submitted.append(handle)
     return handle, told
 
