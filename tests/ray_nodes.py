@@ -56,7 +56,7 @@ class RayNodes:
             from ray.cluster_utils import Cluster
 
             self._cluster: Any = Cluster()
-            self._add(num_cpus=0, gcs_server_port=self._port)
+            self._add_head()
             self.nodes = [self.add() for _ in range(self._count)]
 
     def add(self, **more: Any) -> Any:
@@ -81,9 +81,20 @@ class RayNodes:
     def kill_head(self) -> None:
         """kill -9 the head; it comes back at its address, knows nothing, and whoever looks after the nodes starts them anew."""
         self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
-        self._add(num_cpus=0, gcs_server_port=self._port)
+        self._add_head()
         for node in list(self.nodes):
             self.replace(node)
+
+    def _add_head(self) -> Any:
+        for _ in range(_TRIES - 1):
+            try:
+                return self._add(num_cpus=0, gcs_server_port=self._port)
+            except Exception as error:  # noqa: BLE001 - it raises nothing narrower
+                print(f"the head did not start: {error}")
+                for server in processes_of("/gcs_server"):  # it has the port
+                    server.kill()
+                    server.wait()
+        return self._add(num_cpus=0, gcs_server_port=self._port)
 
     def stop(self) -> None:
         self._cluster.shutdown()
