@@ -20,16 +20,21 @@ import psutil
 
 #: what Ray reads when it starts; nodes inherit it
 ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",  # whatever the developer has a token for
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_METRICS_COLLECTION": "0",
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_worker_niceness": "0",
+    # a node that is gone refuses to be asked and is missed soon; one that is there may take its time to answer
     "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_timeout_ms": "30000",
     "RAY_health_check_failure_threshold": "4",
 }
+#: bounds what hangs, on a machine that has much else to do
+_PATIENCE_SECONDS = 120.0
 #: Ray's variable for where it keeps its files, each cluster's its own
 _FOLDER = "RAY_TMPDIR"
+_TRIES = 4
 _NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "memory": 4 << 30, "include_dashboard": False}
 
 
@@ -37,7 +42,7 @@ class RayNodes:
     """A head without CPUs, which the service is beside, and nodes with one each."""
 
     def __init__(self, count: int = 2) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._count = count
         self.start()
 
@@ -51,16 +56,17 @@ class RayNodes:
             from ray.cluster_utils import Cluster
 
             self._cluster: Any = Cluster()
-            self._add(num_cpus=0, gcs_server_port=self._port)
+            self._add_head()
             self.nodes = [self.add() for _ in range(self._count)]
 
     def add(self, **more: Any) -> Any:
-        """Ray's utility waits for half a minute, and gives up now and then where all cores are busy."""
-        try:
-            return self._add(**more)
-        except Exception as error:  # noqa: BLE001 - it raises nothing narrower
-            print(f"a node did not start: {error}")
-            return self._add(**more)
+        """A node waits for its own start for half a minute, and gives up now and then where all cores are busy."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._add(**more)
+            except Exception as error:  # noqa: BLE001 - it raises nothing narrower
+                print(f"a node did not start: {error}")
+        return self._add(**more)
 
     def kill(self, node: Any) -> None:
         """Take a node away, as a power cut would."""
@@ -75,33 +81,55 @@ class RayNodes:
     def kill_head(self) -> None:
         """kill -9 the head; it comes back at its address, knows nothing, and whoever looks after the nodes starts them anew."""
         self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
-        self._add(num_cpus=0, gcs_server_port=self._port)
+        self._add_head()
         for node in list(self.nodes):
             self.replace(node)
+
+    def _add_head(self) -> Any:
+        for _ in range(_TRIES - 1):
+            try:
+                return self._add(num_cpus=0, gcs_server_port=self._port)
+            except Exception as error:  # noqa: BLE001 - it raises nothing narrower
+                print(f"the head did not start: {error}")
+                for server in processes_of("/gcs_server"):  # it has the port
+                    server.kill()
+                    server.wait()
+        return self._add(num_cpus=0, gcs_server_port=self._port)
 
     def stop(self) -> None:
         self._cluster.shutdown()
 
     def _add(self, **more: Any) -> Any:
-        return self._cluster.add_node(**{**_NODE, **more})
+        node = self._cluster.add_node(wait=False, **{**_NODE, **more})
+        self._cluster._wait_for_node(node, timeout=_PATIENCE_SECONDS)
+        return node
+
+
+@contextmanager
+def ray_environment() -> Iterator[None]:
+    """Sockets of Ray have long names: a cluster gets a folder with a short one."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        os.environ.update({**ENVIRONMENT, _FOLDER: folder})
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 @contextmanager
 def ray_nodes(count: int = 2) -> Iterator[RayNodes]:
-    """Sockets of Ray have long names: it gets a folder with a short one."""
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        os.environ.update({**ENVIRONMENT, _FOLDER: folder})
+    """A cluster of so many nodes, besides its head."""
+    with ray_environment():
         nodes = RayNodes(count)
         try:
             yield nodes
         finally:
             nodes.stop()
-            os.environ.clear()
-            os.environ.update(before)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """One that the system gives to nobody who connects: a client that tries a free one again and again connects to itself."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -119,9 +147,9 @@ def hosted_workers() -> list[psutil.Process]:
     return found
 
 
-def holds_nothing(seconds: float) -> bool:
-    """Whether no worker is on a node any more, after so long at the latest."""
-    deadline = time.monotonic() + seconds
+def holds_nothing() -> bool:
+    """Whether no worker is on a node any more, some day."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while hosted_workers() and time.monotonic() < deadline:
         time.sleep(0.1)
     return not hosted_workers()

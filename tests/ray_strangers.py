@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +17,8 @@ from pathlib import Path
 import psutil
 
 _INSTALLED = Path(sysconfig.get_path("purelib"))
+#: in a machine's folder
+_HOME = "python"
 _RAY = "from ray.scripts.scripts import main; main()"
 
 
@@ -27,6 +30,8 @@ class Stranger:
     has_package: bool = True
     #: versions of distributions of ours or others', as they tell them; the code is what is installed here
     versions: tuple[tuple[str, str], ...] = ()
+    #: really installed there, for pip: others than here
+    installs: tuple[str, ...] = ()
     #: run by each of its Python processes first
     first: str = ""
     #: of Ray's variables
@@ -50,15 +55,19 @@ def started(stranger: Stranger, folder: Path, *arguments: str) -> Iterator[None]
         for one in (*psutil.Process(process.pid).children(recursive=True), process):
             one.kill()
         process.wait()
+        shutil.rmtree(folder / _HOME)
 
 
 def _python(stranger: Stranger, folder: Path) -> str:
     """Make its environment, which sees what is installed here behind what is its own."""
-    home = folder / "python"
+    home = folder / _HOME
     venv.EnvBuilder(symlinks=True).create(home)
     (own,) = home.glob("lib/python*/site-packages")
     for name, version in stranger.versions:
         _pretend(own, name, version)
+    if stranger.installs:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(own)]
+        subprocess.run([*command, *stranger.installs], check=True)
     site = f"import site; site.addsitedir({str(_INSTALLED)!r})" if stranger.has_package else str(_INSTALLED)
     (own / "installed.pth").write_text(f"{site}\n")
     (own / "sitecustomize.py").write_text(stranger.first)

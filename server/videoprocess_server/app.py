@@ -15,7 +15,7 @@ from videoprocess_server.access import Access, load_access
 from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs, open_blobs
 from videoprocess_server.blobs.blob_store import BlobStore, BlobStoreUnavailableError
 from videoprocess_server.composition import Machinery, compose
-from videoprocess_server.databases import open_repository
+from videoprocess_server.databases import check_database, open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
 from videoprocess_server.engine.membership import Membership
@@ -24,7 +24,7 @@ from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.execution.ray_executor import ClusterUnfitError
 from videoprocess_server.execution.sandbox import missing_layers
-from videoprocess_server.executors import check_executor, new_executor
+from videoprocess_server.executors import new_executor
 from videoprocess_server.handover.listening import CannotListenError
 from videoprocess_server.lifecycle import stop_on_signals
 from videoprocess_server.model.clock import SystemClock
@@ -90,17 +90,18 @@ def run(settings: Settings) -> None:
         check_address_file(settings.address_file)
         for problem in check_blobs(settings):
             raise CannotStartError(problem)
-        check_executor(settings)
+        check_database(settings)
         with ExitStack() as stack:
-            data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)
             stack.callback(told.close)
+            executor = new_executor(settings, told.spans)
+            stack.callback(executor.close)
+            executor.examine()  # what cannot be used is told before anything is made
+            data = stack.enter_context(DataDirectory(settings.data_dir))
             repository = open_repository(settings, data, told.job_ended)
             stack.callback(repository.close)
             blobs = open_blobs(settings, data.path)
             stack.callback(blobs.close)
-            executor = new_executor(settings, told.spans)
-            stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
             told.open()
             asyncio.run(_serve(settings, lambda: data.replica_id, repository, blobs, executor, access, told))

@@ -23,6 +23,16 @@ _SERVER_REMEDY = "start it, or correct --database-url and what libpq reads (docs
 JobEnded = Callable[[Job], None]
 
 
+def check_database(settings: Settings) -> None:
+    """Return if it is worth while to open the rows; looked at before anything is made, and again when they are opened.
+
+    Raises:
+        UnfitDatabaseError: they cannot be had, or belong to other files.
+        SchemaTooNewError: a newer build has written them.
+    """
+    _CHECKS[settings.database_scheme](settings)
+
+
 def open_repository(settings: Settings, data: DataDirectory, job_ended: JobEnded) -> Repository:
     """Open the rows that the settings name and that belong to the data directory.
 
@@ -65,6 +75,10 @@ _OPENERS: Final[Mapping[str, Callable[[Settings, DataDirectory, JobEnded], Repos
     "": _open_sqlite,
     **dict.fromkeys(DATABASE_SCHEMES, _open_postgres),
 }
+
+
+def _fit(_settings: Settings) -> None:
+    """SQLite's file is looked at when it is opened."""
 
 
 @contextmanager
@@ -112,3 +126,9 @@ def check_postgres(settings: Settings) -> Fitness:
             f"of {without_credentials(settings.database_url)}: name theirs, or choose another --data-dir"
         )
     return found
+
+
+_CHECKS: Final[Mapping[str, Callable[[Settings], object]]] = {
+    "": _fit,
+    **dict.fromkeys(DATABASE_SCHEMES, check_postgres),
+}

@@ -12,7 +12,6 @@ from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.ray_executor import (
     RayExecutor,
     RayOptions,
-    check_in_reach,
 )
 from videoprocess_server.execution.sandbox import Confinement
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
@@ -34,15 +33,6 @@ def new_executor(settings: Settings, spans: SpanSink) -> ObservedExecutor:
     return EXECUTORS[settings.executor](settings, spans)
 
 
-def check_executor(settings: Settings) -> None:
-    """Return if it is worth while to start; looked at before anything is.
-
-    Raises:
-        ClusterUnfitError: it is not.
-    """
-    CHECKS[settings.executor](settings)
-
-
 def examine_ray(settings: Settings) -> tuple[int, Sequence[str]]:
     """Return how many workers the Ray cluster of the settings has for us, and what is amiss there, a line each.
 
@@ -50,7 +40,7 @@ def examine_ray(settings: Settings) -> tuple[int, Sequence[str]]:
         ClusterUnfitError: it cannot be used.
     """
     executor = _on_ray(settings, NOWHERE)
-    executor.start()
+    executor.examine()
     executor.close()
     return executor.worker_count, executor.remarks
 
@@ -96,7 +86,3 @@ def _cpu_seconds(settings: Settings, threads: int) -> int:
 
 
 EXECUTORS: Mapping[str, Callable[[Settings, SpanSink], ObservedExecutor]] = {"local": _local, "ray": _on_ray}
-CHECKS: Mapping[str, Callable[[Settings], None]] = {
-    "local": lambda _settings: None,
-    "ray": lambda settings: check_in_reach(settings.ray_address),
-}

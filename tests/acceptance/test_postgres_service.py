@@ -249,6 +249,7 @@ def test_a_wrong_password_is_told_in_one_line_that_does_not_hold_it(tmp_path: Pa
     line = _cannot_start(tmp_path / "data", "--database-url", url)
     assert 'password authentication failed for user "locked"' in line
     assert "S3CRET" not in line
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_password_is_told_nowhere(tmp_path: Path, locked: str) -> None:
@@ -291,9 +292,10 @@ def test_a_schema_of_a_newer_build_is_told_in_one_line(tmp_path: Path, database:
     with Server(tmp_path / "data", *flags) as server:
         assert server.stop() == 0
     database.execute("UPDATE videoprocess.installation SET schema_version = 1000")
-    line = _cannot_start(tmp_path / "data", *flags)
+    line = _cannot_start(tmp_path / "other", *flags)
     assert "schema version 1000" in line
     assert "start the newer build again" in line
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_second_service_with_files_of_its_own_is_refused(tmp_path: Path, database: PostgresServer) -> None:

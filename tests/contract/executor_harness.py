@@ -28,7 +28,10 @@ from videoprocess_server.model.tasks import (
 )
 
 FAKE_WORKER = "contract.fake_worker"
-LONG = "sleep:60"
+#: until it is cancelled
+LONG = "sleep:3600"
+#: bounds what hangs, on a machine that has much else to do
+PATIENCE_SECONDS = 120.0
 
 
 #: of the running test
@@ -100,7 +103,15 @@ class Messages(list[TaskMessage]):
         self._first.set()
 
     def wait(self) -> None:
-        assert self._first.wait(10)
+        assert self._first.wait(PATIENCE_SECONDS)
+
+    def count_when_quiet(self) -> int:
+        """How many there are once none is on its way any more."""
+        count = -1
+        while count != len(self):
+            count = len(self)
+            time.sleep(0.3)
+        return count
 
 
 def running(
@@ -119,7 +130,7 @@ def running(
     return handle
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

@@ -60,6 +60,15 @@ def _sleep(seconds: str, _fd: int, emit: Emit) -> None:
         time.sleep(0.01)
 
 
+def _wait_for_file(path: str, _fd: int, emit: Emit) -> None:
+    """Wait until a file is there, and get on by a frame every 10 ms."""
+    frames = 0
+    while not os.path.exists(path):  # noqa: PTH110
+        frames += 1
+        emit(Progress(frames=frames, bytes=0))
+        time.sleep(0.01)
+
+
 def _chatter(seconds: str, _fd: int, emit: Emit) -> None:
     """Tell every 10 ms that nothing got on."""
     end = time.monotonic() + float(seconds)
@@ -177,6 +186,7 @@ _FACTS: dict[str, Callable[[int], object]] = {
 
 _STEPS: dict[str, Callable[[str, int, Emit], str | None]] = {
     "sleep": _sleep,
+    "until": _wait_for_file,
     "silence": _silence,
     "chatter": _chatter,
     "count": _count,

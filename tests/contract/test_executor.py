@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -239,14 +240,16 @@ class TestEveryExecutor:
         assert not frozen.done()
         assert not other.done()
 
-    def test_a_frozen_task_tells_nothing_more_until_it_is_thawed(self, executor: Executor) -> None:
+    def test_a_frozen_task_tells_nothing_more_until_it_is_thawed(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
         messages = Messages()
-        handle = submit(executor, "sleep:0.5", "emit:20", on_message=messages.receive)
+        handle = submit(executor, f"until:{tmp_path / 'end'}", "emit:20", on_message=messages.receive)
         messages.wait()
         handle.freeze()
-        time.sleep(0.2)
-        told = len(messages)
-        time.sleep(0.6)
+        told = messages.count_when_quiet()
+        (tmp_path / "end").touch()
+        time.sleep(0.3)
         assert len(messages) == told
         assert not handle.done()
         handle.thaw()
@@ -264,10 +267,14 @@ class TestEveryExecutor:
         for _ in range(4):
             assert submit(executor).result()
 
-    def test_a_thawed_task_waits_for_a_place_and_goes_before_queued_ones(self, executor: Executor) -> None:
+    def test_a_thawed_task_waits_for_a_place_and_goes_before_queued_ones(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
         told: list[str] = []
-        frozen = running(executor, "sleep:0.05", "emit:3", on_message=lambda _message: told.append("thawed"))
+        steps = (f"until:{tmp_path / 'end'}", "emit:3")
+        frozen = running(executor, *steps, on_message=lambda _message: told.append("thawed"))
         frozen.freeze()
+        (tmp_path / "end").touch()
         busy = [running(executor, LONG), running(executor, LONG)]
         queued = submit(executor, "emit:3", on_message=lambda _message: told.append("queued"))
         frozen.thaw()
@@ -308,11 +315,9 @@ class TestEveryExecutor:
     def test_a_frozen_task_is_cancelled_at_once(self, executor: Executor) -> None:
         handle = running(executor, LONG)
         handle.freeze()
-        begin = time.monotonic()
         handle.cancel()
         with pytest.raises(TaskCancelledError):
             handle.result()
-        assert time.monotonic() - begin < 2
         handle.thaw()
         handle.freeze()
         assert submit(executor).result()
@@ -327,9 +332,9 @@ class TestEveryExecutor:
         assert submit(executor).result()
 
     def test_a_thawed_task_that_waits_for_a_place_is_cancelled_or_frozen_again(
-        self, executor: Executor
+        self, executor: Executor, tmp_path: Path
     ) -> None:
-        frozen = [running(executor, LONG), running(executor, "sleep:0.2")]
+        frozen = [running(executor, LONG), running(executor, f"until:{tmp_path / 'end'}")]
         for handle in frozen:
             handle.freeze()
         busy = [running(executor, LONG), running(executor, LONG)]
@@ -342,6 +347,7 @@ class TestEveryExecutor:
         busy[0].cancel()
         assert submit(executor).result()
         assert not frozen[1].done()
+        (tmp_path / "end").touch()
         frozen[1].thaw()
         assert frozen[1].result()
 

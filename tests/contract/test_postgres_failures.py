@@ -22,7 +22,7 @@ from videoprocess_server.store import postgres_connections
 from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import StoreUnavailableError
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 KILLS = 30 if SOAKING else 4
 
 
@@ -252,7 +252,7 @@ class TestKilledServer:
     ) -> None:
         ended: list[Job] = []
         with closing(
-            PostgresRepository(mortal.url(), busy_timeout_seconds=5.0, job_ended=ended.append)
+            PostgresRepository(mortal.url(), settle_seconds=PATIENCE_SECONDS, job_ended=ended.append)
         ) as repository:
             with Writers(repository, 3) as writers:
                 for turn in range(KILLS):
@@ -270,7 +270,7 @@ class TestKilledServer:
     def test_stopped_in_order_and_started_again_it_is_unavailable_meanwhile(
         self, mortal: PostgresServer
     ) -> None:
-        with closing(PostgresRepository(mortal.url(), busy_timeout_seconds=1.0)) as repository:
+        with closing(PostgresRepository(mortal.url(), busy_timeout_seconds=10.0)) as repository:
             end_job(repository, "a")
             mortal.stop()
             with pytest.raises(StoreUnavailableError):

@@ -15,7 +15,7 @@ from postgres_server import PostgresServer
 from videoprocess_server.store.notices import MOST_NOTICE_BYTES, Notices
 from videoprocess_server.store.postgres import PostgresRepository
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 class Heard:

@@ -57,6 +57,8 @@ def pool(_workers_find_the_tests: None) -> Iterator[ProcessPoolExecutor]:
 class TestWorkerProcesses:
     #: that the pool has
     WORKERS = 3
+    #: after which a worker that tells of nothing is killed, where one must not be: it never tells for so long by chance
+    STALL_SECONDS = 0.5
 
     def test_a_crash_is_told_with_its_signal_and_the_next_task_works(self, pool: ProcessPoolExecutor) -> None:
         for name in ("SIGSEGV", "SIGABRT", "SIGKILL"):
@@ -73,27 +75,32 @@ class TestWorkerProcesses:
     def test_a_task_that_does_not_get_on_is_killed(self, pool: ProcessPoolExecutor) -> None:
         begin = time.monotonic()
         with pytest.raises(TaskStalledError):
-            submit(pool, "silence:60", stall_seconds=0.2).result()
-        assert 0.2 <= time.monotonic() - begin < 5
+            submit(pool, "silence:3600", stall_seconds=0.2).result()
+        assert 0.2 <= time.monotonic() - begin
         assert submit(pool).result()
 
     def test_telling_the_same_counts_again_is_no_progress(self, pool: ProcessPoolExecutor) -> None:
         begin = time.monotonic()
         with pytest.raises(TaskStalledError):
-            submit(pool, "chatter:60", stall_seconds=0.5).result()
-        assert 0.5 <= time.monotonic() - begin < 5
+            submit(pool, "chatter:3600", stall_seconds=0.5).result()
+        assert 0.5 <= time.monotonic() - begin
 
     def test_progress_keeps_a_worker_alive(self, pool: ProcessPoolExecutor) -> None:
-        assert submit(pool, "sleep:1", stall_seconds=0.5).result()
+        assert submit(pool, f"sleep:{2 * self.STALL_SECONDS}", stall_seconds=self.STALL_SECONDS).result()
 
     def test_waiting_is_no_standstill(self, pool: ProcessPoolExecutor) -> None:
-        busy = [running(pool, "sleep:0.8"), running(pool, "sleep:0.8")]
-        assert submit(pool, "emit:1", stall_seconds=0.5).result()
+        busy = [running(pool, f"sleep:{1.6 * self.STALL_SECONDS}") for _ in range(2)]
+        assert submit(pool, "emit:1", stall_seconds=self.STALL_SECONDS).result()
         for handle in busy:
             handle.result()
 
     def test_a_slow_receiver_is_not_its_workers_fault(self, pool: ProcessPoolExecutor) -> None:
-        handle = submit(pool, "emit:3", stall_seconds=0.3, on_message=lambda _message: time.sleep(0.4))
+        handle = submit(
+            pool,
+            "emit:2",
+            stall_seconds=self.STALL_SECONDS,
+            on_message=lambda _message: time.sleep(1.2 * self.STALL_SECONDS),
+        )
         assert handle.result()
 
     def test_a_cancelled_tasks_process_is_gone_when_that_is_told(self, pool: ProcessPoolExecutor) -> None:

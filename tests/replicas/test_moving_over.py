@@ -20,13 +20,13 @@ from replicas.shared_job import (
     until,
 )
 from s3_server import BUCKET
-from service_harness import SERVER, Server, connect
+from service_harness import PATIENCE_SECONDS, SERVER, Server, connect
 
 pytestmark = pytest.mark.scale
 
 
 def _run(*command: str) -> None:
-    ended = subprocess.run([*SERVER, *command], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([*SERVER, *command], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

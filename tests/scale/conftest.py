@@ -11,6 +11,7 @@ import pytest
 
 from contract import executor_harness as harness
 from ray_nodes import RayNodes, ray_nodes
+from videoprocess_server.execution import remote_worker
 from videoprocess_server.execution.gateway_protocol import GatewayOptions
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.ray_executor import RayExecutor, RayOptions
@@ -26,6 +27,14 @@ def _ray() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _workers_find_the_tests() -> Iterator[None]:
     with harness.workers_find_the_tests():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_with_nodes() -> Iterator[None]:
+    """A node that is slow to freeze a worker loses it, which is right, and not what tests of freezing ask for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote_worker, "_FREEZE_SECONDS", harness.PATIENCE_SECONDS)
         yield
 
 
@@ -52,9 +61,7 @@ def _new_executor(nodes: RayNodes, node_folder: Path) -> NewExecutor:
     """Makes a started executor whose workers do scripts; paths of tasks are taken as they are."""
 
     @contextmanager
-    def new(
-        worker_count: int = 2, near_module: str = harness.FAKE_WORKER, **more: Any
-    ) -> Iterator[RayExecutor]:
+    def new(worker_count: int = 2, **more: Any) -> Iterator[RayExecutor]:
         options = RayOptions(
             **{
                 "gateway": GatewayOptions(
@@ -72,7 +79,8 @@ def _new_executor(nodes: RayNodes, node_folder: Path) -> NewExecutor:
                 **more,
             }
         )
-        executor = RayExecutor(ProcessPoolExecutor(1, worker_module=near_module), options)
+        executor = RayExecutor(ProcessPoolExecutor(1, worker_module=harness.FAKE_WORKER), options)
+        executor.examine()
         executor.start()
         try:
             yield executor

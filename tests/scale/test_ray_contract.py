@@ -40,3 +40,4 @@ class TestWorkersOnNodes(process_suite.TestWorkerProcesses):
 
     #: two on the nodes, two beside the data directory
     WORKERS = 4
+    STALL_SECONDS = 3.0

@@ -46,9 +46,9 @@ def test_a_neighbour_that_is_killed_disturbs_nobody(new_executor: NewExecutor, o
 
 def test_who_finds_no_room_waits_and_is_no_failure(new_executor: NewExecutor, other: RayExecutor) -> None:
     holding = [running(other, LONG) for _ in range(2)]
-    with capture_logs() as logs, new_executor(startup_seconds=3.0) as executor:
+    with capture_logs() as logs, new_executor(room_seconds=2.0) as executor:
         waiting = submit(executor)
-        assert eventually(lambda: 12 <= sum(entry["event"] == "ray_no_room" for entry in logs), 60)
+        assert eventually(lambda: 12 <= sum(entry["event"] == "ray_no_room" for entry in logs))
         assert pings(executor)
         assert not waiting.done()
         for handle in holding:
@@ -65,12 +65,12 @@ def test_a_task_waits_for_a_node_with_enough_memory(new_executor: NewExecutor, n
     try:
         with new_executor(4) as executor:
             tasks = [_large(executor) for _ in range(3)]
-            assert eventually(lambda: 2 == len(_begun(tasks)), 60)
-            assert eventually(lambda: 2 == free_cpus(nodes), 60)
+            assert eventually(lambda: 2 == len(_begun(tasks)))
+            assert eventually(lambda: 2 == free_cpus(nodes))
             assert not any(_is_of(small, pid) for pid in _begun(tasks).values())
             first = next(iter(_begun(tasks)))
             first.cancel()
-            assert eventually(lambda: 3 == len(_begun(tasks)), 60)
+            assert eventually(lambda: 3 == len(_begun(tasks)))
             assert not any(_is_of(small, pid) for handle, pid in _begun(tasks).items() if handle is not first)
     finally:
         nodes.kill(small)

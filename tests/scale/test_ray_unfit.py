@@ -10,17 +10,34 @@ from pathlib import Path
 import pytest
 
 from contract.executor_harness import eventually
-from ray_nodes import RayNodes, free_cpus, hosts, processes_of, ray_nodes
+from ray_nodes import RayNodes, free_cpus, free_port, hosts, processes_of, ray_environment, ray_nodes
 from ray_strangers import Stranger, started
 from service_harness import PATIENCE_SECONDS, SERVER
 
 pytestmark = pytest.mark.scale
 
+#: of a machine of a cluster
+SIZES = ("--num-cpus=1", f"--memory={2 << 30}", f"--object-store-memory={100 << 20}")
 #: what keeps a node from being used → the line that says so
 UNFIT = {
     "no package": (Stranger(has_package=False), "No module named 'videoprocess_server'"),
     "another version": (Stranger(versions=(("videoprocess", "9.9.9"),)), "it runs videoprocess 9.9.9"),
     "another PyAV": (Stranger(versions=(("av", "17.0.1"),)), "its versions differ: pyav 17.0.1 there, pyav "),
+}
+#: what the whole cluster is of → the line that says so, after the cluster's address
+FOREIGN = {
+    "another Ray": (
+        Stranger(installs=("ray==2.59.0",)),
+        "The cluster was started with: Ray: 2.59.0 Python: ",
+    ),
+    "another Python": (
+        Stranger(
+            first="import sys\n"
+            "class Other(tuple): major, minor, micro, releaselevel, serial = 3, 11, 99, 'final', 0\n"
+            "sys.version_info = Other((3, 11, 99, 'final', 0))"
+        ),
+        " Python: 3.11.99 ",
+    ),
 }
 #: what is amiss on a node and changes no byte → the line that says so
 AMISS = {
@@ -42,11 +59,20 @@ def _head() -> Iterator[RayNodes]:
 @pytest.fixture(name="node")
 def _node(head: RayNodes, stranger: Stranger, tmp_path: Path) -> Iterator[str]:
     """Yields the address of a cluster with one node."""
-    sizes = ("--num-cpus=1", f"--memory={2 << 30}", f"--object-store-memory={100 << 20}")
-    with started(stranger, tmp_path, f"--address={head.address}", *sizes):
-        assert eventually(lambda: free_cpus(head) == 1, 60), (tmp_path / "ray.log").read_text()
+    with started(stranger, tmp_path, f"--address={head.address}", *SIZES):
+        assert eventually(lambda: free_cpus(head) == 1), (tmp_path / "ray.log").read_text()
         yield head.address
-    assert eventually(lambda: free_cpus(head) == 0, 60)
+    assert eventually(lambda: free_cpus(head) == 0)
+
+
+@pytest.fixture(name="foreign")
+def _foreign(stranger: Stranger, tmp_path: Path) -> Iterator[str]:
+    """Yields the address of a cluster whose head is on such a machine."""
+    port = free_port()
+    with ray_environment(), started(stranger, tmp_path, "--head", f"--port={port}", *SIZES):
+        log = tmp_path / "ray.log"
+        assert eventually(lambda: "Ray runtime started" in log.read_text()), log.read_text()
+        yield f"127.0.0.1:{port}"
 
 
 def _told(command: str, data_dir: Path, address: str, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -86,6 +112,24 @@ def test_a_node_that_could_make_other_bytes_is_not_used(node: str, line: str, tm
     assert _executor_line(told).startswith("not fit: ")
     assert line in _executor_line(told)
     assert line in _start_line(_told("serve", tmp_path / "data", node, "--listen", "127.0.0.1:0"))
+    assert not (tmp_path / "data").exists()
+    assert _left_nothing()
+
+
+@pytest.mark.parametrize(("stranger", "line"), FOREIGN.values(), ids=list(FOREIGN))
+def test_a_cluster_of_another_version_is_not_joined(foreign: str, line: str, tmp_path: Path) -> None:
+    """Ray keeps nodes from a cluster of another version: so it is the cluster that differs, or nothing."""
+    told = _told("check", tmp_path / "data", foreign)
+    assert told.returncode == 3
+    lines = (
+        _executor_line(told),
+        _start_line(_told("serve", tmp_path / "data", foreign, "--listen", "127.0.0.1:0")),
+    )
+    for one in lines:
+        assert f"no connection to the Ray cluster at {foreign}: Version mismatch: " in one
+        assert line in one
+        assert one.endswith(": install the same Ray and Python on both")
+    assert not (tmp_path / "data").exists()
     assert _left_nothing()
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from videoprocess_server.execution.ray_executor import ClusterUnfitError
-from videoprocess_server.executors import CHECKS, EXECUTORS, examine_ray
+from videoprocess_server.executors import EXECUTORS, examine_ray
 from videoprocess_server.settings import Settings
 
 
@@ -24,7 +24,7 @@ def test_the_missing_extra_is_told_in_a_line_and_nothing_is_started(tmp_path: Pa
 
 
 def test_every_executor_of_the_settings_is_there() -> None:
-    assert set(EXECUTORS) == set(CHECKS) == set(Settings.model_fields["executor"].annotation.__args__)
+    assert set(EXECUTORS) == set(Settings.model_fields["executor"].annotation.__args__)
 
 
 def test_choosing_an_executor_imports_nothing_of_ray() -> None:

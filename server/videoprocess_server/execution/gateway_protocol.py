@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+#: begins the error of a call that a node did not answer in time
+TOOK_TOO_LONG = "TimeoutError: "
+
 
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway's argument."""

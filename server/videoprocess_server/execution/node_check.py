@@ -12,13 +12,13 @@ import structlog
 
 from videoprocess_server.execution.channel import within
 from videoprocess_server.execution.codec import CodecError, Failed, Heartbeat
-from videoprocess_server.execution.executor import Executor, Slot
 from videoprocess_server.execution.gateway import CallFailedError
 from videoprocess_server.execution.remote_worker import RemoteWorker
 from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.tasks import BuildInfo, DescribeTask
 
-_DESCRIBE_SECONDS = 60.0
+#: a worker needs 0.3 s; a machine under load more
+DESCRIBE_SECONDS = 60.0
 #: of what a worker's spans may seem to be away from the service's
 _MOST_CLOCK_DIFFERENCE_US = MICROSECONDS_PER_SECOND
 
@@ -29,10 +29,10 @@ class NodeCheck:
     """Looks at each node once, before a worker there gets a task. What is amiss and changes no byte is remarked upon.
 
     Args:
-        own: describes the service's own build; None where nodes are not compared.
+        own: the service's own build; None where nodes are not compared.
     """
 
-    def __init__(self, own: Executor | None) -> None:
+    def __init__(self, own: BuildInfo | None = None) -> None:
         self._own = own
         self._approved: set[str] = set()
         #: a line each
@@ -52,7 +52,7 @@ class NodeCheck:
         Raises:
             CodecError: it may not; the text is a line that says why.
             EOFError: it is gone.
-            TimeoutError: it does not answer.
+            TimeoutError: it does not answer; the text is such a line, too.
         """
         if self._own is None or worker.node in self._approved:
             return
@@ -64,7 +64,7 @@ class NodeCheck:
             _log.warning("ray_node_remark", node=worker.node, remark=remark)
             self.remarks.append(remark)
 
-    def _difference(self, own: Executor, worker: RemoteWorker) -> str:
+    def _difference(self, own: BuildInfo, worker: RemoteWorker) -> str:
         try:
             there = worker.call("facts")
         except CallFailedError as error:
@@ -72,9 +72,7 @@ class NodeCheck:
         here = {"videoprocess": version("videoprocess"), "python": platform.python_version()}
         if there != here:
             return f"it runs {_told(there)}, the service {_told(here)}: install the same on both"
-        build = own.submit(DescribeTask(), slot=Slot.PROBE, stall_seconds=_DESCRIBE_SECONDS).result()
-        assert isinstance(build, BuildInfo)
-        return build_difference(build, _described(worker))
+        return build_difference(own, _described(worker))
 
 
 def _remarks(worker: RemoteWorker) -> list[str]:
@@ -121,10 +119,13 @@ def build_difference(own: BuildInfo, other: BuildInfo) -> str:
 
 
 def _described(worker: RemoteWorker) -> BuildInfo:
-    patience = within(_DESCRIBE_SECONDS)
-    worker.channel.send(DescribeTask(), patience=patience)
-    while isinstance(answer := worker.channel.receive(patience=patience), Heartbeat):
-        pass
+    patience = within(DESCRIBE_SECONDS)
+    try:
+        worker.channel.send(DescribeTask(), patience=patience)
+        while isinstance(answer := worker.channel.receive(patience=patience), Heartbeat):
+            pass
+    except TimeoutError as error:
+        raise TimeoutError(f"its worker did not describe itself within {DESCRIBE_SECONDS:.0f} s") from error
     if not isinstance(answer, BuildInfo):
         why = answer.message if isinstance(answer, Failed) else type(answer).__name__
         raise CodecError(f"its worker does not describe itself: {why}")

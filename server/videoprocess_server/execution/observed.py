@@ -22,6 +22,14 @@ class ObservedExecutor(Executor, Protocol):
         """What all machines with workers have for tasks; None where that is this machine's."""
         ...
 
+    def examine(self) -> None:
+        """Reach what it runs on, and return if that is fit; called before `start`, while nothing is made yet.
+
+        Raises:
+            Exception: of the executor's own; the text is one line that says what to do, and nothing is left running.
+        """
+        ...
+
     def usage(self) -> Mapping[Slot, Usage]:
         """Return what the workers of each slot have used, and hold."""
         ...

@@ -61,3 +61,6 @@ class ProcessPoolExecutor(WorkerPool):
                 Slot.GENERAL: (worker_count, settings(confinement)),
             }
         )
+
+    def examine(self) -> None:
+        """Return: this machine is there."""

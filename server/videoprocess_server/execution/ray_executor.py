@@ -12,8 +12,8 @@ from videoprocess_server.execution.channel import within
 from videoprocess_server.execution.codec import CodecError, Ready
 from videoprocess_server.execution.executor import Slot, TaskHandle
 from videoprocess_server.execution.gateway import Gateway, GatewayError, check_reachable
-from videoprocess_server.execution.gateway_protocol import GatewayOptions, Node, Order
-from videoprocess_server.execution.node_check import NodeCheck
+from videoprocess_server.execution.gateway_protocol import TOOK_TOO_LONG, GatewayOptions, Node, Order
+from videoprocess_server.execution.node_check import DESCRIBE_SECONDS, NodeCheck
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
 from videoprocess_server.execution.remote_worker import RemoteWorker, reservation_bytes
 from videoprocess_server.execution.sandbox import Confinement
@@ -24,12 +24,12 @@ from videoprocess_server.execution.worker_group import Usage
 from videoprocess_server.execution.worker_pool import WorkerPool
 from videoprocess_server.execution.worker_settings import WorkerSettings
 from videoprocess_server.model.spans import NOWHERE, SpanSink
-from videoprocess_server.model.tasks import Task, TaskMessage
+from videoprocess_server.model.tasks import BuildInfo, DescribeTask, Task, TaskMessage
 
-#: a worker's node has room, its host is started and it is ready; or it counts as failed
+#: a node has room for a worker; or it is asked for again
+_ROOM_SECONDS = 60.0
+#: and its host is started and it is ready; or it counts as failed
 _STARTUP_SECONDS = 90.0
-#: the part of this that waiting for room takes at most
-_ROOM_PART = 2 / 3
 #: until Ray tells that a node has died whose worker did not start
 _DEATH_SECONDS = 5.0
 #: nodes that are looked at at once
@@ -53,7 +53,9 @@ class RayOptions:
     worker_module: str = "videoprocess_server.execution.worker_main"
     #: what is around each worker, beside its own folders; the node bounds its memory
     confinement: Confinement = field(default_factory=Confinement)
-    #: of processor time, heartbeats and starts; see WorkerSettings
+    #: how long a worker waits for room on any node before it is asked for again
+    room_seconds: float = _ROOM_SECONDS
+    #: of processor time, heartbeats and starts, which waiting for room is a part of; see WorkerSettings
     silence_seconds: float = 60.0
     backoff_seconds: float = 0.1
     startup_seconds: float = _STARTUP_SECONDS
@@ -78,13 +80,14 @@ class RayExecutor:
         self._spans = spans
         self._gateway = Gateway(options.gateway)
         self._copies = Copies()
-        self._check = NodeCheck(near if options.compare_builds else None)
+        self._check = NodeCheck()
+        self._worker_count = options.worker_count
         self._far: WorkerPool | None = None
 
     @property
     def worker_count(self) -> int:
         """How many GENERAL tasks run at once on the cluster."""
-        return self._pool.worker_count
+        return self._worker_count
 
     @property
     def layers(self) -> Sequence[str]:
@@ -101,19 +104,25 @@ class RayExecutor:
         """What is amiss on the nodes and changes no byte, a line each."""
         return self._check.remarks
 
-    def start(self) -> None:
-        """Join the cluster, look at each of its nodes, and ask for the workers.
+    def examine(self) -> None:
+        """Join the cluster, and look at each of its nodes.
 
         Raises:
             ClusterUnfitError: it cannot be used; nothing is left running.
         """
         check_in_reach(self._options.gateway.address)
-        self._near.start()
         try:
-            self._begin()
+            self._join()
         except BaseException:
             self.close()
             raise
+
+    def start(self) -> None:
+        """Ask for the workers; see `examine`, which comes first."""
+        self._near.start()
+        pool = WorkerPool({Slot.GENERAL: (self._worker_count, self._worker_settings())})
+        self._far = pool
+        pool.start()
 
     def submit(
         self,
@@ -170,7 +179,9 @@ class RayExecutor:
             raise RuntimeError("the executor is not open")
         return self._far
 
-    def _begin(self) -> None:
+    def _join(self) -> None:
+        if self._options.compare_builds:
+            self._check = NodeCheck(own_build())
         try:
             line, data = self._gateway.line()
         except GatewayError as error:
@@ -185,9 +196,7 @@ class RayExecutor:
                 f"the nodes of the Ray cluster at {self._options.gateway.address} have {cpus} CPUs for tasks: start more "
                 "with ray start --num-cpus, or lower --ray-workers"
             )
-        pool = WorkerPool({Slot.GENERAL: (self._options.worker_count or cpus, self._worker_settings())})
-        self._far = pool
-        pool.start()
+        self._worker_count = self._options.worker_count or cpus
 
     def _nodes(self) -> list[Node]:
         return [node for node in self._gateway.nodes if node.cpus >= 1]
@@ -223,7 +232,7 @@ class RayExecutor:
             memory_bytes=memory_bytes,
             most_bytes=most_bytes,
             node=node,
-            patience_seconds=_ROOM_PART * options.startup_seconds,
+            patience_seconds=options.room_seconds,
         )
         line, data = self._gateway.line()
         try:
@@ -269,12 +278,34 @@ class RayExecutor:
                 raise CodecError("its worker does not say that it is ready")  # noqa: TRY301
         except (EOFError, TimeoutError, CodecError) as error:
             worker.end()
-            why = (
-                str(error)
-                or f"{worker.failure or 'no worker starts'}: is the service's package installed there?"
-            )
+            why = self._why_not(worker, error)
             raise ClusterUnfitError(f"node {node.name} of the Ray cluster cannot be used: {why}") from error
         worker.end()
+
+    def _why_not(self, worker: RemoteWorker, error: Exception) -> str:
+        seconds = self._options.startup_seconds
+        told = str(error) or worker.failure
+        if isinstance(error, TimeoutError) or told.startswith(TOOK_TOO_LONG):
+            return f"{told or f'its worker did not start within {seconds:.0f} s'}: is it overloaded?"
+        return str(error) or f"{told or 'no worker starts'}: is the service's package installed there?"
+
+
+def own_build() -> BuildInfo:
+    """Return what this machine's build is, as a worker describes it.
+
+    Raises:
+        ClusterUnfitError: none does.
+    """
+    pool = ProcessPoolExecutor(1)
+    pool.start()
+    try:
+        build = pool.submit(DescribeTask(), slot=Slot.PROBE, stall_seconds=DESCRIBE_SECONDS).result()
+    except Exception as error:
+        raise ClusterUnfitError(f"no worker starts on the service's machine: {error}") from error
+    finally:
+        pool.close()
+    assert isinstance(build, BuildInfo)
+    return build
 
 
 def check_in_reach(address: str) -> None:

@@ -12,9 +12,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -35,6 +35,11 @@ _KEEP_SECONDS = 1.0
 _FRESH_SECONDS = 3.0
 #: of calls that block, at once: each worker has one
 _THREADS = 256
+#: how Ray's reasons begin → what to do
+_REMEDIES: Final[Mapping[str, str]] = {
+    "Version mismatch": "install the same Ray and Python on both",
+    "Failed to connect": "see whether its head is well, and whether it wants a token (docs/ray.md)",
+}
 
 
 class Line:
@@ -80,7 +85,8 @@ class Line:
         except Exception as error:  # noqa: BLE001  whatever Ray raises is the worker's end, and told
             cause = getattr(error, "cause", None) or error
             number = cause.errno or 0 if isinstance(cause, OSError) else 0
-            last_line = (str(cause).strip().splitlines() or [""])[-1].strip()
+            unsaid = "the node does not answer in time" if isinstance(cause, TimeoutError) else ""
+            last_line = (str(cause).strip().splitlines() or [unsaid])[-1].strip()
             return Answer(call.number, None, f"{type(cause).__name__}: {last_line}", number)
 
     async def do_start(self, plain: Any) -> tuple[str, int]:  # noqa: ANN401 - what the service sent
@@ -276,9 +282,16 @@ def main() -> None:
     try:
         cluster = Cluster.join(msgspec.json.decode(plain, type=GatewayOptions))
     except Exception as error:  # noqa: BLE001  whatever Ray raises is told
-        _tell(service, Sign([], " ".join(str(error).split()) or type(error).__name__))
+        _tell(service, Sign([], _why_not(error)))
         return
     asyncio.run(_serve(service, cluster))
+
+
+def _why_not(error: Exception) -> str:
+    """Return in a line why the cluster cannot be joined."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    remedies = [remedy for beginning, remedy in _REMEDIES.items() if text.startswith(beginning)]
+    return ": ".join((text, *remedies))
 
 
 _CALL_DECODER = msgspec.msgpack.Decoder(Call)
