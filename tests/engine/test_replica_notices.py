@@ -155,8 +155,8 @@ def test_a_replica_that_starts_late_tells_that_a_session_is_preempted(
 ) -> None:
     monkeypatch.setattr(ReplicaLease, "may_drive", lambda lease: lease.replica_id == "a")
     lazy.b.restart()
-    until(lambda: Statuses(lazy.b, preempted.session_id).told() == [READY, PREEMPTED])
     statuses = Statuses(lazy.b, preempted.session_id)
+    until(lambda: statuses.told() == [READY, PREEMPTED])
     preempted.at_high.open()
     lazy.a.end_of(preempted.high)
     until(lambda: statuses.told() == [READY, PREEMPTED, READY])
