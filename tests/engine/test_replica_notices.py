@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.engine_under_test import CALLER, LEASE_TIMES, USER, Engine, until
-from engine.observers import READY, Statuses
+from engine.observers import READY, Statuses, is_asked_to_stop
 from engine.scripted_executor import PATIENCE_SECONDS, Gate
 from engine.two_replicas import Pair, two_replicas
 from postgres_server import PostgresServer
@@ -92,6 +92,19 @@ def test_a_job_accepted_by_one_is_taken_by_another_that_is_free(lazy: Pair) -> N
     accepted = lazy.b.process(session_id)
     assert lazy.b.end_of(accepted).kind is EventKind.PROCESS_DONE
     assert lazy.b.executor.count(AnalyzeTask) == 0
+
+
+def test_a_closed_gate_of_one_holds_back_that_one_only(pair: Pair) -> None:
+    session_id, gate = pair.a.ready(), Gate()
+    pair.a.executor.will(1, gate)
+    with pair.only(pair.a):
+        accepted = pair.a.process(session_id)
+        gate.wait()
+    pair.a.close_gate(BlockReason.OVERHEAT)
+    until(lambda: is_asked_to_stop(pair.a, accepted))
+    gate.open()
+    assert pair.b.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert [engine.executor.encoded for engine in pair.engines] == [[0, 1], [2]]
 
 
 def test_subscribers_of_one_hear_of_events_and_progress_of_the_other(lazy: Pair) -> None:
