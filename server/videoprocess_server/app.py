@@ -15,10 +15,9 @@ from videoprocess_server.access import Access, load_access
 from videoprocess_server.blob_choice import UnfitBlobsError, check_blobs, open_blobs
 from videoprocess_server.blobs.blob_store import BlobStore, BlobStoreUnavailableError
 from videoprocess_server.composition import Machinery, compose
-from videoprocess_server.databases import open_repository
+from videoprocess_server.databases import check_database, open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
-from videoprocess_server.engine.membership import Membership
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.observed import ObservedExecutor
@@ -90,18 +89,21 @@ def run(settings: Settings) -> None:
         check_address_file(settings.address_file)
         for problem in check_blobs(settings):
             raise CannotStartError(problem)
+        check_database(settings)
         check_executor(settings)
         with ExitStack() as stack:
             data = stack.enter_context(DataDirectory(settings.data_dir))
             told = observers(settings)
             stack.callback(told.close)
-            repository = open_repository(settings, data, told.job_ended)
-            stack.callback(repository.close)
             blobs = open_blobs(settings, data.path)
             stack.callback(blobs.close)
             executor = new_executor(settings, told.spans)
             stack.callback(executor.close)
             executor.start()  # before any gRPC thread exists
+            repository = open_repository(
+                settings, data, told.job_ended
+            )  # where no worker is to be had, nothing is made there
+            stack.callback(repository.close)
             told.open()
             asyncio.run(_serve(settings, lambda: data.replica_id, repository, blobs, executor, access, told))
     except _NAMED as error:
@@ -135,7 +137,6 @@ async def _serve(
             told.calls,
             told.spans,
         )
-        await asyncio.to_thread(_check_company, settings, repository, machinery.membership)
         await asyncio.to_thread(recover, repository, blobs, SystemClock(), machinery.membership.others)
         passing = taking_files(settings, machinery.passed_files, access.authentication)
         health = Health(SERVICE_NAMES)
@@ -146,17 +147,6 @@ async def _serve(
             await asyncio.to_thread(_note_start, settings, machinery, build, address, metrics_address)
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
-
-
-def _check_company(settings: Settings, repository: Repository, membership: Membership) -> None:
-    """Return unless another service has the same rows, and files that this one cannot see."""
-    with repository.read() as reader:
-        others = membership.others(reader)
-    if others and not settings.blob_url:
-        raise CannotStartError(
-            "another service has these rows, and its files are in its own data directory: stop it (after a kill wait 20 s), "
-            "or keep the files of both in S3 (--blob-url)"
-        )
 
 
 def _tell_layers(layers: Sequence[str]) -> None:
