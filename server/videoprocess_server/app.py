@@ -18,7 +18,6 @@ from videoprocess_server.composition import Machinery, compose
 from videoprocess_server.databases import check_database, open_repository
 from videoprocess_server.datadir import DataDirectory, DataDirectoryError
 from videoprocess_server.engine.conditions import Condition
-from videoprocess_server.engine.membership import Membership
 from videoprocess_server.engine.recovery import recover
 from videoprocess_server.execution.executor import Slot
 from videoprocess_server.execution.observed import ObservedExecutor
@@ -98,11 +97,12 @@ def run(settings: Settings) -> None:
             stack.callback(executor.close)
             executor.examine()  # what cannot be used is told before anything is made
             data = stack.enter_context(DataDirectory(settings.data_dir))
-            repository = open_repository(settings, data, told.job_ended)
-            stack.callback(repository.close)
             blobs = open_blobs(settings, data.path)
             stack.callback(blobs.close)
             executor.start()  # before any gRPC thread exists
+            # where no worker is to be had, nothing is made in the rows
+            repository = open_repository(settings, data, told.job_ended)
+            stack.callback(repository.close)
             told.open()
             asyncio.run(_serve(settings, lambda: data.replica_id, repository, blobs, executor, access, told))
     except _NAMED as error:
@@ -136,7 +136,6 @@ async def _serve(
             told.calls,
             told.spans,
         )
-        await asyncio.to_thread(_check_company, settings, repository, machinery.membership)
         await asyncio.to_thread(recover, repository, blobs, SystemClock(), machinery.membership.others)
         passing = taking_files(settings, machinery.passed_files, access.authentication)
         health = Health(SERVICE_NAMES)
@@ -147,17 +146,6 @@ async def _serve(
             await asyncio.to_thread(_note_start, settings, machinery, build, address, metrics_address)
             await stopping.wait()
             log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
-
-
-def _check_company(settings: Settings, repository: Repository, membership: Membership) -> None:
-    """Return unless another service has the same rows, and files that this one cannot see."""
-    with repository.read() as reader:
-        others = membership.others(reader)
-    if others and not settings.blob_url:
-        raise CannotStartError(
-            "another service has these rows, and its files are in its own data directory: stop it (after a kill wait 20 s), "
-            "or keep the files of both in S3 (--blob-url)"
-        )
 
 
 def _tell_layers(layers: Sequence[str]) -> None:

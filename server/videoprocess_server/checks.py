@@ -27,7 +27,6 @@ from videoprocess_server.store.repository import StoreUnavailableError, UnfitDat
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sqlite_connections import database_errors
 
-_MOST_CLOCK_DIFFERENCE_US = MICROSECONDS_PER_SECOND
 _GIB = 1 << 30
 
 
@@ -124,9 +123,9 @@ def _check_postgres(settings: Settings) -> Found:
         f"{without_credentials(settings.database_url)}: PostgreSQL {found.server_version}, schema {settings.database_schema} "
         f"{schema}, clock {ahead_seconds:+.3f} s, round trip {1000 * found.round_trip_seconds:.2f} ms"
     )
-    if abs(found.ahead_us) < _MOST_CLOCK_DIFFERENCE_US:
-        return Verdict.OK, text
-    return Verdict.WARNING, f"{text}: set both clocks by NTP"
+    return (
+        (Verdict.WARNING, f"{text}: set both clocks by NTP") if found.has_clocks_apart else (Verdict.OK, text)
+    )
 
 
 def _check_blobs(settings: Settings) -> Found:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from videoprocess_server.datadir import DATABASE_NAME, DataDirectory, find_database_id
-from videoprocess_server.model.clock import SystemClock
+import structlog
+
+from videoprocess_server.datadir import DATABASE_NAME, DataDirectory, find_database_id, find_replica_id
+from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND, SystemClock
 from videoprocess_server.model.records import Job
 from videoprocess_server.settings import DATABASE_SCHEMES, Settings
 from videoprocess_server.store.database_url import without_credentials
 from videoprocess_server.store.repository import Repository, StoreUnavailableError, UnfitDatabaseError
 from videoprocess_server.store.sqlite import SqliteRepository
+
+log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     from videoprocess_server.store.postgres_inspection import Fitness
@@ -21,16 +25,6 @@ _FILE_REMEDY = "end whatever else uses the file, or restore the data directory f
 _SERVER_REMEDY = "start it, or correct --database-url and what libpq reads (docs/postgresql.md)"
 
 JobEnded = Callable[[Job], None]
-
-
-def check_database(settings: Settings) -> None:
-    """Return if it is worth while to open the rows; looked at before anything is made, and again when they are opened.
-
-    Raises:
-        UnfitDatabaseError: they cannot be had, or belong to other files.
-        SchemaTooNewError: a newer build has written them.
-    """
-    _CHECKS[settings.database_scheme](settings)
 
 
 def open_repository(settings: Settings, data: DataDirectory, job_ended: JobEnded) -> Repository:
@@ -56,7 +50,10 @@ def _open_sqlite(_: Settings, data: DataDirectory, job_ended: JobEnded) -> Repos
 
 
 def _open_postgres(settings: Settings, data: DataDirectory, job_ended: JobEnded) -> Repository:
-    check_postgres(settings)
+    found = check_postgres(settings)
+    if found.has_clocks_apart:
+        ahead_seconds = found.ahead_us / MICROSECONDS_PER_SECOND
+        log.warning("clocks_apart", database_ahead_seconds=ahead_seconds, remedy="set both clocks by NTP")
     with postgres_errors(settings.database_url):
         from videoprocess_server.store.postgres import PostgresRepository
 
@@ -71,14 +68,21 @@ def _open_postgres(settings: Settings, data: DataDirectory, job_ended: JobEnded)
     return repository
 
 
+def check_database(settings: Settings) -> None:
+    """Return if nothing that can be seen without a data directory speaks against the rows. Nothing is made.
+
+    Raises:
+        UnfitDatabaseError: they cannot be had, or belong to other files.
+        SchemaTooNewError: a newer build has written them.
+    """
+    if settings.database_scheme:
+        check_postgres(settings)
+
+
 _OPENERS: Final[Mapping[str, Callable[[Settings, DataDirectory, JobEnded], Repository]]] = {
     "": _open_sqlite,
     **dict.fromkeys(DATABASE_SCHEMES, _open_postgres),
 }
-
-
-def _fit(_settings: Settings) -> None:
-    """SQLite's file is looked at when it is opened."""
 
 
 @contextmanager
@@ -106,7 +110,7 @@ def check_postgres(settings: Settings) -> Fitness:
     """Look at the server, and whether the data directory's files belong to its rows: what no row names is swept. Nothing is made.
 
     Raises:
-        UnfitDatabaseError: it cannot be used, or they belong to others.
+        UnfitDatabaseError: it cannot be used, or they belong to others, or another service has its rows, and files that this one cannot see.
         SchemaTooNewError: a newer build has written the rows.
     """
     with postgres_errors(settings.database_url):
@@ -125,10 +129,9 @@ def check_postgres(settings: Settings) -> Fitness:
             f"the files of data directory {folder} belong to other rows than those of schema {settings.database_schema} "
             f"of {without_credentials(settings.database_url)}: name theirs, or choose another --data-dir"
         )
+    if {*found.living} - {find_replica_id(folder)} and not settings.blob_url:
+        raise UnfitDatabaseError(
+            "another service has these rows, and its files are in its own data directory: stop it (after a kill wait 20 s), "
+            "or keep the files of both in S3 (--blob-url)"
+        )
     return found
-
-
-_CHECKS: Final[Mapping[str, Callable[[Settings], object]]] = {
-    "": _fit,
-    **dict.fromkeys(DATABASE_SCHEMES, check_postgres),
-}

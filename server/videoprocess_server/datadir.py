@@ -72,7 +72,7 @@ class DataDirectory:
     @property
     def replica_id(self) -> str:
         """What the service with this directory is called among others with the same rows, in each of its lives."""
-        if not (found := _find(self.path / REPLICA_ID_NAME)):
+        if not (found := find_replica_id(self.path)):
             found = uuid.uuid4().hex
             self._note(REPLICA_ID_NAME, found)
         return found
@@ -103,6 +103,11 @@ class DataDirectory:
 def find_database_id(path: Path) -> str:
     """Return which rows elsewhere a data directory's files belong to; "" where they are here, or there were none yet."""
     return _find(path / DATABASE_ID_NAME)
+
+
+def find_replica_id(path: Path) -> str:
+    """Return what the service with this data directory is called among others with the same rows; "" where it was none yet."""
+    return _find(path / REPLICA_ID_NAME)
 
 
 def _find(path: Path) -> str:

@@ -66,7 +66,7 @@ def test_high_takes_the_worker_at_the_next_segment_and_normal_goes_on_by_itself(
     assert workers.encoded == [0, 1, 0]
     assert patient.job(normal.accepted.job.job_id).blocked_by is BlockReason.PREEMPTED
     assert patient.blocked_by(normal.accepted) is BlockReason.PREEMPTED
-    assert normal.statuses.told() == [READY, PREEMPTED]
+    until(lambda: normal.statuses.told() == [READY, PREEMPTED])
     assert other_statuses.told() == [READY]
     assert not patient.events()
     at_high.open()
@@ -111,8 +111,7 @@ def test_who_subscribes_while_it_is_preempted_is_told_so(engine: Engine, workers
     workers.will(0, at_high)
     _high(engine, engine.ready_session())
     at_high.wait()
-    until(lambda: engine.blocked_by(normal.accepted) is BlockReason.PREEMPTED)
-    assert Statuses(engine, normal.session_id).told() == [READY, PREEMPTED]
+    until(lambda: Statuses(engine, normal.session_id).told() == [READY, PREEMPTED])
     assert Statuses(engine, normal.session_id, OTHER_USER).told() == [READY]
 
 

@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine.engine_under_test import CALLER, LEASE_TIMES, UNHEARD, USER, Engine, until
+from engine.meeting import Meeting, is_refused
 from engine.scripted_executor import Act, Attempt, Gate, ScriptedExecutor, crash, fail
 from engine.test_random_lives import MISTAKES
 from engine.two_replicas import Pair, two_replicas
@@ -32,11 +33,13 @@ from videoprocess_server.store.postgres import PostgresRepository
 from videoprocess_server.store.repository import Repository
 
 #: of each kind
-ROUNDS = {"memory": 1000, "postgres": 100} if SOAKING else {"memory": 8, "postgres": 8}
+ROUNDS = 1000 if SOAKING else 8
 LIMITS = Limits(retry_backoff_seconds=1e-6, checkpoint_seconds=0.05)
-#: of the threads of one round, so that another comes first each time
-MOST_JITTER_SECONDS = 0.004
+#: of the threads of one round, and of transactions that have met, so that another comes first each time
+MOST_JITTER_SECONDS = 0.003
 VIDEO = "v"
+#: what B changes when it takes the job from A
+TAKING = "running to queued"
 
 
 @pytest.fixture(name="store", params=["memory", pytest.param("postgres", marks=pytest.mark.slow)])
@@ -138,28 +141,34 @@ class Race:
     act: Act = lambda _attempt: None
     #: before the race, where the place is reached
     before: Action = lambda _race: None
+    #: what A's transaction changes that is to meet with B's, and what B's does
+    meeting: tuple[str, str] = ("running to completed", TAKING)
     #: reasons that the jobs may end for instead of being done
     faults: frozenset[str] = frozenset()
 
 
 RACES: Mapping[str, Race] = {
     "accept": Race(
-        place=None, actions=(lambda race: race.process(race.pair.a), lambda race: race.process(race.pair.b))
+        place=None,
+        actions=(lambda race: race.process(race.pair.a), lambda race: race.process(race.pair.b)),
+        meeting=("no to queued", "no to queued"),
     ),
     "begin": Race(
         place=None,
         before=queue,
         actions=(lambda race: race.pair.a.scheduler.wake(), lambda race: race.pair.b.scheduler.wake()),
+        meeting=("queued to running", "queued to running"),
     ),
-    "lease": Race(place=PlanTask, actions=(go_on, take_over)),
-    "finish": Race(place=1, actions=(go_on, take_over)),
-    "give_back": Race(place=1, act=crash(-11), actions=(go_on, take_over)),
-    "requeue": Race(place=1, actions=(yield_up, take_over)),
+    "lease": Race(place=PlanTask, actions=(go_on, take_over), meeting=("lease", TAKING)),
+    "finish": Race(place=1, actions=(go_on, take_over), meeting=("finish", TAKING)),
+    "give_back": Race(place=1, act=crash(-11), actions=(go_on, take_over), meeting=("give back", TAKING)),
+    "requeue": Race(place=1, actions=(yield_up, take_over), meeting=("running to queued", TAKING)),
     "complete": Race(place=VerifyTask, actions=(go_on, take_over)),
     "fail": Race(
         place=JoinTask,
         act=fail("DECODE_FAILED"),
         actions=(go_on, take_over),
+        meeting=("running to failed", TAKING),
         faults=frozenset({"DECODE_FAILED"}),
     ),
     "interrupt": Race(
@@ -198,6 +207,7 @@ RACES: Mapping[str, Race] = {
         place=1,
         before=lambda race: race.pair.clock.advance(LEASE_TIMES.lease_seconds),
         actions=(renew, look),
+        meeting=("renew", TAKING),
     ),
 }
 
@@ -210,7 +220,10 @@ class Racing:
         self._race = race
         self._draw = random.Random(seed)
         self._log = log
-        #: rounds in which the job was taken from A's driver while that was at work, and those in which it was not
+        self._meeting = Meeting(race.meeting, self._pause_seconds)
+        self._histories = [witness.history for witness in pair.witnesses]
+        #: rounds in which the job was taken from A's driver while that was at work, and those in which it was not; in which both
+        #: transactions were under way at once; in which A's change was made; in which somebody was refused
         self.outcomes: Counter[str] = Counter()
 
     def run(self, number: int) -> None:
@@ -222,6 +235,7 @@ class Racing:
         current = self._begin()
         begun, lines = self._begun_count(), len(self._log)
         self._race.before(current)
+        self._meeting.arrange(self._histories)
         self._act(current, number)
         current.gate.open()
         self._end(current)
@@ -233,7 +247,11 @@ class Racing:
         taken = any(line["event"] == "jobs_recovered" for line in self._log[lines:])
         if self._race.place is None:
             assert 1 <= self._begun_count() - begun <= len(events)
+        self._meeting.learn(self._histories)
         self.outcomes["taken" if taken else "kept"] += 1
+        self.outcomes["contended"] += self._meeting.is_contended(self._histories)
+        self.outcomes["made"] += self._meeting.is_made(self._histories[0])
+        self.outcomes["refused"] += is_refused(self._histories)
         self._clear(current)
 
     def _begin(self) -> Round:
@@ -267,17 +285,15 @@ class Racing:
             except BaseException as error:  # noqa: BLE001 the round tells it
                 errors.append(error)
 
-        threads = [
-            threading.Thread(
-                target=act, args=(action, self._draw.choice((0, self._draw.random())) * MOST_JITTER_SECONDS)
-            )
-            for action in actions
-        ]
+        threads = [threading.Thread(target=act, args=(action, self._pause_seconds())) for action in actions]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert errors == []
+
+    def _pause_seconds(self) -> float:
+        return self._draw.choice((0, self._draw.random())) * MOST_JITTER_SECONDS
 
     def _settle(self, current: Round) -> None:
         """Wait until whoever may go on has ended."""
@@ -342,12 +358,13 @@ def test_of_two_replicas_one_makes_the_transition(
             two_replicas(folder, database, ScriptedExecutor, limits=LIMITS, notices=notices)
         )
         racing = Racing(pair, RACES[kind], len(kind), log)
-        for number in range(ROUNDS[store]):
+        for number in range(ROUNDS):
             racing.run(number)
     assert [witness.violations for witness in pair.witnesses] == [[], []]
     assert [line for line in log if line["event"] in MISTAKES] == []
     if RACES[kind].place is not None:
         assert racing.outcomes["taken"] > 0
         assert racing.outcomes["kept"] > 0
+    assert racing.outcomes["contended"] > 0 or not SOAKING
     for name, count in racing.outcomes.items():
         print(f"count {store}_{kind}_{name} = {count}")

@@ -125,7 +125,6 @@ def test_a_replica_renews_and_looks_by_itself() -> None:
             SystemClock().now_us,
             lost=lambda: None,
             found_dead=found.set,
-            found_living=lambda _living: None,
             listen=lambda: lambda: None,
             times=LeaseTimes(lease_seconds=60.0, renew_seconds=0.01, look_seconds=0.01),
         )

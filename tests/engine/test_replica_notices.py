@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from engine.engine_under_test import CALLER, LEASE_TIMES, USER, Engine, until
-from engine.observers import READY, Statuses
-from engine.scripted_executor import Gate
+from engine.observers import READY, Statuses, is_asked_to_stop
+from engine.scripted_executor import PATIENCE_SECONDS, Gate
 from engine.two_replicas import Pair, two_replicas
 from postgres_server import PostgresServer
 from videoprocess_server.engine.jobs import Accepted
@@ -92,6 +94,19 @@ def test_a_job_accepted_by_one_is_taken_by_another_that_is_free(lazy: Pair) -> N
     assert lazy.b.executor.count(AnalyzeTask) == 0
 
 
+def test_a_closed_gate_of_one_holds_back_that_one_only(pair: Pair) -> None:
+    session_id, gate = pair.a.ready(), Gate()
+    pair.a.executor.will(1, gate)
+    with pair.only(pair.a):
+        accepted = pair.a.process(session_id)
+        gate.wait()
+    pair.a.close_gate(BlockReason.OVERHEAT)
+    until(lambda: is_asked_to_stop(pair.a, accepted))
+    gate.open()
+    assert pair.b.end_of(accepted).kind is EventKind.PROCESS_DONE
+    assert [engine.executor.encoded for engine in pair.engines] == [[0, 1], [2]]
+
+
 def test_subscribers_of_one_hear_of_events_and_progress_of_the_other(lazy: Pair) -> None:
     hub, told = lazy.b.hub, []
     subscription = hub.subscribe(USER, "", 0, lambda: None)
@@ -115,36 +130,75 @@ def test_subscribers_of_one_hear_of_events_and_progress_of_the_other(lazy: Pair)
     until(lambda: hears(Event))
 
 
-def test_subscribers_of_both_hear_once_that_a_session_is_preempted_and_when_it_is_not_any_more(
-    lazy: Pair,
-) -> None:
-    session_id, _ = _in_segment(lazy.a)
-    statuses = [Statuses(engine, session_id) for engine in lazy.engines]
+@dataclass(frozen=True)
+class Preempted:
+    """A session whose job waits for a HIGH one that A drives."""
+
+    session_id: str
+    #: where the HIGH one's worker waits
+    at_high: Gate
+    high: Accepted
+    statuses: tuple[Statuses, Statuses]
+
+
+@pytest.fixture(name="preempted")
+def _preempted(lazy: Pair) -> Preempted:
+    session_id, normal = _in_segment(lazy.a)
+    statuses = Statuses(lazy.a, session_id), Statuses(lazy.b, session_id)
     at_high = Gate()
     lazy.a.executor.will(0, at_high)
-    elsewhere = lazy.a.ready("high")
-    high = lazy.a.process(elsewhere, "high", priority=Priority.HIGH)
+    high = lazy.a.process(lazy.a.ready("high"), "high", priority=Priority.HIGH)
     at_high.wait()
     until(lambda: [each.told() for each in statuses] == [[READY, PREEMPTED]] * 2)
-    assert Statuses(lazy.b, session_id).told() == [READY, PREEMPTED]
-    at_high.open()
-    lazy.a.end_of(high)
-    until(lambda: [each.told() for each in statuses] == [[READY, PREEMPTED, READY]] * 2)
+    assert [engine.blocked_by(normal) for engine in lazy.engines] == [BlockReason.PREEMPTED] * 2
+    return Preempted(session_id, at_high, high, statuses)
 
 
-def test_what_a_replica_told_of_a_session_ends_with_it(pair: Pair) -> None:
-    session_id = pair.a.ready()
-    statuses = Statuses(pair.b, session_id)
-    status, reason = PREEMPTED
-    pair.a.hub.session_status_changed(USER, session_id, status, reason, "")
+def test_subscribers_of_both_hear_once_that_a_session_is_preempted_and_when_it_is_not_any_more(
+    lazy: Pair, preempted: Preempted
+) -> None:
+    assert Statuses(lazy.b, preempted.session_id).told() == [READY, PREEMPTED]
+    preempted.at_high.open()
+    lazy.a.end_of(preempted.high)
+    until(lambda: [each.told() for each in preempted.statuses] == [[READY, PREEMPTED, READY]] * 2)
+
+
+def test_a_replica_that_starts_late_tells_that_a_session_is_preempted(
+    lazy: Pair, preempted: Preempted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReplicaLease, "may_drive", lambda lease: lease.replica_id == "a")
+    lazy.b.restart()
+    statuses = Statuses(lazy.b, preempted.session_id)
     until(lambda: statuses.told() == [READY, PREEMPTED])
-    pair.a.kill()
-    assert isinstance(pair.b.membership, ReplicaLease)
-    pair.b.membership.look()
-    assert statuses.told() == [READY, PREEMPTED]
-    pair.pass_time(LEASE_TIMES.lease_seconds)
-    pair.b.membership.look()
+    preempted.at_high.open()
+    lazy.a.end_of(preempted.high)
     until(lambda: statuses.told() == [READY, PREEMPTED, READY])
+
+
+def test_a_replica_that_lost_its_connections_tells_of_a_preempted_session_as_before(
+    lazy: Pair, preempted: Preempted, postgres: PostgresServer
+) -> None:
+    looked = threading.Event()
+    lazy.b.hub.subscribe(USER, "", None, looked.set)
+    listening = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    assert len(postgres.execute(f"SELECT pg_terminate_backend(pid) {listening}")) == len(lazy.engines)
+    assert looked.wait(PATIENCE_SECONDS)
+    assert [each.told() for each in preempted.statuses] == [[READY, PREEMPTED]] * 2
+    preempted.at_high.open()
+    lazy.a.end_of(preempted.high)
+    until(lambda: [each.told() for each in preempted.statuses] == [[READY, PREEMPTED, READY]] * 2)
+
+
+def test_a_session_is_preempted_no_longer_than_who_preempts_it_is_believed_in(
+    lazy: Pair, preempted: Preempted
+) -> None:
+    lazy.a.kill()
+    assert isinstance(lazy.b.membership, ReplicaLease)
+    lazy.b.membership.look()
+    assert Statuses(lazy.b, preempted.session_id).told() == [READY, PREEMPTED]
+    lazy.pass_time(LEASE_TIMES.lease_seconds)
+    lazy.b.membership.look()
+    until(lambda: preempted.statuses[1].told() == [READY, PREEMPTED, READY])
 
 
 def test_frozen_work_of_one_is_evicted_when_the_other_says_that_it_is_of_no_use(lazy: Pair) -> None:

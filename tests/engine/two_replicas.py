@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from engine.engine_under_test import Engine, FakeClock, running_engine
+from engine.meeting import History
 from engine.scripted_executor import ScriptedExecutor
-from videoprocess_server.model.records import Artifact, Job, SegmentRecord
+from videoprocess_server.model.records import Artifact, Job, Replica, SegmentRecord
 from videoprocess_server.model.states import JobState
 from videoprocess_server.store.repository import Reader, Repository, Transaction
 
@@ -31,15 +33,19 @@ class Witness:
         self.violations: list[str] = []
         #: kinds of changes that became durable
         self.changes: Counter[str] = Counter()
+        self.history = History()
 
     def read(self) -> Any:
         return self._inner.read()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        with self._inner.transaction() as tx:
-            witnessed = _Witnessed(tx, self)
-            yield witnessed  # type: ignore[misc]
+        with self.history.act() as act:
+            with self._inner.transaction() as tx:
+                witnessed = _Witnessed(tx, self)
+                yield witnessed  # type: ignore[misc]
+                time.sleep(act.lingers_seconds)
+            act.changes = witnessed.changes
         self.changes.update(witnessed.changes)
 
     def ping(self) -> None:
@@ -93,6 +99,16 @@ class _Witnessed:
                 self._witness.violations.append(f"finished {segment} of {video.last_driver}")
         self.changes["finish" if finished else "finish refused"] += 1
         return finished
+
+    def release_segments(
+        self, plan_id: str, *, lease_token: str | None = None, crashed_index: int | None = None
+    ) -> None:
+        self._inner.release_segments(plan_id, lease_token=lease_token, crashed_index=crashed_index)
+        self.changes["give back" if lease_token else "give all back"] += 1
+
+    def put_replica(self, replica: Replica) -> None:
+        self._inner.put_replica(replica)
+        self.changes["renew"] += 1
 
     def _job_of(self, plan_id: str) -> Job | None:
         plan = self._inner.get_plan(plan_id)

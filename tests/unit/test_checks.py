@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from postgres_server import PostgresServer
-from videoprocess_server import checks
 from videoprocess_server.checks import Verdict, find
 from videoprocess_server.settings import Settings
+from videoprocess_server.store import postgres_inspection
 
 
 def test_clocks_apart_are_a_warning(
     postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_MOST_CLOCK_DIFFERENCE_US", 0)
+    monkeypatch.setattr(postgres_inspection, "MOST_CLOCK_DIFFERENCE_US", 0)
     findings = find(Settings(data_dir=tmp_path, database_url=postgres.url()))
     (database,) = [finding for finding in findings if finding.name == "database"]
     assert database.verdict is Verdict.WARNING

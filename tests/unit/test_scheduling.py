@@ -171,6 +171,16 @@ def test_high_jobs_take_what_they_can_use_and_normal_ones_the_rest() -> None:
     assert _blocked(_job("n"), replace(high, demand=4)) == {"n": BlockReason.PREEMPTED}, "ran or not"
 
 
+def test_a_high_job_elsewhere_preempts_whom_there_is_no_room_for_here() -> None:
+    jobs, values = (_job("b", BERT, running=True), _job("n")), {"high_elsewhere": {ANNA}}
+    assert _blocked(*jobs, max_running_jobs=1, **values) == {"n": BlockReason.PREEMPTED}
+    assert _blocked(*jobs, max_running_jobs=2, **values) == {}
+
+
+def test_where_nothing_may_start_what_runs_goes_on() -> None:
+    assert _workers(_job("r", running=True), _job("q"), _job("h", priority=HIGH), may_start=False) == {"r": 4}
+
+
 def test_a_normal_job_of_another_user_is_not_preempted() -> None:
     jobs = (_job("h", priority=HIGH, running=True), _job("n", BERT))
     assert _blocked(*jobs, cores=1) == {"n": BlockReason.NONE}
@@ -320,11 +330,14 @@ def _situations(draw: st.DrawFn, *, alike: bool = False) -> Situation:
         max_running_jobs=1000 if alike else draw(st.integers(1, 5)),
         usage_seconds=draw(st.dictionaries(st.integers(1, 4), st.floats(0, 200))),
         gate=draw(st.sampled_from((BlockReason.NONE, BlockReason.NONE, BlockReason.MANUAL))),
+        may_start=alike or draw(st.sampled_from((True, True, False))),
+        high_elsewhere=draw(st.frozensets(st.integers(1, 4), max_size=2)),
     )
 
 
 def _open_to(job: Candidate, situation: Situation) -> bool:
-    return job.priority is HIGH or situation.gate is BlockReason.NONE
+    may_run = job.priority is HIGH or situation.gate is BlockReason.NONE
+    return may_run and (job.running or situation.may_start)
 
 
 def _places_of_users(jobs: Iterable[Candidate], workers: Mapping[str, int]) -> Counter[int]:
@@ -366,7 +379,7 @@ def test_something_runs_if_anything_may(situation: Situation) -> None:
 def test_a_closed_gate_lets_no_normal_job_run_and_says_so(situation: Situation) -> None:
     decision = decide(situation)
     for job in situation.candidates:
-        if not _open_to(job, situation):
+        if job.priority is NORMAL and situation.gate is not BlockReason.NONE:
             assert decision.blocked[job.job_id] is situation.gate
 
 

@@ -30,6 +30,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "InvalidToken": _CREDENTIALS,
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
+    "RequestTimeTooSkewed": "the clocks are apart: set this machine's clock by NTP, or the server's",
     "AccessDenied": _RIGHTS,
     "403": _RIGHTS,
     "NotImplemented": _CREATE_ONLY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -61,11 +61,10 @@ class EventHub:
         self._lock = threading.Lock()
         self._subscriptions: defaultdict[int, list[Subscription]] = defaultdict(list)
         self._status = StatusChanged(SessionStatus.READY, BlockReason.NONE, "")
-        #: user → session → its condition, by who tells it, where that is another than the service's
-        self._session_status: defaultdict[int, dict[str, dict[str, StatusChanged]]] = defaultdict(dict)
+        #: user → session → its condition, where that is another than the service's
+        self._session_status: defaultdict[int, dict[str, StatusChanged]] = defaultdict(dict)
         self._last_progress: dict[str, float] = {}
         self._relay: Callable[[Job], None] = lambda _job: None
-        self._relay_status: Callable[[int, StatusChanged], None] = lambda _user_id, _told: None
 
     def subscribe(
         self, user_id: int, session_id: str, after_sequence: int | None, wake: Callable[[], None]
@@ -90,8 +89,8 @@ class EventHub:
                     "SUBSCRIBER_LIMIT",
                     f"user {user_id} has {self._limits.max_subscribers_per_user} subscriptions",
                 )
-            sessions = self._session_status.get(user_id, {})
-            now = [self._status, *(_shown(sessions, each) for each in sessions if session_id in ("", each))]
+            sessions = self._session_status.get(user_id, {}).values()
+            now = [self._status, *(told for told in sessions if session_id in ("", told.session_id))]
             subscription = Subscription(user_id, session_id, wake, max(cursor, oldest - 1), statuses=now)
             subscription.allowed_backlog = self._limits.max_subscriber_backlog + newest - subscription.cursor
             self._subscriptions[user_id].append(subscription)
@@ -159,10 +158,6 @@ class EventHub:
         """Have this called too, as often as readers are told of progress here."""
         self._relay = tell
 
-    def relay_session_status(self, tell: Callable[[int, StatusChanged], None]) -> None:
-        """Have this called too, with the user_id, whenever a session's condition changes here."""
-        self._relay_status = tell
-
     def progressed(self, job: Job) -> None:
         """Tell readers how far a job is, at most four times a second a video."""
         now = time.monotonic()
@@ -201,58 +196,16 @@ class EventHub:
     ) -> None:
         """Tell a session's readers its condition; READY: that of the service holds again."""
         told = StatusChanged(status, reason, message, session_id)
-        self.show_session_status(user_id, told)
-        self._relay_status(user_id, told)
-
-    def show_session_status(self, user_id: int, told: StatusChanged, replica_id: str = "") -> None:
-        """Leave a session's condition with its readers; it holds as long as any replica says so.
-
-        Args:
-            user_id: whose session it is.
-            told: its condition; READY: nothing is the matter any more.
-            replica_id: who says so; "" for this one.
-        """
         with self._lock:
             sessions = self._session_status[user_id]
-            before = _shown(sessions, told.session_id)
-            by_replica = sessions.setdefault(told.session_id, {})
-            by_replica.pop(replica_id, None)
-            if told.status is not SessionStatus.READY:
-                by_replica[replica_id] = told
-            if not by_replica:
-                del sessions[told.session_id]
-            after = _shown(sessions, told.session_id)
+            sessions.pop(session_id, None)
+            if status is not SessionStatus.READY:
+                sessions[session_id] = told
             if not sessions:
                 del self._session_status[user_id]
-            readers = [
-                s
-                for s in self._subscriptions.get(user_id, ())
-                if before != after and s.session_id in ("", told.session_id)
-            ]
-            _put_status(readers, after)
+            readers = [s for s in self._subscriptions.get(user_id, ()) if s.session_id in ("", session_id)]
+            _put_status(readers, told)
         _wake(readers)
-
-    def keep_statuses_of(self, living: Collection[str]) -> None:
-        """What replicas told of sessions that are gone, nobody would take back."""
-        with self._lock:
-            gone = [
-                (user_id, session_id, replica_id)
-                for user_id, sessions in self._session_status.items()
-                for session_id, by_replica in sessions.items()
-                for replica_id in by_replica
-                if replica_id and replica_id not in living
-            ]
-        for user_id, session_id, replica_id in gone:
-            self.show_session_status(user_id, _ready(session_id), replica_id)
-
-
-def _ready(session_id: str) -> StatusChanged:
-    return StatusChanged(SessionStatus.READY, BlockReason.NONE, "", session_id)
-
-
-def _shown(sessions: Mapping[str, Mapping[str, StatusChanged]], session_id: str) -> StatusChanged:
-    """Return a session's condition, whoever tells it."""
-    return next(iter(sessions.get(session_id, {}).values()), _ready(session_id))
 
 
 def _wake(readers: Sequence[Subscription]) -> None:

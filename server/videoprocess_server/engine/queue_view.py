@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from videoprocess_server.engine.driver import JobDriver
 from videoprocess_server.engine.limits import Limits
@@ -37,6 +37,11 @@ class Seen:
     excluded: Mapping[str, BlockReason]
     #: jobs that run, but not here
     elsewhere: Sequence[Job]
+
+    @property
+    def high_elsewhere(self) -> Sequence[Job]:
+        """HIGH jobs that run, but not here."""
+        return [job for job in self.elsewhere if job.priority is Priority.HIGH]
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ class QueueView:
                 jobs[job.job_id] = job
                 candidates.append(_running(job, entry))
         neediest = sorted(usage, key=lambda user_id: (usage[user_id], user_id))
-        busy = {job.user_id for job in jobs.values()}
+        seen = Seen(candidates, jobs, excluded, elsewhere)
+        busy = {job.user_id for job in (*jobs.values(), *seen.high_elsewhere)}
         ahead = self._limits.max_running_jobs + USERS_AHEAD
         for user_id in sorted(busy | set(neediest[:ahead])):
             for job, turn in self._heads(reader, user_id, len(paused)):
@@ -111,7 +117,7 @@ class QueueView:
             if candidate.user_id in over and candidate.priority is Priority.NORMAL:
                 excluded[candidate.job_id] = BlockReason.SPACE_LIMIT
         ordered = sorted(candidates, key=lambda candidate: _in_order(candidate, jobs))
-        return Seen([each for each in ordered if each.job_id not in excluded], jobs, excluded, elsewhere)
+        return replace(seen, candidates=[each for each in ordered if each.job_id not in excluded])
 
     def _heads(self, reader: Reader, user_id: int, paused_count: int) -> list[tuple[Job, bool]]:
         """Return the user's first queued jobs, the oldest before all others where it has its turn."""

@@ -57,7 +57,6 @@ class ReplicaLease:
         now_us: the clock that all replicas compare with, microseconds since 1970.
         lost: called when no renewal came through for so long that others may take the jobs: stop driving.
         found_dead: called when another replica is gone, after its jobs were taken back.
-        found_living: called at each look with the ids of those that live.
         listen: begins to hear the others; returns what ends that.
         times: how long all that takes.
         monotonic: seconds that never jump.
@@ -71,7 +70,6 @@ class ReplicaLease:
         now_us: Callable[[], int],
         lost: Callable[[], None],
         found_dead: Callable[[], None],
-        found_living: Callable[[Collection[str]], None],
         listen: Callable[[], Callable[[], None]],
         times: LeaseTimes | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -82,7 +80,6 @@ class ReplicaLease:
         self._now_us = now_us
         self._lost = lost
         self._found_dead = found_dead
-        self._found_living = found_living
         self._listen = listen
         #: called where this one is to hear nothing more
         self.stop_listening: Callable[[], None] = lambda: None
@@ -164,7 +161,6 @@ class ReplicaLease:
             self._forget_dead(now_us)
         if has_dead or has_orphans:
             self._found_dead()
-        self._found_living(alive)
 
     def _living(self, reader: Reader, now_us: int) -> set[str]:
         return {each.replica_id for each in reader.list_replicas() if each.expire_time_us > now_us}

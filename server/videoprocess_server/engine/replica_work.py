@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from videoprocess_server.engine.events import EventHub, StatusChanged
+from videoprocess_server.engine.events import EventHub
 from videoprocess_server.engine.scheduler import MAY_GO_ON, Scheduler
 from videoprocess_server.engine.work import StopReason
-from videoprocess_server.model.records import Driver, Job, JobProgress
+from videoprocess_server.model.records import Driver, Job, JobProgress, Priority
 from videoprocess_server.model.states import TERMINAL_JOB_STATES, JobState
 from videoprocess_server.store.notices import Notices
 from videoprocess_server.store.repository import Repository
 
-_PROGRESS, _EVICT, _STATUS = "progress", "evict", "status"
+_PROGRESS, _EVICT = "progress", "evict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +34,6 @@ class _Evict:
     replica_id: str
     user_id: int
     video_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Status:
-    """A session's condition, from who found it."""
-
-    replica_id: str
-    user_id: int
-    told: StatusChanged
 
 
 class ReplicaWork:
@@ -74,13 +65,11 @@ class ReplicaWork:
         self._topics: Mapping[str, Callable[[str], None]] = {
             _PROGRESS: self._hear_progress,
             _EVICT: self._hear_evict,
-            _STATUS: self._hear_status,
         }
 
     def listen(self) -> Callable[[], None]:
         """Tell and hear the others; they are heard until what is returned is called."""
         self._hub.relay_progress(self._tell_progress)
-        self._hub.relay_session_status(self._tell_status)
         return self._notices.listen(
             self._hub.committed, self.look_at, self._look_at_everything, self._hear_announcement
         )
@@ -120,10 +109,6 @@ class ReplicaWork:
             told = _Progress(job_id=job.job_id, driver=job.driver, progress=job.progress)
             self._notices.announce(_PROGRESS, msgspec.json.encode(told).decode())
 
-    def _tell_status(self, user_id: int, told: StatusChanged) -> None:
-        status = _Status(replica_id=self._replica_id, user_id=user_id, told=told)
-        self._notices.announce(_STATUS, msgspec.json.encode(status).decode())
-
     def look_at(self, job_id: str) -> None:
         """Have done here what a job's row says.
 
@@ -132,21 +117,24 @@ class ReplicaWork:
         mine = self._scheduler.driver_of(job_id)
         with self._repository.read() as reader:
             job = reader.get_job(job_id)
+        if job is None or job.state is not JobState.RUNNING or job.priority is Priority.HIGH:
+            self._scheduler.wake()  # something may run, or a session be preempted or not any more
         if job is None or job.state in TERMINAL_JOB_STATES:
             self._progress.pop(job_id, None)
             self._scheduler.stop(job_id, StopReason.REMOVE)
-        elif job.state is JobState.QUEUED:
-            self._scheduler.wake()
-        elif mine is not None and job.driver != mine:
-            self._scheduler.stop(job_id, StopReason.REMOVE)
+        elif job.state is JobState.RUNNING:
+            self._look_at_running(job, mine)
+
+    def _look_at_running(self, job: Job, mine: Driver | None) -> None:
+        if mine is not None and job.driver != mine:
+            self._scheduler.stop(job.job_id, StopReason.REMOVE)
         elif mine is not None and job.stop_requested:
-            self._scheduler.stop(job_id, StopReason[job.stop_requested])
+            self._scheduler.stop(job.job_id, StopReason[job.stop_requested])
         elif job.driver is None or job.driver.replica_id != self._replica_id:
             self._scheduler.evict(job.user_id, job.video_id)
 
     def _look_at_everything(self) -> None:
         """Whatever was told before may have been missed."""
-        self._hub.keep_statuses_of(())
         self._hub.look_again()
         self._scheduler.wake()
         for job_id in self._scheduler.driven_ids():
@@ -175,8 +163,3 @@ class ReplicaWork:
         told = msgspec.json.decode(payload, type=_Evict)
         if told.replica_id != self._replica_id:
             self._scheduler.evict(told.user_id, told.video_id)
-
-    def _hear_status(self, payload: str) -> None:
-        status = msgspec.json.decode(payload, type=_Status)
-        if status.replica_id != self._replica_id:
-            self._hub.show_session_status(status.user_id, status.told, status.replica_id)

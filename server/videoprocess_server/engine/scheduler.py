@@ -270,11 +270,13 @@ class Scheduler:
             max_running_jobs=self._shop.limits.max_running_jobs,
             usage_seconds=usage,
             gate=gate,
+            may_start=self._membership.may_drive(),
+            high_elsewhere={job.user_id for job in seen.high_elsewhere},
         )
         decision = decide(situation)
         self._busy = bool(users)
         self._blocked = {**decision.blocked, **seen.excluded}
-        self._preemption.tell(decision, seen.jobs)
+        self._preemption.tell(decision, seen)
         self._apply(decision, seen.candidates, running)
 
     def _queue_lost_again(self, elsewhere: Iterable[Job]) -> None:

@@ -57,7 +57,6 @@ class Sharing:
             server_now_us,
             lost=lambda: scheduler().stop_all(LEASE_LOST),
             found_dead=self._found_dead,
-            found_living=hub.keep_statuses_of,
             listen=lambda: self.work().listen(),
             times=times,
             monotonic=monotonic,

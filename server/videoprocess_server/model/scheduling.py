@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from videoprocess_server.model.execution_modes import MODES
@@ -57,6 +57,10 @@ class Situation:
     usage_seconds: Mapping[int, float]
     #: why NORMAL work must not run now
     gate: BlockReason = BlockReason.NONE
+    #: whether jobs that do not run may begin to
+    may_start: bool = True
+    #: users who have a HIGH job running on another machine
+    high_elsewhere: Collection[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,8 @@ def decide(situation: Situation) -> Decision:
       by FAIR_SHARE until it runs again.
     - Of a user's places, HIGH jobs take what they can use, then NORMAL ones. Among equals each running job keeps one,
       the others go in queue order. A NORMAL job without a place while a HIGH one of its user has one is PREEMPTED,
-      whether it ever ran or not.
+      whether it ever ran or not,
+      and wherever the HIGH one runs.
     - A job with its turn takes its first place before all that. A turn or a retry alone that must wait for room lets no
       other job of its user start meanwhile.
     - No more cores and memory than there are, but one worker always may run.
@@ -173,7 +178,8 @@ class _Share:
 def _deal(situation: Situation) -> dict[str, int]:
     by_user: dict[int, list[Candidate]] = {}
     for candidate in situation.candidates:
-        if situation.gate is BlockReason.NONE or candidate.priority is Priority.HIGH:
+        is_open = situation.gate is BlockReason.NONE or candidate.priority is Priority.HIGH
+        if is_open and (candidate.running or situation.may_start):
             by_user.setdefault(candidate.user_id, []).append(candidate)
     room = _Room(situation)
     shares = {
@@ -227,6 +233,7 @@ def _reasons(situation: Situation, places: Mapping[str, int]) -> dict[str, Block
     running = [candidate for candidate in situation.candidates if candidate.job_id in places]
     users = {candidate.user_id for candidate in running}
     with_high = {candidate.user_id for candidate in running if candidate.priority is Priority.HIGH}
+    with_high.update(situation.high_elsewhere)
 
     def reason(candidate: Candidate) -> BlockReason:
         if candidate.priority is Priority.NORMAL and situation.gate is not BlockReason.NONE:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from psycopg.rows import tuple_row
 
+from videoprocess_server.model.clock import MICROSECONDS_PER_SECOND
 from videoprocess_server.model.records import Job
 from videoprocess_server.store.codec import from_row
 from videoprocess_server.store.inspection import COUNTS, LAST_JOBS, Inspection
@@ -24,6 +26,8 @@ from videoprocess_server.store.repository import UnfitDatabaseError
 from videoprocess_server.store.schema import SchemaTooNewError
 from videoprocess_server.store.sql.postgres import MIGRATIONS
 
+#: that clocks may be apart unremarked
+MOST_CLOCK_DIFFERENCE_US = MICROSECONDS_PER_SECOND
 _BUSY_SECONDS = 5.0
 _ROUND_TRIPS = 5
 
@@ -35,10 +39,17 @@ class Fitness:
     server_version: str
     #: what a start would go on with
     installation: Installation
+    #: replica_ids of the services that live on it
+    living: Collection[str]
     #: of the server's clock, ahead of `now_us` that was passed
     ahead_us: int
     #: the quickest of some
     round_trip_seconds: float
+
+    @property
+    def has_clocks_apart(self) -> bool:
+        """Whether somebody should set them."""
+        return abs(self.ahead_us) >= MOST_CLOCK_DIFFERENCE_US
 
 
 def inspect(url: str, schema: str, most_jobs: int) -> Inspection:
@@ -72,7 +83,8 @@ def examine(url: str, schema: str, now_us: int) -> Fitness:
 
     Raises:
         StoreUnavailableError: the database does not answer.
-        UnfitDatabaseError: the address, the server or the database is of no use, or there is no right to make the schema.
+        UnfitDatabaseError: the address, the server or the database is of no use, there is no right to make the schema, or something
+            else is in it.
         SchemaTooNewError: a newer build has made it.
     """
     with closing(_open(url, schema)) as connection:
@@ -80,6 +92,7 @@ def examine(url: str, schema: str, now_us: int) -> Fitness:
         statements = PostgresStatements(connection)
         (clock,) = statements.rows("server_now_us", {})
         since_us = round((time.monotonic() - begin) * 500_000)  # it was read half-way
+        now_there_us = int(clock["now_us"])
         found, known = find_installation(connection), MIGRATIONS[-1].version
         if found.schema_version > known:
             raise SchemaTooNewError(found.schema_version, known, "database")
@@ -88,16 +101,34 @@ def examine(url: str, schema: str, now_us: int) -> Fitness:
                 f"there is no right to make the schema {schema}: let an administrator run "
                 f"CREATE SCHEMA {schema} AUTHORIZATION {connection.info.user}"
             )
+        if not found.schema_version and (others := _there(connection, COUNTS)):
+            raise UnfitDatabaseError(
+                f"the schema {schema} holds something else (table {others[0]}): name another by --database-schema"
+            )
         return Fitness(
             server_version=_server_version(connection),
             installation=found,
-            ahead_us=int(clock["now_us"]) - now_us - since_us,
+            living=_living(connection, now_there_us),
+            ahead_us=now_there_us - now_us - since_us,
             round_trip_seconds=min(_round_trip_seconds(connection) for _ in range(_ROUND_TRIPS)),
         )
 
 
 def _open(url: str, schema: str) -> Connection:
     return Opener(url=url, schema=schema, busy_timeout_seconds=_BUSY_SECONDS).open()
+
+
+def _there(connection: Connection, tables: Iterable[str]) -> Sequence[str]:
+    """Return those of the tables that are in the schema."""
+    names = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+    return [row["name"] for row in connection.execute(names, ([*tables],)).fetchall()]
+
+
+def _living(connection: Connection, now_us: int) -> Collection[str]:
+    if not _there(connection, ["replicas"]):  # of an older build
+        return ()
+    rows = connection.execute("SELECT replica_id FROM replicas WHERE expire_time_us > %s", (now_us,))
+    return [row["replica_id"] for row in rows.fetchall()]
 
 
 def _server_version(connection: Connection) -> str:
