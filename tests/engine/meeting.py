@@ -97,9 +97,10 @@ class Meeting:
 
         return before
 
-    def learn(self, histories: Sequence[History]) -> None:
-        """See where in a round the changes were made."""
-        for side, history in enumerate(histories):
+    def learn(self, histories: Sequence[History], sides: Sequence[int]) -> None:
+        """See where in a round these sides made their changes."""
+        for side in sides:
+            history = histories[side]
             found = [number for number, act in enumerate(history.acts) if self._changes[side] in act.changes]
             if self._numbers[side] is None and found:
                 self._numbers[side] = found[0]

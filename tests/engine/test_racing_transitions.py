@@ -247,7 +247,8 @@ class Racing:
         taken = any(line["event"] == "jobs_recovered" for line in self._log[lines:])
         if self._race.place is None:
             assert 1 <= self._begun_count() - begun <= len(events)
-        self._meeting.learn(self._histories)
+        # In the first round the job is taken before A's step: A may have made the change much later, when it began the job again.
+        self._meeting.learn(self._histories, (0, 1) if number else (1,))
         self.outcomes["taken" if taken else "kept"] += 1
         self.outcomes["contended"] += self._meeting.is_contended(self._histories)
         self.outcomes["made"] += self._meeting.is_made(self._histories[0])

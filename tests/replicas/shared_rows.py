@@ -45,6 +45,10 @@ class SharedRows:
         found = self._server.execute(query, state)
         return frozenset((str(plan_id), int(str(index))) for plan_id, index in found)
 
+    def is_changing(self) -> bool:
+        """Whether a change is under way; the server may still be at the last COMMIT of a service that was killed."""
+        return bool(self._server.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"))
+
     def replica_of(self, job_id: str) -> str | None:
         """The id of the replica that drives a job; None where none does."""
         query = f"SELECT document -> 'driver' ->> 'replica_id' FROM {self._schema}.jobs WHERE job_id = %s"

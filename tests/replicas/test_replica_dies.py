@@ -34,6 +34,7 @@ async def test_when_the_driving_one_dies_the_other_goes_on(
 ) -> None:
     job = await in_the_middle(replicas, dog)
     job.driving.kill()
+    await until(lambda: not replicas.rows.is_changing())
     hit = replicas.rows.segments("leased")
     await assert_ends_once(job.other, [job.answer], embedded_dog)
     assert_little_was_made_twice(replicas, hit)
@@ -45,6 +46,7 @@ async def test_when_both_die_the_one_that_starts_again_goes_on(
     job = await in_the_middle(replicas, dog)
     job.driving.kill()
     job.other.kill()
+    await until(lambda: not replicas.rows.is_changing())
     hit = replicas.rows.segments("leased")
     job.other.start()
     await assert_ends_once(job.other, [job.answer], embedded_dog)
@@ -97,11 +99,14 @@ async def test_an_interrupt_reaches_the_driving_one_in_time(
     job = await in_the_middle(replicas, dog)
     answers, taken = [job.answer], []
     for _ in range(INTERRUPTS):
-        driving = replicas.driver_of(answers[-1].job_id)
+        # The job may be queued still: what was begun for the one before it may be noted after that one's end.
+        job_id = answers[-1].job_id
+        await until(lambda job_id=job_id: replicas.rows.replica_of(job_id) is not None)  # type: ignore[misc]
+        driving = replicas.driver_of(job_id)
         done = len(replicas.rows.segments("done"))
         async with connect(replicas.other_than(driving)) as api:
             ended = asyncio.create_task(api.terminal(answers[-1]))
-            await _progress(api, answers[-1].job_id)
+            await _progress(api, job_id)
             begin = time.monotonic()
             await api.session.Interrupt(session.InterruptRequest(session_id=job.session_id))
             assert (await ended).on_error.reason == "INTERRUPTED"
