@@ -170,8 +170,8 @@ def test_a_kill_at_any_durable_step_loses_nothing_and_leaves_nothing_over(
 WORK = BlobKind.WORK.value
 #: in this order, with others between
 PARTS = (
-    "service after mkdir /segments",
     "service after opening the database",
+    "service after mkdir /segments",
     "service before open /uploads/",
     "service after pwrite /uploads/",
     "service after fsync /uploads/",
