@@ -97,12 +97,11 @@ def run(settings: Settings) -> None:
             stack.callback(executor.close)
             executor.examine()  # what cannot be used is told before anything is made
             data = stack.enter_context(DataDirectory(settings.data_dir))
+            repository = open_repository(settings, data, told.job_ended)
+            stack.callback(repository.close)
             blobs = open_blobs(settings, data.path)
             stack.callback(blobs.close)
             executor.start()  # before any gRPC thread exists
-            # where no worker is to be had, nothing is made in the rows
-            repository = open_repository(settings, data, told.job_ended)
-            stack.callback(repository.close)
             told.open()
             asyncio.run(_serve(settings, lambda: data.replica_id, repository, blobs, executor, access, told))
     except _NAMED as error:
