@@ -9,10 +9,7 @@ from videoprocess_server.blobs.blob_store import BlobKind
 from videoprocess_server.execution.gateway_protocol import GatewayOptions
 from videoprocess_server.execution.observed import ObservedExecutor
 from videoprocess_server.execution.process_pool import ProcessPoolExecutor
-from videoprocess_server.execution.ray_executor import (
-    RayExecutor,
-    RayOptions,
-)
+from videoprocess_server.execution.ray_executor import RayExecutor, RayOptions
 from videoprocess_server.execution.sandbox import Confinement
 from videoprocess_server.machine.capacity import available_cores, memory_budget_bytes
 from videoprocess_server.model.spans import NOWHERE, SpanSink

@@ -82,8 +82,7 @@ def decide(situation: Situation) -> Decision:
       by FAIR_SHARE until it runs again.
     - Of a user's places, HIGH jobs take what they can use, then NORMAL ones. Among equals each running job keeps one,
       the others go in queue order. A NORMAL job without a place while a HIGH one of its user has one is PREEMPTED,
-      whether it ever ran or not,
-      and wherever the HIGH one runs.
+      whether it ever ran or not, and wherever the HIGH one runs.
     - A job with its turn takes its first place before all that. A turn or a retry alone that must wait for room lets no
       other job of its user start meanwhile.
     - No more cores and memory than there are, but one worker always may run.
