@@ -33,7 +33,7 @@ from videoprocess_server.model.tasks import (
 SOME_NOISE = NoiseEstimate(sigma_y=1.2, sigma_u=1.0, sigma_v=1.0, frame_count=3)
 VIDEO_STREAM = StreamInfo(stream_id=1, intent=StreamIntent.VIDEO)
 #: a temporal filter with its exact window, and a spatial one
-TEMPORAL = ("atadenoise=s=9", "unsharp=5:5:0.5")
+TEMPORAL = ("atadenoise=s=9", "cas=strength=0.5:planes=1")
 
 
 @contextmanager

@@ -10,11 +10,13 @@ import pytest
 from av.packet import Packet
 
 from media_factory import make_clip
-from media_tasks import encode, plan_file
+from media_tasks import SOME_NOISE, encode, plan_file
 from videoprocess_server.model.hdi import EncodeType
+from videoprocess_server.model.plan import NoiseEstimate
 from videoprocess_server.model.settings_snapshot import StreamInfo
 
 FRAMES = 24
+MUCH_NOISE = NoiseEstimate(sigma_y=5.0, sigma_u=4.0, sigma_v=4.0, frame_count=3)
 #: by codec: the head of a unit of messages
 HEADS = {"libx264": bytes((6,)), "libx265": bytes((39 << 1, 1))}
 
@@ -58,13 +60,16 @@ def _captions(path: Path) -> list[bytes]:
         ]
 
 
+@pytest.mark.parametrize("noise", [SOME_NOISE, MUCH_NOISE], ids=["sharpened", "denoised"])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("made", [EncodeType.H264, EncodeType.H265])
-def test_captions_stay_with_their_frames(tmp_path: Path, codec: str, made: EncodeType) -> None:
+def test_captions_stay_with_their_frames(
+    tmp_path: Path, codec: str, made: EncodeType, noise: NoiseEstimate
+) -> None:
     path = _captioned(tmp_path, codec)
     assert _captions(path) == [_triplet(number) for number in range(FRAMES)]
     wish = StreamInfo(stream_id=1, intent=plan_file(path).renditions[0].intent, encode_type=made)
-    plan = plan_file(path, streams=[wish], segment_seconds=Fraction(2, 5))
+    plan = plan_file(path, streams=[wish], segment_seconds=Fraction(2, 5), noise=noise)
     encode(path, plan, plan.segments, tmp_path / "made")
     shown = [
         caption

@@ -1,4 +1,4 @@
-"""Makes frames of the same picture with another time; the samples are shared."""
+"""Makes frames of the same picture, with what comes with it: for another time, or to be changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ class Copier:
         self._time_base = time_base
 
     def at(self, frame: VideoFrame, pts: int) -> VideoFrame:
-        """Give the frame with another time stamp."""
+        """Give the frame with another time stamp; the samples are shared."""
         (copied,) = self._chain.push(frame)
         copied.pts, copied.time_base = pts, self._time_base
+        return copied
+
+    def writable(self, frame: VideoFrame) -> VideoFrame:
+        """Give the frame with samples of its own."""
+        (copied,) = self._chain.push(frame)
+        copied.make_writable()
         return copied

@@ -1,4 +1,4 @@
-"""Filters that FFmpeg does not have: a table from a stage's name to what makes it. Adding one is one file and one line."""
+"""Filters that FFmpeg does not have, or only a slow one: a table from a stage's name to what makes it. Adding one is one file and one line."""
 
 from __future__ import annotations
 
@@ -34,9 +34,16 @@ def _motion_denoise(first: VideoFrame, arguments: Mapping[str, str], time_base: 
     return MotionDenoise(first, arguments, time_base)
 
 
+def _unsharp(first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> OwnFilter:
+    from videoprocess_server.media.unsharp import Unsharp
+
+    return Unsharp(first, arguments, time_base)
+
+
 OWN_FILTERS: Final[Mapping[str, OwnFilterFactory]] = {
     "motion_denoise": _motion_denoise,
     "tone_map": _tone_map,
+    "unsharp": _unsharp,
 }
 
 

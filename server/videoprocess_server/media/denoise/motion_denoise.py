@@ -23,6 +23,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from videoprocess_server.media.copies import Copier
 from videoprocess_server.media.denoise import hadamard
 from videoprocess_server.media.denoise.motion_search import (
     BLOCK,
@@ -85,17 +86,18 @@ class MotionDenoise:
         arguments: "radius": neighbours on each side; for each plane that is denoised "y", "u", "v": standard deviation of its
             noise in code values of 255; instead of "y", "y0" and "y255": at those code values. "frozen": share of the noise's variance
             that is the same in all pictures, 0 if absent.
-        time_base: not used; frames keep theirs.
+        time_base: of the frames.
 
     Raises:
         MediaFault: ENCODE_FAILED, the pixel format is not planar.
     """
 
-    def __init__(self, first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> None:  # noqa: ARG002
+    def __init__(self, first: VideoFrame, arguments: Mapping[str, str], time_base: Fraction) -> None:
         components = first.format.components
         if len({component.plane for component in components}) != len(components):
             raise MediaFault("ENCODE_FAILED", f"Pictures of {first.format.name} cannot be denoised.")
         self._bits = components[0].bits
+        self._copier = Copier(time_base)
         self._radius = int(arguments["radius"])
         self._frozen = float(arguments.get("frozen", "0"))
         self._scales = {}
@@ -127,19 +129,16 @@ class MotionDenoise:
         """Denoise the next picture of the window."""
         picture = self._window[self._next]
         neighbours = list(self._neighbours())
-        made = VideoFrame(picture.frame.width, picture.frame.height, picture.frame.format.name)
-        for index in range(len(made.planes)):
-            plane = read_plane(picture.frame, index)
-            if index in self._scales:
-                down, right = _shifts(picture.frame, index)
-                shifted = [
-                    (other.planes[index], _subsampled(vectors, down, right)) for other, vectors in neighbours
-                ]
-                blocks = (BLOCK >> down, BLOCK >> right)
-                denoised = denoise_plane(picture.planes[index], shifted, plane.shape, blocks, self._frozen)
-                plane = self._scales[index].invert(denoised)
-            write_plane(made, index, plane)
-        _copy_properties(picture.frame, made)
+        made = self._copier.writable(picture.frame)
+        for index, scale in self._scales.items():
+            down, right = _shifts(picture.frame, index)
+            shifted = [
+                (other.planes[index], _subsampled(vectors, down, right)) for other, vectors in neighbours
+            ]
+            blocks = (BLOCK >> down, BLOCK >> right)
+            shape = (made.planes[index].height, made.planes[index].width)
+            denoised = denoise_plane(picture.planes[index], shifted, shape, blocks, self._frozen)
+            write_plane(made, index, scale.invert(denoised))
         return made
 
     def _neighbours(self) -> Iterator[tuple[_Picture, Vectors]]:
@@ -332,9 +331,3 @@ def _shifts(frame: VideoFrame, index: int) -> tuple[int, int]:
 def _subsampled(vectors: Vectors, down: int, right: int) -> Vectors:
     """Vectors for a plane of fewer rows and columns, rounded half up."""
     return np.stack([(vectors[..., 0] + down) >> down, (vectors[..., 1] + right) >> right], axis=2)
-
-
-def _copy_properties(frame: VideoFrame, made: VideoFrame) -> None:
-    made.pts, made.time_base = frame.pts, frame.time_base
-    made.colorspace, made.color_range = frame.colorspace, frame.color_range
-    made.color_primaries, made.color_trc = frame.color_primaries, frame.color_trc
