@@ -25,6 +25,7 @@ from contract.executor_harness import (
     pings,
     submit,
 )
+from contract.fake_worker import HEAP_MEBIBYTES
 from videoprocess_server.execution.executor import (
     Slot,
     TaskCancelledError,
@@ -57,6 +58,20 @@ def test_a_worker_learns_no_secrets_of_the_environment(monkeypatch: pytest.Monke
     executor.close()
     assert "PYTHONPATH" in names
     assert "VIDEOPROCESS_TOKEN" not in names
+
+
+@pytest.mark.slow
+def test_memory_stays_between_tasks_and_goes_back_when_there_is_none() -> None:
+    """What glibc does by itself: it goes back after each task, and the next gets it page by page again."""
+    executor = ProcessPoolExecutor(1, worker_module=FAKE_WORKER)
+    executor.start()
+    (used_bytes,) = facts(submit(executor, "fact:heap"))
+    workers = [psutil.Process(pid) for pid in executor.worker_pids()]
+    assert int(used_bytes) > HEAP_MEBIBYTES << 20
+    assert eventually(
+        lambda: max(worker.memory_info().rss for worker in workers) < int(used_bytes) - (HEAP_MEBIBYTES << 19)
+    )
+    executor.close()
 
 
 def test_closing_leaves_no_process_no_thread_and_no_descriptor() -> None:

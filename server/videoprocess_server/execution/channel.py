@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -89,6 +90,12 @@ class Channel:
                 self._send_all(body, patience)
             except (BrokenPipeError, ConnectionResetError) as error:
                 raise EOFError from error
+
+    def comes_within(self, seconds: float) -> bool:
+        """Wait until anything can be received, the other end's end included; return False if that takes longer."""
+        readable = select.poll()
+        readable.register(self._socket, select.POLLIN)
+        return bool(readable.poll(seconds * 1000))
 
     def receive(self, *, patience: Patience = endless) -> Message:
         """Wait for a whole message. What is there already is read whatever patience says.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
+from videoprocess_server.execution import heap
 from videoprocess_server.execution.channel import Channel
 from videoprocess_server.execution.codec import RESULT_OF, CodecError, Failed, Heartbeat, Message, Ready
 from videoprocess_server.execution.handlers import Handlers, answer
@@ -29,6 +30,9 @@ _PR_SET_PDEATHSIG = 1
 _OOM_SCORE_ADJ = "500"
 
 _HEARTBEAT_SECONDS = 1.0
+
+#: without a task after which memory is given back; between two segments of a job it is milliseconds
+_IDLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +118,8 @@ def _heartbeats(channel: Channel) -> Iterator[None]:
 
 def _next_task(channel: Channel) -> tuple[Task, int | None, TraceContext | None]:
     """Return the next task, its source, and where its spans belong; None where nobody keeps them."""
+    if not channel.comes_within(_IDLE_SECONDS):
+        heap.give_back()
     message, fd = channel.receive_with_descriptor()
     trace = None
     if isinstance(message, Traced):

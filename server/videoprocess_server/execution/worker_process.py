@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from videoprocess_server.execution import heap
 from videoprocess_server.execution.cgroup import oom_kill_count
 from videoprocess_server.execution.channel import Channel
 from videoprocess_server.execution.niceness import HIGHEST, SessionWeight, set_niceness
@@ -36,7 +37,7 @@ _INHERITED = (
 )
 
 #: results must not depend on the number of cores; SVT-AV1 writes to stderr unless told to report errors only
-_SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "SVT_LOG": "1"}
+_SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "SVT_LOG": "1", **heap.ENVIRONMENT}
 
 #: a worker that was told to end, or whose channel ended, is given this long before it is killed
 _LAST_BREATH_SECONDS = 0.5
