@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-#: man 3 mallopt; of a worker's environment. With larger blocks on the heap, x265 fragments it at 2160p.
-ENVIRONMENT: Final = {"MALLOC_MMAP_THRESHOLD_": str(16 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+#: man 3 mallopt; of a worker's environment. Encoders fragment it with larger blocks.
+ENVIRONMENT: Final = {"MALLOC_MMAP_THRESHOLD_": str(2 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 
 def give_back() -> None:

@@ -26,8 +26,18 @@ class Copier:
         copied.pts, copied.time_base = pts, self._time_base
         return copied
 
-    def writable(self, frame: VideoFrame) -> VideoFrame:
-        """Give the frame with samples of its own."""
+
+class SampleCopier:
+    """Copies frames that are all alike with samples of their own, which may be changed; in memory of earlier ones.
+
+    Args:
+        time_base: of the frames.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self._chain = FilterChain(("copy",), time_base)
+
+    def copy(self, frame: VideoFrame) -> VideoFrame:
+        """Give the frame again, and what comes with it."""
         (copied,) = self._chain.push(frame)
-        copied.make_writable()
         return copied

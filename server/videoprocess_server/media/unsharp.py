@@ -14,7 +14,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from videoprocess_server.media.copies import Copier
+from videoprocess_server.media.copies import SampleCopier
 from videoprocess_server.media.faults import MediaFault
 from videoprocess_server.media.planes import read_plane
 
@@ -51,14 +51,14 @@ class Unsharp:
             raise MediaFault(
                 "ENCODE_FAILED", f"Pictures of {first.format.name} cannot be sharpened like that."
             )
-        self._copier = Copier(time_base)
+        self._copier = SampleCopier(time_base)
         self._mask = _Mask(first.width, first.height, int(amount * (1 << _AMOUNT_BITS)))
 
     def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
         """Give it a frame and take the sharpened one."""
         if frame is None:
             return
-        made = self._copier.writable(frame)
+        made = self._copier.copy(frame)
         self._mask.sharpen(read_plane(frame, 0), read_plane(made, 0))
         yield made
 

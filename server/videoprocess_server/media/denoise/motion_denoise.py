@@ -23,7 +23,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from videoprocess_server.media.copies import Copier
+from videoprocess_server.media.copies import SampleCopier
 from videoprocess_server.media.denoise import hadamard
 from videoprocess_server.media.denoise.motion_search import (
     BLOCK,
@@ -97,7 +97,7 @@ class MotionDenoise:
         if len({component.plane for component in components}) != len(components):
             raise MediaFault("ENCODE_FAILED", f"Pictures of {first.format.name} cannot be denoised.")
         self._bits = components[0].bits
-        self._copier = Copier(time_base)
+        self._copier = SampleCopier(time_base)
         self._radius = int(arguments["radius"])
         self._frozen = float(arguments.get("frozen", "0"))
         self._scales = {}
@@ -129,7 +129,7 @@ class MotionDenoise:
         """Denoise the next picture of the window."""
         picture = self._window[self._next]
         neighbours = list(self._neighbours())
-        made = self._copier.writable(picture.frame)
+        made = self._copier.copy(picture.frame)
         for index, scale in self._scales.items():
             down, right = _shifts(picture.frame, index)
             shifted = [
